@@ -1,0 +1,40 @@
+# Every target makes .venv and installs into it by itself when needed. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test test-slow lint format clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than Python 3.11. Run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Installing into .venv (a few minutes the first time) ..." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five minutes on two cores)
+	@$(BIN)/python -m jobs.fetch_samples
+	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
+
+test: $(INSTALLED) ## All tests but the slow ones (about ten minutes on two cores)
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED) ## The long runs only
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Write the code in the project's format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+clean: ## Remove .venv, data/ and runs/
+	rm -rf .venv data runs

@@ -1,0 +1,5 @@
+"""The bridge from a torch checkpoint to a bundle of ONNX files, on one machine. Needs the extra `export`."""
+
+from sentiment_ray.errors import require_extra
+
+require_extra("export", "torch", "transformers", "optimum", "onnx", "onnxruntime")

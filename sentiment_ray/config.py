@@ -1,0 +1,106 @@
+"""Reads a stage's section of a TOML file and the flags that override it; knows no stage by name."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from sentiment_ray.errors import ConfigError
+
+SECTIONS = ("prepare", "train", "export", "evaluate", "score", "serve")
+
+
+def _split_commas(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""Several names: a TOML array, or one flag with commas between them."""
+
+
+class StageConfig(BaseModel):
+    """The base of every stage's configuration: frozen, and strict about its keys.
+
+    The text below a key is its description in `--help`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    output: str
+    """Directory that the stage writes."""
+    restart: bool = False
+    """Replace an output that was made from another input or configuration."""
+
+
+Config = TypeVar("Config", bound=StageConfig)
+
+
+def load_config(model: type[Config], section: str, *, file: str | None, flags: Mapping[str, Any]) -> Config:
+    """Return the stage's configuration from `[section]` of a TOML file, overridden by `flags`.
+
+    ConfigError names the file, the key, what was found and, for an unknown key, the nearest known one.
+    """
+    values = _read_section(file, section) if file else {}
+    values.update(flags)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        where = f"{file} [{section}]" if file else "The command line"
+        raise ConfigError(f"{where}: {_explain(model, error.errors()[0])}") from None
+
+
+def read_toml(file: str) -> dict[str, dict[str, Any]]:
+    """Read a configuration file; ConfigError when it is missing, no TOML, or holds an unknown section."""
+    try:
+        document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"--config {file}: there is no such file. The examples stand in jobs/configs/.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config {file}: this is not a TOML file that can be read ({error}).") from None
+    for name, value in document.items():
+        if name not in SECTIONS:
+            raise ConfigError(f"{file}: unknown section [{name}].{nearest(name, SECTIONS)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{file}: {name} is a section, but a value was found. Write [{name}] above its keys.")
+    return document
+
+
+def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """Return a sentence that proposes the known name nearest to a misspelt one."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."
+
+
+def _read_section(file: str, section: str) -> dict[str, Any]:
+    document = read_toml(file)
+    if section not in document:
+        raise ConfigError(f"{file}: the section [{section}] is missing (found: {', '.join(document) or 'none'}).")
+    return dict(document[section])
+
+
+def _explain(model: type[BaseModel], error: ErrorDetails) -> str:
+    """Turn pydantic's first complaint into a sentence that names the key."""
+    *parents, name = error["loc"] or ("",)
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}.{nearest(str(name), _known_keys(model, parents))}"
+    if error["type"] == "missing":
+        return f"the key {key!r} is missing. Set it in the file or pass --{str(name).replace('_', '-')}."
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key} = {error['input']!r}: {message[:1].lower()}{message[1:]}."
+
+
+def _known_keys(model: type[BaseModel], parents: list[str | int]) -> list[str]:
+    """Return the keys of the model that an error's path leads to, through tuples of models."""
+    for part in parents:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            models = [kind for kind in getattr(annotation, "__args__", ()) if isinstance(kind, type)]
+            model = next(kind for kind in (annotation, *models) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,5 @@
+"""Parquet in, scored Parquet out, with Ray Data around the light Predictor. Needs the extra `score`."""
+
+from sentiment_ray.errors import require_extra
+
+require_extra("score", "ray", "pyarrow")

@@ -1,0 +1,99 @@
+"""The thin shell around every command: flags in, one JSON line out, errors as one line; knows no stage."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Any, NoReturn, get_args
+
+import click
+from pydantic.fields import FieldInfo
+
+from sentiment_ray.config import Config, load_config
+from sentiment_ray.errors import SentimentRayError
+
+Result = Mapping[str, Any]
+
+
+def stage_job(section: str, model: type[Config], *, example: str) -> Callable[[Callable[[Config], Result]], click.Command]:
+    """Turn a function of one stage configuration into a command with `--config` and a flag for every simple key.
+
+    The function's docstring becomes the help text; its result is printed as one JSON line.
+    """
+
+    def decorate(function: Callable[[Config], Result]) -> click.Command:
+        def callback(config: str | None, **flags: Any) -> None:
+            given = {name: value for name, value in flags.items() if value is not None}
+            print_result(function(load_config(model, section, file=config, flags=given)))
+
+        config_option = click.Option(["--config"], metavar="FILE", help=f"TOML file; its section [{section}] is read.")
+        options = [_option(name, field) for name, field in model.model_fields.items() if _is_simple(field)]
+        return click.Command(
+            name=section,
+            callback=callback,
+            params=[config_option, *options],
+            help=function.__doc__,
+            epilog=f"\b\nExample:\n  {example}",
+            context_settings={"max_content_width": 110},
+        )
+
+    return decorate
+
+
+def print_result(result: Result) -> None:
+    """Write the result of a command to stdout as one JSON line."""
+    click.echo(json.dumps(result, ensure_ascii=False, default=str))
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a command and end the process: 0 done, 2 the input is wrong, 3 a bound was missed.
+
+    A wrong input becomes one line on stderr; any other exception keeps its traceback and ends with 1.
+    """
+    try:
+        command.main(standalone_mode=False)
+    except click.Abort:
+        _fail("interrupted.", 130)
+    except click.ClickException as error:
+        _fail(" ".join(error.format_message().split()), 2)
+    except SentimentRayError as error:
+        _fail(" ".join(str(error).split()), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(exit_code)
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    flag = "--" + name.replace("_", "-")
+    default = None if field.is_required() or field.default in (None, ()) else field.default
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    text = " ".join((field.description or "").split())
+    if shown is not None and not isinstance(shown, bool):
+        text = f"{text} [{shown}]"
+    if field.annotation is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    return click.Option([flag], help=text, metavar=_metavar(field))
+
+
+def _metavar(field: FieldInfo) -> str:
+    kinds = set(get_args(field.annotation)) or {field.annotation}
+    return "NUMBER" if kinds & {int, float} else "TEXT"
+
+
+def _is_simple(field: FieldInfo) -> bool:
+    """Whether a key can be given as one flag: a number, a text, a switch, or names between commas."""
+    annotation = field.annotation
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    simple = {str, int, float, bool, type(None), tuple[str, ...]}
+    return all(kind in simple or _is_literal(kind) for kind in kinds)
+
+
+def _is_literal(kind: Any) -> bool:
+    return bool(get_args(kind)) and all(isinstance(value, str) for value in get_args(kind))
