@@ -1,0 +1,108 @@
+"""The one path from texts to token ids; knows NumPy and tokenizers, nothing of models, files of reviews or Ray."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from sentiment_ray.errors import BundleError
+
+MAX_CHARACTERS_PER_TOKEN = 64
+"""Characters kept for each token of `max_tokens`: an endless text is cut before it can cost gigabytes."""
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A tokenizer set to cut at `max_tokens`, special tokens included, and never to pad."""
+
+    tokenizer: Tokenizer
+    max_tokens: int
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some texts: `ids` holds one int64 array `(length,)` a text, special tokens included.
+
+    `lengths` int32 `(texts,)` counts them, `truncated` bool `(texts,)` says which texts were cut.
+    """
+
+    ids: list[NDArray[np.int64]]
+    lengths: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+
+
+def load_encoder(path: Path, *, max_tokens: int) -> TextEncoder:
+    """Load `tokenizer.json`; BundleError when it is missing, unreadable, or cannot hold `max_tokens`."""
+    try:
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing: a fast tokenizer (tokenizer.json) is needed beside the model.") from None
+    except Exception as error:  # the Rust parser raises plain Exception
+        raise BundleError(f"{path} is no tokenizer that can be read ({error}).") from None
+    num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if max_tokens <= num_special:
+        raise BundleError(f"max_tokens = {max_tokens} leaves no room beside {num_special} special tokens.")
+    padding = tokenizer.padding
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_tokens)
+    return TextEncoder(tokenizer, max_tokens, pad_id=padding["pad_id"] if padding else _pad_id(tokenizer))
+
+
+def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
+    """Turn texts into token ids, cut at the encoder's `max_tokens`; the texts are taken as they are.
+
+    Code points that UTF-8 cannot hold (lone surrogates) become question marks.
+    """
+    limit = encoder.max_tokens * MAX_CHARACTERS_PER_TOKEN
+    kept = [_valid_text(text[:limit]) for text in texts]
+    encodings = encoder.tokenizer.encode_batch_fast(kept)
+    return Encoded(
+        ids=[np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
+        lengths=np.array([len(encoding) for encoding in encodings], dtype=np.int32),
+        truncated=np.array(
+            [len(text) > limit or bool(encoding.overflowing) for text, encoding in zip(texts, encodings, strict=True)],
+            dtype=np.bool_,
+        ),
+    )
+
+
+def pad(ids: Sequence[NDArray[np.int64]], *, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `input_ids` and `attention_mask`, both int64 `(batch, length)`, padded to the longest of the batch."""
+    length = max(len(row) for row in ids)
+    input_ids = np.full((len(ids), length), pad_id, dtype=np.int64)
+    attention_mask = np.zeros((len(ids), length), dtype=np.int64)
+    for index, row in enumerate(ids):
+        input_ids[index, : len(row)] = row
+        attention_mask[index, : len(row)] = 1
+    return input_ids, attention_mask
+
+
+def length_sorted_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
+    """Yield row indices, shortest texts first, in batches of at most `tokens_per_batch` tokens with padding.
+
+    A text longer than the budget makes a batch of its own. Every index comes exactly once.
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * int(lengths[order[end]]) <= tokens_per_batch:
+            end += 1
+        yield order[start:end]
+        start = end
+
+
+def _valid_text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _pad_id(tokenizer: Tokenizer) -> int:
+    for token in ("[PAD]", "<pad>"):
+        token_id = tokenizer.token_to_id(token)
+        if token_id is not None:
+            return int(token_id)
+    return 0

@@ -1,0 +1,143 @@
+"""The one path from texts through a bundle to labels and probabilities; knows nothing of files of reviews or Ray."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_ray.bundle import Bundle, Variant, open_bundle
+from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.engines import Engine, available_engines, load_engine
+from sentiment_ray.errors import BundleError, ConfigError, DataError
+
+DEFAULT_TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one text."""
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The answers for many texts, one row a text in the order they came.
+
+    `logits` and `probabilities` float32 `(texts, labels)`, `label_ids` int64 `(texts,)`, `tokens` int32 `(texts,)`,
+    `truncated` bool `(texts,)`.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    label_ids: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+
+
+def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax of float32 logits `(texts, labels)` over the labels."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def score_texts(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+) -> Scores:
+    """Score texts in length-sorted batches of at most `tokens_per_batch` tokens; rows come back in their order."""
+    encoded = encode(encoder, texts)
+    rows = [
+        (batch, engine.logits(*pad([encoded.ids[index] for index in batch], pad_id=encoder.pad_id)))
+        for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch)
+    ]
+    order = np.concatenate([batch for batch, _ in rows])
+    logits = np.empty((len(texts), rows[0][1].shape[1]), dtype=np.float32)
+    logits[order] = np.concatenate([values for _, values in rows])
+    return Scores(logits, probabilities_of(logits), logits.argmax(axis=1), encoded.lengths, encoded.truncated)
+
+
+class Predictor:
+    """A bundle in memory, ready to answer; one thread at a time.
+
+    Example:
+        >>> predictor = Predictor.load("runs/demo/bundle")
+        >>> predictor.predict(["This is a cherry pie."])[0].label
+        'neutral'
+    """
+
+    def __init__(self, bundle: Bundle, encoder: TextEncoder, engine: Engine, variant: str) -> None:
+        self.bundle = bundle
+        self.labels = bundle.manifest.labels
+        self.variant = variant
+        self.engine = engine.name
+        self._encoder = encoder
+        self._engine = engine
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, engine: str = "auto", variant: str = "auto", threads: int | None = None
+    ) -> "Predictor":
+        """Load a bundle after checking every byte of it.
+
+        `auto` takes what was fastest among the variants and engines that passed the bundle's gate; `threads` defaults
+        to every core this process may use. BundleError, ConfigError or MissingExtraError say what to do.
+        """
+        bundle = open_bundle(path)
+        engine_name, variant_name = _choose(bundle, engine, variant)
+        encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=bundle.manifest.max_tokens)
+        model = bundle.path / bundle.manifest.variants[variant_name].file
+        return cls(bundle, encoder, load_engine(engine_name, model, threads=threads), variant_name)
+
+    def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
+        """Score texts as arrays; DataError names the first entry that is no text."""
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text.")
+        if not texts:
+            empty = np.zeros((0, len(self.labels)), dtype=np.float32)
+            none = np.zeros(0)
+            return Scores(empty, empty, none.astype(np.int64), none.astype(np.int32), none.astype(np.bool_))
+        return score_texts(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return one Prediction a text, in order; a single string is refused, for it would be read letter by letter."""
+        if isinstance(texts, str):
+            raise DataError("predict takes a list of texts. Write predict([text]) for a single one.")
+        scores = self.score(texts)
+        return [
+            Prediction(
+                label=self.labels[label_id],
+                score=float(probabilities[label_id]),
+                probabilities={label: float(value) for label, value in zip(self.labels, probabilities, strict=True)},
+                tokens=int(tokens),
+                truncated=bool(truncated),
+            )
+            for label_id, probabilities, tokens, truncated in zip(
+                scores.label_ids, scores.probabilities, scores.tokens, scores.truncated, strict=True
+            )
+        ]
+
+
+def _choose(bundle: Bundle, engine: str, variant: str) -> tuple[str, str]:
+    """Return the engine and variant to load: only what passed the gate, and where there is a choice, the fastest."""
+    variants = bundle.manifest.variants
+    if variant != "auto" and variant not in variants:
+        raise ConfigError(f"variant = {variant!r} is not in {bundle.path} (found: {', '.join(variants)}).")
+    engines = available_engines() if engine == "auto" else [engine]
+    names = list(variants) if variant == "auto" else [variant]
+    passed = [(kind, name) for kind in engines for name in names if variants[name].gate.get(kind, {}).get("passed")]
+    if not passed:
+        raise BundleError(
+            f"{bundle.path}: variant {variant!r} has passed no gate with engine {engine!r} "
+            f"(installed: {', '.join(available_engines()) or 'none'}). Use auto for both, or pip install 'sentiment-ray[cpu]'."
+        )
+    default = bundle.manifest.defaults["cpu"]
+    if (default.engine, default.variant) in passed:
+        return default.engine, default.variant
+    return max(passed, key=lambda pair: variants[pair[1]].bench[pair[0]]["rows_per_s"])

@@ -1,0 +1,74 @@
+"""Carries the workers' progress to the driver's screen; knows nothing of the training itself."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from tqdm import tqdm
+
+POLL_S = 1.0
+
+
+@ray.remote(num_cpus=0)
+class ProgressBoard:
+    """Where the first worker writes how far it is and the driver reads it."""
+
+    def __init__(self) -> None:
+        self._epochs_done, self._loss = 0.0, float("nan")
+        self._finished: list[dict[str, Any]] = []
+
+    def advance(self, epochs_done: float, loss: float) -> None:
+        """Note the epochs done, as a fraction, and the mean loss of the present one."""
+        self._epochs_done, self._loss = epochs_done, loss
+
+    def finish_epoch(self, metrics: dict[str, Any]) -> None:
+        """Note the metrics of a finished epoch."""
+        self._finished.append(metrics)
+
+    def read(self) -> tuple[float, float, list[dict[str, Any]]]:
+        """Return epochs done, loss, and the metrics of finished epochs."""
+        return self._epochs_done, self._loss, self._finished
+
+
+@contextmanager
+def show_progress(epochs: int) -> Iterator[Any]:
+    """Yield a board and show it on stderr until the block ends: a bar on a terminal, and a line for each epoch."""
+    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    ended = threading.Event()
+    thread = threading.Thread(target=_show, args=(board, epochs, ended), daemon=True)
+    thread.start()
+    try:
+        yield board
+    finally:
+        ended.set()
+        thread.join()
+        ray.kill(board)
+
+
+def _show(board: Any, epochs: int, ended: threading.Event) -> None:
+    shown = 0
+    form = "{desc}: {percentage:3.0f} % |{bar:30}| {elapsed} < {remaining}{postfix}"
+    with tqdm(total=float(epochs), desc="training", bar_format=form, disable=None, leave=False) as bar:
+        last = False
+        while not last:
+            last = ended.wait(POLL_S)
+            try:
+                done, loss, finished = ray.get(board.read.remote(), timeout=POLL_S * 10)
+            except ray.exceptions.RayError:
+                return
+            bar.update(done - bar.n)
+            bar.set_postfix_str(f"loss {loss:.3f}" if done else "starting", refresh=True)
+            for metrics in finished[shown:]:
+                tqdm.write(_epoch_line(metrics, epochs), file=sys.stderr)
+            shown = len(finished)
+
+
+def _epoch_line(metrics: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, validation macro-F1 {metrics['macro_f1']:.3f}, "
+        f"accuracy {metrics['accuracy']:.3f} on {metrics['rows']:,} rows; "
+        f"{metrics['tokens_per_s']:,.0f} tokens/s, {metrics['seconds']:.0f} s"
+    )

@@ -1,0 +1,155 @@
+"""Runs the training loop under Ray Train and records the run; knows nothing of tensors."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from sentiment_ray.cluster import connect
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.manifest import finished_result, fingerprint, local_path, read_json, sha256_of_file, write_json
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.progress import show_progress
+from sentiment_ray.versions import installed_versions
+
+MANIFEST_NAME = "run.json"
+PLAN_NAME = "config.json"
+DATA_CPUS = 0.25
+"""CPUs of a task that reads the splits: small, for the workers hold most of them."""
+
+
+def train_encoder(config: TrainConfig) -> dict[str, Any]:
+    """Fine-tune an encoder on prepared reviews and return where the best checkpoint is and how good.
+
+    A run of the same configuration that was interrupted goes on from its last epoch; a finished one is left as it is.
+    """
+    config = _with_absolute_paths(config)
+    output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
+    prepared = read_json(prepared_path)
+    settings = config.model_dump(mode="json", exclude={"output", "restart"})
+    made_from = {"prepared": sha256_of_file(prepared_path)}
+    plan = {"config": settings, "made_from": made_from, "fingerprint": fingerprint([settings, made_from])}
+    _check_rows(prepared, config)
+    finished = _finished_or_same_plan(output, plan["fingerprint"], restart=config.restart)
+    if finished:
+        return {"output": str(output), "best": finished["best"], "skipped": True}
+
+    connect()
+    cpus = _cpus_per_worker(config)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / PLAN_NAME, plan)
+    with show_progress(config.epochs) as board:
+        result = _trainer(config, prepared, cpus, board).fit()
+    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["macro_f1"])
+    epoch = metrics["history"][-1]
+    run = plan | {
+        "best": {
+            "checkpoint": Path(best.path).name,
+            "epoch": epoch["epoch"],
+            "metrics": {key: epoch[key] for key in ("macro_f1", "accuracy", "rows")},
+        },
+        "history": result.metrics["history"],
+        "labels": prepared["labels"],
+        "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
+    }
+    write_json(output / MANIFEST_NAME, run)
+    return {"output": str(output), "best": run["best"], "skipped": False}
+
+
+def _trainer(config: TrainConfig, prepared: dict[str, Any], cpus: float, board: Any) -> TorchTrainer:
+    output = Path(config.output)
+    settings = {
+        "config": config.model_dump(mode="json"),
+        "labels": prepared["labels"],
+        "train_rows": prepared["counts"]["train"],
+        # Ray gives a worker with a fraction of a CPU one thread; torch gets as many as the fraction was meant for.
+        "threads": None if config.use_gpu else math.ceil(cpus),
+        "board": board,
+    }
+    options = ray.data.ExecutionOptions(preserve_order=True)
+    return TorchTrainer(
+        _worker_entry,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=_resources(config, cpus)
+        ),
+        run_config=RunConfig(
+            name=output.name,
+            storage_path=str(output.parent),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="macro_f1"),
+        ),
+        datasets={split: _read_split(Path(config.prepared) / split) for split in ("train", "validation")},
+        # Ray's equal split may drop rows; only training may lose a last one, validation counts every row.
+        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=options),
+    )
+
+
+def _worker_entry(settings: dict[str, Any]) -> None:
+    """Import the loop on the worker, so that the driver needs no torch."""
+    from sentiment_ray.train.loop import train_loop_per_worker
+
+    train_loop_per_worker(settings)
+
+
+def _read_split(directory: Path) -> ray.data.Dataset:
+    return ray.data.read_parquet(str(directory), columns=["text", "label"], ray_remote_args={"num_cpus": DATA_CPUS})
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Make local paths absolute; a model that is no local directory is taken as a name on the Hub."""
+    model = config.model
+    if Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        model = str(local_path(model, "model"))
+        if not (Path(model) / "config.json").is_file():
+            raise ConfigError(
+                f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
+                "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
+            )
+    paths = {"output": str(local_path(config.output, "output")), "prepared": str(local_path(config.prepared, "prepared"))}
+    return config.model_copy(update={"model": model, **paths})
+
+
+def _check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
+    counts = prepared["counts"]
+    for split, needed in (("train", config.num_workers), ("validation", 1)):
+        if counts[split] < needed:
+            raise DataError(
+                f"{config.prepared}: the {split} split has {counts[split]} rows, {needed} or more are needed. "
+                "Prepare with a larger share for it, or train with fewer workers."
+            )
+
+
+def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[str, Any] | None:
+    """Return a finished run of this plan, or None with `output` holding nothing else than a run of this plan."""
+    manifest = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
+    found = finished_result(output, manifest, wanted, restart=restart)
+    if found is None and output.exists():
+        shutil.rmtree(output)
+    return found if manifest == MANIFEST_NAME else None
+
+
+def _cpus_per_worker(config: TrainConfig) -> float:
+    """Return the CPUs of each worker; ConfigError when the cluster can never provide them."""
+    total = ray.cluster_resources()
+    cpus = config.cpus_per_worker or math.floor(75 * total["CPU"] / config.num_workers) / 100
+    wanted = cpus * config.num_workers + DATA_CPUS
+    if wanted > total["CPU"]:
+        raise ConfigError(
+            f"num_workers = {config.num_workers} with cpus_per_worker = {cpus} and {DATA_CPUS} for reading need "
+            f"{wanted:g} CPUs; the cluster has {total['CPU']:g}. Lower one of them (a fraction such as 0.75 is allowed)."
+        )
+    if config.use_gpu and config.num_workers > total.get("GPU", 0):
+        raise ConfigError(
+            f"use_gpu with num_workers = {config.num_workers} needs as many GPUs; the cluster has {total.get('GPU', 0):g}."
+        )
+    return cpus
+
+
+def _resources(config: TrainConfig, cpus: float) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": 1} if config.use_gpu else {"CPU": cpus}
