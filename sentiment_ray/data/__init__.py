@@ -1,0 +1,5 @@
+"""Raw reviews to prepared ones: reading, checking, splitting. Needs the extra `data`."""
+
+from sentiment_ray.errors import require_extra
+
+require_extra("data", "ray", "pyarrow")

@@ -1,0 +1,62 @@
+"""Checks raw rows and finds their labels; a pure function of an Arrow table that knows no files, splits or Ray."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LONGEST_QUOTE = 30
+"""Characters of a label that a reason may quote: a longer one is likely to be a review from a wrong column."""
+
+
+def check_rows(table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str, str]) -> pa.Table:
+    """Return the table with `reason` filled for each defective row and `label` one of `labels` for every other.
+
+    `table` has the columns of reading.SCHEMA; a reason that reading gave stays.
+    """
+    raw = table["label"].combine_chunks().dictionary_encode()
+    values = raw.dictionary.to_pylist()
+    found = [find_label(value, labels, label_map) for value in values]
+    complaints = [None if label else _complaint(value, label_map) for value, label in zip(values, found, strict=True)]
+    text = table["text"]
+    reason = pc.coalesce(
+        table["reason"],
+        pc.if_else(pc.is_null(text), "null text", None),
+        pc.if_else(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0), "empty text", None),
+        pc.if_else(pc.is_null(raw), "null label", None),
+        pa.array(complaints, pa.string()).take(raw.indices),
+    )
+    label = pa.array(found, pa.string()).take(raw.indices)
+    return table.set_column(table.column_names.index("label"), "label", label).set_column(
+        table.column_names.index("reason"), "reason", reason
+    )
+
+
+def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) -> str | None:
+    """Return the label that a raw value means, through `label_map` where there is one; None if it means none.
+
+    The exact spelling comes first, then any case, surrounding blanks, and 1.0 for 1.
+    """
+    mapped = _look_up(value, label_map) if label_map else value
+    return None if mapped is None else _look_up(mapped, {label: label for label in labels})
+
+
+def _look_up(value: str, known: Mapping[str, str]) -> str | None:
+    if value in known:
+        return known[value]
+    matches = {meaning for name, meaning in known.items() if _loose(name) == _loose(value)}
+    return matches.pop() if len(matches) == 1 else None
+
+
+def _loose(value: str) -> str:
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", value.strip().casefold())
+
+
+def _complaint(value: str, label_map: Mapping[str, str]) -> str:
+    if not value.strip():
+        return "null label"
+    where = "label_map" if label_map else "labels"
+    if len(value) > LONGEST_QUOTE:
+        return f"a label of more than {LONGEST_QUOTE} characters is not in {where}"
+    return f"label {value!r} is not in {where}"

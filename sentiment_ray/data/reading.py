@@ -1,0 +1,85 @@
+"""Reads a unit of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from sentiment_ray.data.config import Source
+from sentiment_ray.data.parquet_files import read_row_group
+from sentiment_ray.data.text_files import read_chats, read_objects, read_separated
+from sentiment_ray.data.units import Row, Unit
+
+SCHEMA = pa.schema(
+    [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string())]
+    + [("text", pa.string()), ("label", pa.string()), ("reason", pa.string())]
+)
+TABLE_ROWS = 10_000
+TABLE_CHARACTERS = 16 << 20
+READERS = {
+    "parquet": read_row_group,
+    "csv": read_separated,
+    "tsv": read_separated,
+    "jsonl": read_objects,
+    "chat": read_chats,
+}
+
+
+def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
+    """Yield the rows of a unit as tables of SCHEMA, at most 10,000 rows each.
+
+    `text` is a string as it stands, `label` the raw label as a string; a row that cannot have them has a `reason`. An
+    id that no column gives is made of the source's name, the file's path in the source and the row's number.
+    DataError naming the file when it cannot be read to its end.
+    """
+    rows: list[Row] = []
+    characters = 0
+    for row in READERS[unit.format](unit, source):
+        rows.append(_with_strings(row))
+        characters += len(rows[-1].text or "")
+        if len(rows) == TABLE_ROWS or characters > TABLE_CHARACTERS:
+            yield _to_table(rows, unit, source)
+            rows, characters = [], 0
+    if rows:
+        yield _to_table(rows, unit, source)
+
+
+def _with_strings(row: Row) -> Row:
+    """Return the row with its id, text and label as strings, or with the reason why it has none."""
+    if row.reason is not None:
+        return row
+    if row.text is not None and not isinstance(row.text, str):
+        return Row(row.number, reason="text is not a string")
+    label = _label_as_string(row.label)
+    if label is None and row.label is not None:
+        return Row(row.number, reason="label is neither a string nor a number")
+    identity = None if row.id is None else str(row.id)
+    if not all(value is None or value.isascii() or _is_utf8(value) for value in (row.text, label, identity)):
+        return Row(row.number, reason="invalid UTF-8")
+    return Row(row.number, identity, row.text, label)
+
+
+def _label_as_string(value: Any) -> str | None:
+    """Return how a label is spelt, a whole number without its point; None for what is no label."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text has no lone surrogate: what a byte outside UTF-8 is read as, and what a half \\u pair leaves."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _to_table(rows: list[Row], unit: Unit, source: Source) -> pa.Table:
+    numbers, ids, texts, labels, reasons = zip(*rows, strict=True)
+    ids = tuple(row.id or f"{unit.id_prefix}:{row.number}" for row in rows)
+    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, reasons)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.table(arrays, schema=SCHEMA)

@@ -1,0 +1,35 @@
+"""What the readers share: a unit of work, and a row as a format gives it; opens nothing."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is read at once: a text file, or one row group of a Parquet file."""
+
+    source: int
+    """Place of its source in the configuration."""
+    file: int
+    """Place of its file among the source's."""
+    path: str
+    format: str
+    id_prefix: str
+    """What the ids of its rows begin with where no column gives them."""
+    size_bytes: int
+    """Bytes when read, roughly."""
+    row_group: int = 0
+    first_row: int = 0
+    """Number of the row group's first row in its file."""
+
+
+class Row(NamedTuple):
+    """A row in Python's own values; one with a `reason` is defective."""
+
+    number: int
+    """Where a person finds it: in a text file the line that it begins at, the first line being 1 (a CSV's header is a
+    line); in a Parquet file its index, the first row being 0."""
+    id: Any = None
+    text: Any = None
+    label: Any = None
+    reason: str | None = None
