@@ -1,0 +1,22 @@
+"""Job: export the best checkpoint of a run as a bundle of verified ONNX files; parses, calls, prints."""
+
+from typing import Any
+
+from export.config import ExportConfig
+from sentiment_ray.shell import run, stage_job
+
+
+@stage_job("export", ExportConfig, example="python -m jobs.export_bundle --run runs/demo/run --output runs/demo/bundle")
+def main(config: ExportConfig) -> dict[str, Any]:
+    """Export the best checkpoint of a run to ONNX, optimised and int8, each compared with torch on held-out reviews.
+
+    Runs on one machine without Ray. A file that differs too much from the checkpoint is left out; when the required
+    one does, there is no bundle and the exit code is 3.
+    """
+    from export.build import export_bundle
+
+    return export_bundle(config)
+
+
+if __name__ == "__main__":
+    run(main)
