@@ -85,6 +85,21 @@ class PrepareConfig(StageConfig):
         return check_labels(labels)
 
     @model_validator(mode="after")
+    def _sources_lead_to_labels(self) -> "PrepareConfig":
+        if not self.sources:
+            raise ValueError(
+                "no source is given. Pass --input, or write [[prepare.sources]] with a path into the file."
+            )
+        for source in self.sources:
+            for value, label in source.label_map.items():
+                if label not in self.labels:
+                    raise ValueError(
+                        f"label_map of {source.path!r} maps {value!r} to {label!r}, which is not in labels "
+                        f"({', '.join(self.labels)}). Correct one of them."
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _shares_leave_a_training_set(self) -> "PrepareConfig":
         if self.validation_share + self.test_share >= 1:
             raise ValueError(

@@ -57,6 +57,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
             "metrics": {key: epoch[key] for key in ("macro_f1", "accuracy", "rows")},
         },
         "history": result.metrics["history"],
+        "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
         "labels": prepared["labels"],
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
@@ -98,6 +99,18 @@ def _worker_entry(settings: dict[str, Any]) -> None:
     from sentiment_ray.train.loop import train_loop_per_worker
 
     train_loop_per_worker(settings)
+
+
+@ray.remote
+def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
+    """Measure the base model as it came, on a sample of the test split (validation where there is no test)."""
+    from sentiment_ray.train.baseline import base_model_metrics
+
+    config = TrainConfig(**settings)
+    split = "test" if prepared["counts"]["test"] else "validation"
+    return base_model_metrics(
+        config.model, Path(config.prepared) / split, prepared["labels"], max_tokens=config.max_tokens
+    )
 
 
 def _read_split(directory: Path) -> ray.data.Dataset:

@@ -1,0 +1,22 @@
+"""Job: measure a bundle on labelled reviews; parses, calls, prints."""
+
+from typing import Any
+
+from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.shell import run, stage_job
+
+
+@stage_job(
+    "evaluate",
+    EvaluateConfig,
+    example="python -m jobs.evaluate_bundle --bundle runs/demo/bundle --input runs/demo/prepared/test --output evaluation",
+)
+def main(config: EvaluateConfig) -> dict[str, Any]:
+    """Measure a bundle on labelled reviews: accuracy, macro-F1, and those of always naming the largest label."""
+    from sentiment_ray.evaluate.evaluate import evaluate_bundle
+
+    return evaluate_bundle(config)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""Job: all stages of one configuration file, from raw reviews to scores; a stage that is up to date is left alone."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from export.config import ExportConfig
+from jobs.summary import print_summary
+from sentiment_ray.config import StageConfig, load_config, read_toml
+from sentiment_ray.data.config import PrepareConfig
+from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.shell import print_result, run
+from sentiment_ray.train.config import TrainConfig
+
+STAGES: dict[str, type[StageConfig]] = {
+    "prepare": PrepareConfig,
+    "train": TrainConfig,
+    "export": ExportConfig,
+    "evaluate": EvaluateConfig,
+    "score": ScoreConfig,
+}
+
+
+@click.command(epilog="\b\nExample:\n  python -m jobs.pipeline --config jobs/configs/demo.toml")
+@click.option("--config", required=True, metavar="FILE", help="TOML file with a section for each stage to run.")
+def main(config: str) -> None:
+    """Run every stage that a configuration file has a section for: prepare, train, export, evaluate, score.
+
+    A stage whose output is there and was made from the same input and configuration is skipped; one that is out of
+    date is made again.
+    """
+    present = [section for section in STAGES if section in read_toml(config)]
+    # All sections are checked before the first stage does any work.
+    configs = {section: load_config(STAGES[section], section, file=config, flags={"restart": True}) for section in present}
+    results = {section: _run_stage(section, configs[section]) for section in present}
+    print_summary(results)
+    print_result({"output": results[present[-1]]["output"], "stages": results})
+
+
+def _run_stage(section: str, config: StageConfig) -> dict[str, Any]:
+    started = time.monotonic()
+    result = _function_of(section)(config)
+    note = "up to date" if result["skipped"] else f"{time.monotonic() - started:.0f} s"
+    click.echo(f"{section:<9}{note:>11}  {result['output']}", err=True)
+    return result
+
+
+def _function_of(section: str) -> Callable[[Any], dict[str, Any]]:
+    """Return the stage's function; each brings its libraries only when its turn comes."""
+    import importlib
+
+    module, name = {
+        "prepare": ("sentiment_ray.data.prepare", "prepare_reviews"),
+        "train": ("sentiment_ray.train.trainer", "train_encoder"),
+        "export": ("export.build", "export_bundle"),
+        "evaluate": ("sentiment_ray.evaluate.evaluate", "evaluate_bundle"),
+        "score": ("sentiment_ray.score.score", "score_reviews"),
+    }[section]
+    return getattr(importlib.import_module(module), name)
+
+
+if __name__ == "__main__":
+    run(main)

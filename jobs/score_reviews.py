@@ -1,0 +1,23 @@
+"""Job: score a Parquet corpus with a bundle on Ray Data; parses, calls, prints."""
+
+from typing import Any
+
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.shell import run, stage_job
+
+
+@stage_job(
+    "score", ScoreConfig, example="python -m jobs.score_reviews --bundle runs/demo/bundle --input reviews/ --output scores/"
+)
+def main(config: ScoreConfig) -> dict[str, Any]:
+    """Score every row of a Parquet corpus; the output mirrors the input's files and adds sentiment columns.
+
+    Rows that cannot be scored go to _quarantine/ with their reason. The output appears whole or not at all.
+    """
+    from sentiment_ray.score.score import score_reviews
+
+    return score_reviews(config)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Row checks on tables made by hand."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sentiment_ray.data.checking import check_rows, find_label
+from sentiment_ray.data.reading import SCHEMA
+
+LABELS = ("negative", "neutral", "positive")
+
+
+def checked(text: str | None, label: str | None, reason: str | None = None, **label_map: str) -> dict[str, Any]:
+    row = {"source": "s", "file": "f", "row": 1, "id": "s:1", "text": text, "label": label, "reason": reason}
+    table = check_rows(pa.Table.from_pylist([row], SCHEMA), labels=LABELS, label_map=label_map)
+    assert table.schema == SCHEMA
+    return table.to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "reason"),
+    [
+        (None, "positive", "null text"),
+        ("", "positive", "empty text"),
+        (" \t\u00a0\n", "positive", "empty text"),
+        ("fine", None, "null label"),
+        ("fine", "", "null label"),
+        ("fine", "  ", "null label"),
+        ("fine", "5", "label '5' is not in labels"),
+        (None, None, "null text"),
+        ("", "5", "empty text"),
+    ],
+)
+def test_each_defect_has_a_reason(text: str | None, label: str | None, reason: str) -> None:
+    assert checked(text, label)["reason"] == reason
+
+
+def test_the_reason_that_reading_gave_stays() -> None:
+    assert checked(None, None, "not a JSON object")["reason"] == "not a JSON object"
+
+
+def test_a_good_row_keeps_its_text_as_it_is() -> None:
+    assert checked("  Fine.\n", "positive") | {"reason": None, "text": "  Fine.\n"} == checked("  Fine.\n", "positive")
+
+
+def test_a_label_outside_the_map_is_a_defect_even_if_it_is_a_label() -> None:
+    assert checked("fine", "positive", None, good="positive")["reason"] == "label 'positive' is not in label_map"
+
+
+def test_a_reason_never_quotes_a_long_label_which_may_be_a_review() -> None:
+    reason = checked("1", "I bought this kettle in May and it broke in June")["reason"]
+    assert reason == "a label of more than 30 characters is not in labels"
+
+
+@pytest.mark.parametrize(
+    ("value", "label_map", "label"),
+    [
+        ("positive", {}, "positive"),
+        (" Positive\n", {}, "positive"),
+        ("NEUTRAL", {}, "neutral"),
+        ("pos", {}, None),
+        ("2", {"2": "positive"}, "positive"),
+        ("2.0", {"2": "positive"}, "positive"),
+        ("-1.00", {"-1": "negative"}, "negative"),
+        ("2.5", {"2": "positive"}, None),
+        (" Bad ", {"bad": "negative"}, "negative"),
+        ("worse", {"bad": "negative"}, None),
+    ],
+)
+def test_a_label_is_found_by_its_spelling_or_a_like_one(
+    value: str, label_map: dict[str, str], label: str | None
+) -> None:
+    assert find_label(value, LABELS, label_map) == label
+
+
+def test_the_exact_spelling_wins_and_an_ambiguous_one_is_no_label() -> None:
+    labels = ("Good", "good")
+    assert [find_label(value, labels, {}) for value in ("Good", "good", "GOOD")] == ["Good", "good", None]
+
+
+def test_a_table_without_rows_stays_without_rows() -> None:
+    assert len(check_rows(SCHEMA.empty_table(), labels=LABELS, label_map={})) == 0
