@@ -27,8 +27,8 @@ from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.labels import label2id
 from sentiment_ray.manifest import (
-    finished_result,
     fingerprint,
+    finished_result,
     local_path,
     new_directory,
     read_json,
@@ -79,9 +79,9 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     missed = {name: variant.gate for name, variant in measured.items() if name not in variants}
     if config.required not in variants:
         raise GateError(
-            f"The required variant {config.required!r} missed its gate, so there is no bundle: {missed[config.required]}. "
-            "Look at the figures; loosen [export] min_agreement, max_mean_difference or max_macro_f1_drop only if you can "
-            "live with them."
+            f"The required variant {config.required!r} missed its gate, so there is no bundle: "
+            f"{missed[config.required]}. [export] min_agreement, max_mean_difference and "
+            "max_macro_f1_drop are the bounds."
         )
     for name in missed:
         (directory / FILES[name]).unlink()
@@ -101,7 +101,9 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         files=files,
         training=training,
         evaluation={"left_out": missed},
-        versions=installed_versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino"),
+        versions=installed_versions(
+            "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino"
+        ),
         fingerprint=wanted,
     )
 

@@ -14,7 +14,7 @@ OPSET = 18
 
 
 def export_graph(checkpoint: Path, target: Path) -> None:
-    """Write a checkpoint as `target`, an ONNX file whose inputs have dynamic batch and length and whose output is `logits`."""
+    """Write a checkpoint as the ONNX file `target`: batch and length are dynamic, the output is `logits`."""
     with tempfile.TemporaryDirectory() as directory, quiet():
         main_export(
             str(checkpoint),

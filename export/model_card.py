@@ -33,8 +33,9 @@ def model_card(
 ) -> str:
     """Return the card as Markdown: what the model is, how exact each file is, how to load it."""
     rows = [
-        f"| {name} | {engine} | {variant.file} | {gate['label_agreement']:.4f} | {gate['mean_probability_difference']:.5f} "
-        f"| {gate['macro_f1']:.3f} | {variant.bench[engine]['rows_per_s']:,.0f} |"
+        f"| {name} | {engine} | {variant.file} | {gate['label_agreement']:.4f} "
+        f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} "
+        f"| {variant.bench[engine]['rows_per_s']:,.0f} |"
         for name, variant in variants.items()
         for engine, gate in variant.gate.items()
     ]

@@ -9,7 +9,7 @@ from sentiment_ray.shell import run, stage_job
 @stage_job(
     "evaluate",
     EvaluateConfig,
-    example="python -m jobs.evaluate_bundle --bundle runs/demo/bundle --input runs/demo/prepared/test --output evaluation",
+    example="python -m jobs.evaluate_bundle --bundle runs/demo/bundle --input runs/demo/prepared/test --output report",
 )
 def main(config: EvaluateConfig) -> dict[str, Any]:
     """Measure a bundle on labelled reviews: accuracy, macro-F1, and those of always naming the largest label."""

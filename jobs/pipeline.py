@@ -34,7 +34,9 @@ def main(config: str) -> None:
     """
     present = [section for section in STAGES if section in read_toml(config)]
     # All sections are checked before the first stage does any work.
-    configs = {section: load_config(STAGES[section], section, file=config, flags={"restart": True}) for section in present}
+    configs = {
+        section: load_config(STAGES[section], section, file=config, flags={"restart": True}) for section in present
+    }
     results = {section: _run_stage(section, configs[section]) for section in present}
     print_summary(results)
     print_result({"output": results[present[-1]]["output"], "stages": results})

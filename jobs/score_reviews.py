@@ -7,7 +7,9 @@ from sentiment_ray.shell import run, stage_job
 
 
 @stage_job(
-    "score", ScoreConfig, example="python -m jobs.score_reviews --bundle runs/demo/bundle --input reviews/ --output scores/"
+    "score",
+    ScoreConfig,
+    example="python -m jobs.score_reviews --bundle runs/demo/bundle --input reviews/ --output scores/",
 )
 def main(config: ScoreConfig) -> dict[str, Any]:
     """Score every row of a Parquet corpus; the output mirrors the input's files and adds sentiment columns.

@@ -44,7 +44,11 @@ def _print_variants(bundle: Bundle) -> None:
     _say(f"\n{'variant':<11}{'engine':<13}{'MB':>5}{'rows/s':>8}{'agrees with torch':>19}")
     for name, variant in manifest.variants.items():
         for engine, gate in variant.gate.items():
-            chosen = "  <- auto" if (engine, name) == (manifest.defaults["cpu"].engine, manifest.defaults["cpu"].variant) else ""
+            chosen = (
+                "  <- auto"
+                if (engine, name) == (manifest.defaults["cpu"].engine, manifest.defaults["cpu"].variant)
+                else ""
+            )
             passed = f"{100 * gate['label_agreement']:.1f} %" if gate["passed"] else "missed its gate"
             megabytes = manifest.files[variant.file].bytes / 1e6
             rate = variant.bench[engine]["rows_per_s"]

@@ -113,10 +113,16 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check_files(root: Path, files: dict[str, FileEntry]) -> None:
-    found = {entry.relative_to(root).as_posix(): entry for entry in root.rglob("*") if not entry.is_dir() or entry.is_symlink()}
+    found = {
+        entry.relative_to(root).as_posix(): entry
+        for entry in root.rglob("*")
+        if not entry.is_dir() or entry.is_symlink()
+    }
     for name, entry in found.items():
         if entry.is_symlink():
-            raise BundleError(f"{root}/{name} is a symbolic link; a bundle holds plain files only. Copy the file itself.")
+            raise BundleError(
+                f"{root}/{name} is a symbolic link; a bundle holds plain files only. Copy the file itself."
+            )
         if name not in files and name != MANIFEST_NAME:
             raise BundleError(f"{root}/{name} is not listed in {MANIFEST_NAME}. Remove it, or export the bundle again.")
     for name, expected in files.items():

@@ -11,8 +11,8 @@ require_extra("data", "ray")
 def connect() -> None:
     """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; does nothing when connected.
 
-    A cluster that is started here asks for a token (Ray's default), listens on loopback, and ends with the process. Progress and errors
-    are ours to print: Ray's own log lines go to its files under the session directory.
+    A cluster that is started here asks for a token (Ray's default), listens on loopback, and ends with the process.
+    Progress and errors are ours to print: Ray's own log lines go to its files under the session directory.
     """
     import ray
     import ray.data

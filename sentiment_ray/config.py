@@ -22,13 +22,17 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """Several names: a TOML array, or one flag with commas between them."""
 
 
-class StageConfig(BaseModel):
-    """The base of every stage's configuration: frozen, and strict about its keys.
+class SectionConfig(BaseModel):
+    """The base of every section's keys: frozen, and strict about unknown ones.
 
     The text below a key is its description in `--help`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class StageConfig(SectionConfig):
+    """The base of a stage's keys: every stage writes one directory."""
 
     output: str
     """Directory that the stage writes."""
@@ -36,11 +40,11 @@ class StageConfig(BaseModel):
     """Replace an output that was made from another input or configuration."""
 
 
-Config = TypeVar("Config", bound=StageConfig)
+Config = TypeVar("Config", bound=SectionConfig)
 
 
 def load_config(model: type[Config], section: str, *, file: str | None, flags: Mapping[str, Any]) -> Config:
-    """Return the stage's configuration from `[section]` of a TOML file, overridden by `flags`.
+    """Return a section's configuration from `[section]` of a TOML file, overridden by `flags`.
 
     ConfigError names the file, the key, what was found and, for an unknown key, the nearest known one.
     """
@@ -102,5 +106,7 @@ def _known_keys(model: type[BaseModel], parents: list[str | int]) -> list[str]:
         if isinstance(part, str):
             annotation = model.model_fields[part].annotation
             models = [kind for kind in getattr(annotation, "__args__", ()) if isinstance(kind, type)]
-            model = next(kind for kind in (annotation, *models) if isinstance(kind, type) and issubclass(kind, BaseModel))
+            model = next(
+                kind for kind in (annotation, *models) if isinstance(kind, type) and issubclass(kind, BaseModel)
+            )
     return list(model.model_fields)

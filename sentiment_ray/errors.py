@@ -1,11 +1,11 @@
 """The errors a person can mend, and how a missing extra is named; knows nothing of what raises them.
 
-    SentimentRayError            the input is wrong: exit code 2
-    ├── ConfigError              a key, a flag or a path in the configuration
-    ├── DataError                a file, a column, a row or a label in the data
-    ├── BundleError              a bundle that is damaged, foreign or of another format
-    ├── GateError                a bundle or a run missed a bound that was set for it: exit code 3
-    └── MissingExtraError        a library of an optional extra is not installed
+SentimentRayError            the input is wrong: exit code 2
+├── ConfigError              a key, a flag or a path in the configuration
+├── DataError                a file, a column, a row or a label in the data
+├── BundleError              a bundle that is damaged, foreign or of another format
+├── GateError                a bundle or a run missed a bound that was set for it: exit code 3
+└── MissingExtraError        a library of an optional extra is not installed
 """
 
 import importlib.util

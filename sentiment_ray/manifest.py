@@ -50,7 +50,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that writes it first.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): write it again with the stage that made it.") from None
+        raise DataError(
+            f"{path} cannot be read as JSON ({error}): write it again with the stage that made it."
+        ) from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds {type(value).__name__}, not a JSON object: write it again.")
     return value
@@ -84,7 +86,8 @@ def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: b
         return None
     found = "a result of another input or configuration" if path.is_file() else f"no {manifest_name}"
     raise ConfigError(
-        f"output = {str(output)!r} already exists and holds {found}. Name another output, or pass --restart to replace it."
+        f"output = {str(output)!r} already exists and holds {found}. "
+        "Name another output, or pass --restart to replace it."
     )
 
 

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def confusion_counts(label_ids: NDArray[np.int64], predicted_ids: NDArray[np.int64], num_labels: int) -> NDArray[np.int64]:
+def confusion_counts(
+    label_ids: NDArray[np.int64], predicted_ids: NDArray[np.int64], num_labels: int
+) -> NDArray[np.int64]:
     """Count pairs: int64 `(labels, labels)`, the true label down and the predicted one across.
 
     Counts of disjoint rows may be added, so that workers' shares sum to the exact whole.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.bundle import Bundle, Variant, open_bundle
+from sentiment_ray.bundle import Bundle, open_bundle
 from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
 from sentiment_ray.engines import Engine, available_engines, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError
@@ -98,7 +98,9 @@ class Predictor:
         """Score texts as arrays; DataError names the first entry that is no text."""
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise DataError(f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text.")
+                raise DataError(
+                    f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text."
+                )
         if not texts:
             empty = np.zeros((0, len(self.labels)), dtype=np.float32)
             none = np.zeros(0)
@@ -135,7 +137,8 @@ def _choose(bundle: Bundle, engine: str, variant: str) -> tuple[str, str]:
     if not passed:
         raise BundleError(
             f"{bundle.path}: variant {variant!r} has passed no gate with engine {engine!r} "
-            f"(installed: {', '.join(available_engines()) or 'none'}). Use auto for both, or pip install 'sentiment-ray[cpu]'."
+            f"(installed: {', '.join(available_engines()) or 'none'}). "
+            "Use auto for both, or pip install 'sentiment-ray[cpu]'."
         )
     default = bundle.manifest.defaults["cpu"]
     if (default.engine, default.variant) in passed:

@@ -16,29 +16,41 @@ from sentiment_ray.errors import SentimentRayError
 Result = Mapping[str, Any]
 
 
-def stage_job(section: str, model: type[Config], *, example: str) -> Callable[[Callable[[Config], Result]], click.Command]:
+def stage_job(
+    section: str, model: type[Config], *, example: str
+) -> Callable[[Callable[[Config], Result]], click.Command]:
     """Turn a function of one stage configuration into a command with `--config` and a flag for every simple key.
 
     The function's docstring becomes the help text; its result is printed as one JSON line.
     """
 
     def decorate(function: Callable[[Config], Result]) -> click.Command:
-        def callback(config: str | None, **flags: Any) -> None:
-            given = {name: value for name, value in flags.items() if value is not None}
-            print_result(function(load_config(model, section, file=config, flags=given)))
+        def callback(**given: Any) -> None:
+            print_result(function(config_from(section, model, given)))
 
-        config_option = click.Option(["--config"], metavar="FILE", help=f"TOML file; its section [{section}] is read.")
-        options = [_option(name, field) for name, field in model.model_fields.items() if _is_simple(field)]
         return click.Command(
             name=section,
             callback=callback,
-            params=[config_option, *options],
+            params=options_of(section, model),
             help=function.__doc__,
             epilog=f"\b\nExample:\n  {example}",
             context_settings={"max_content_width": 110},
         )
 
     return decorate
+
+
+def options_of(section: str, model: type[Config], *, without: tuple[str, ...] = ()) -> list[click.Parameter]:
+    """Return `--config` and one flag for each simple key of a section, described by the key's own text."""
+    config_option = click.Option(["--config"], metavar="FILE", help=f"TOML file; its section [{section}] is read.")
+    keys = {name: field for name, field in model.model_fields.items() if name not in without and _is_simple(field)}
+    return [config_option, *(_option(name, field) for name, field in keys.items())]
+
+
+def config_from(section: str, model: type[Config], given: Mapping[str, Any]) -> Config:
+    """Return the configuration that parsed flags, `config` among them, describe."""
+    flags = {name: value for name, value in given.items() if value is not None and name != "config"}
+    return load_config(model, section, file=given.get("config"), flags=flags)
 
 
 def print_result(result: Result) -> None:

@@ -1,8 +1,27 @@
-"""What tests share: one small Ray cluster for the whole session."""
+"""What tests share: one small Ray cluster, and one chain of real artefacts, prepared → run → bundle → scores."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
+
+from sentiment_ray.predictor import Predictor
+
+ROOT = Path(__file__).parent.parent
+LABELS = ("negative", "neutral", "positive")
+NASTY_TEXTS = (
+    "x",
+    "word " * 10_000,
+    "x" * 100_000,
+    "I ❤️ it 👍🏽",
+    "هذا منتج رائع",
+    "nul \x00 inside",
+    "\u202eright to left",
+    "line\nbreak\ttab",
+)
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +32,127 @@ def ray_cluster() -> Iterator[None]:
     ray.init(num_cpus=2, object_store_memory=200e6, include_dashboard=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def everyday() -> list[tuple[str, str]]:
+    """Real short sentences with their labels."""
+    rows = []
+    for line in (ROOT / "jobs/configs/everyday.jsonl").read_text(encoding="utf-8").splitlines():
+        _, user, assistant = json.loads(line)["messages"]
+        rows.append((user["content"], assistant["content"].lower()))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
+    """A real BERT of two layers and width 32 with random weights, and a word-piece tokenizer of real sentences."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    directory = tmp_path_factory.mktemp("tiny-encoder")
+    trained = BertWordPieceTokenizer(lowercase=True)
+    trained.train_from_iterator([text for text, _ in everyday], vocab_size=600, show_progress=False)
+    BertTokenizerFast(tokenizer_object=trained._tokenizer).save_pretrained(directory)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=trained.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(directory, safe_serialization=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """The everyday sentences, prepared from their chat format."""
+    from sentiment_ray.data.config import PrepareConfig
+    from sentiment_ray.data.prepare import prepare_reviews
+
+    output = tmp_path_factory.mktemp("chain") / "prepared"
+    source = {"path": str(ROOT / "jobs/configs/everyday.jsonl"), "format": "chat"}
+    prepare_reviews(PrepareConfig(output=str(output), sources=[source], validation_share=0.15, test_share=0.15))
+    return output
+
+
+@pytest.fixture(scope="session")
+def run(prepared: Path, tiny_encoder: Path) -> Path:
+    """The tiny encoder, fine-tuned for three epochs by two Ray Train workers."""
+    from sentiment_ray.train.config import TrainConfig
+    from sentiment_ray.train.trainer import train_encoder
+
+    output = prepared.parent / "run"
+    train_encoder(
+        TrainConfig(
+            prepared=str(prepared),
+            model=str(tiny_encoder),
+            output=str(output),
+            epochs=3,
+            learning_rate=3e-3,
+            tokens_per_batch=256,
+            max_tokens=32,
+            dropout=0.0,
+            num_workers=2,
+            cpus_per_worker=0.75,
+        )
+    )
+    return output
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Path) -> Path:
+    """The run's best checkpoint, exported in every variant."""
+    from export.build import export_bundle
+    from export.config import ExportConfig
+
+    output = run.parent / "bundle"
+    export_bundle(ExportConfig(run=str(run), output=str(output), threads=2))
+    return output
+
+
+@pytest.fixture(scope="session")
+def predictor(bundle: Path) -> Predictor:
+    """The bundle as an application loads it, on the file that is exact."""
+    return Predictor.load(bundle, engine="onnxruntime", variant="fp32", threads=2)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
+    """Reviews in Hive partitions, with other columns, several row groups, and three rows that cannot be scored."""
+    directory = tmp_path_factory.mktemp("corpus")
+    texts: list[str | None] = [text for text, _ in everyday] + list(NASTY_TEXTS)
+    for year, start in ((2024, 0), (2025, 200)):
+        part = texts[start : start + 200] + ([None, "", " \t"] if year == 2025 else [])
+        table = pa.table(
+            {"review_id": [f"{year}-{index}" for index in range(len(part))], "body": part, "stars": [3] * len(part)}
+        )
+        (directory / f"year={year}").mkdir()
+        parquet.write_table(table, directory / f"year={year}/reviews.parquet", row_group_size=50)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def scores(bundle: Path, corpus: Path, ray_cluster: None) -> Path:
+    """The corpus, scored by two actors."""
+    from sentiment_ray.score.config import ScoreConfig
+    from sentiment_ray.score.score import score_reviews
+
+    output = bundle.parent / "scores"
+    score_reviews(
+        ScoreConfig(
+            bundle=str(bundle),
+            input=str(corpus),
+            output=str(output),
+            text_column="body",
+            unit_rows=100,
+            num_workers=2,
+            engine="onnxruntime",
+            variant="fp32",
+        )
+    )
+    return output

@@ -55,7 +55,7 @@ def list_files(config: PrepareConfig) -> list[InputFile]:
     for number, source in enumerate(config.sources):
         root = _root_of(Path(source.path))
         paths = _paths_of(source, root)
-        if (root.is_dir() and root in output.parents) or any(output in path.parents for path in paths):
+        if Path(source.path) in output.parents or any(output in (path, *path.parents) for path in paths):
             raise ConfigError(
                 f"output = {config.output!r} and the source {source.path!r} lie in one another, so the result would be "
                 "read as input. Name another output."
@@ -150,10 +150,11 @@ def _check_columns(file: InputFile, source: Source) -> None:
     for key in ("text_column", "label_column", "id_column"):
         name = getattr(source, key)
         if name and name not in columns:
-            hint = 'Set format = "chat"' if "messages" in columns else f"Pass --{key.replace('_', '-')}"
+            looks_like_chat = "messages" in columns
+            flag = "--format chat" if looks_like_chat else f"--{key.replace('_', '-')}"
             raise DataError(
-                f"{file.path}: the column {name!r} is missing (found: {_few(columns)}). {hint}, or set {key} for the "
-                f"source {source.name!r}."
+                f"{file.path}: the column {name!r} is missing (found: {_few(columns)}). Pass {flag}, or set "
+                f"{'format' if looks_like_chat else key} for the source {source.name!r}."
             )
 
 

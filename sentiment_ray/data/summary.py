@@ -81,8 +81,8 @@ def check_splits(config: PrepareConfig, summary: Summary) -> None:
         if not count:
             found = [name for name, rows in train.items() if rows]
             raise DataError(
-                f"The label {label!r} has no row to train on (found: {_spelt(train)}). Add rows with it, or leave it out: "
-                f"--labels {','.join(found)}."
+                f"The label {label!r} has no row to train on (found: {_spelt(train)}). Add rows with it, or leave "
+                f"it out: --labels {','.join(found)}."
             )
 
 
@@ -108,7 +108,9 @@ def manifest_of(config: PrepareConfig, summary: Summary) -> dict[str, Any]:
 
 def _capped(reasons: Counter[str]) -> dict[str, int]:
     """Return the most frequent reasons, first the most frequent; the rest as one sum."""
-    named = sorted(((reason, count) for reason, count in reasons.items() if reason != OTHER_REASONS), key=_most_frequent_first)
+    named = sorted(
+        ((reason, count) for reason, count in reasons.items() if reason != OTHER_REASONS), key=_most_frequent_first
+    )
     rest = reasons[OTHER_REASONS] + sum(count for _, count in named[MOST_REASONS:])
     return dict(named[:MOST_REASONS]) | ({OTHER_REASONS: rest} if rest else {})
 

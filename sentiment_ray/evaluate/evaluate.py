@@ -11,7 +11,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.labels import label2id
-from sentiment_ray.manifest import describe_files, finished_result, fingerprint, local_path, new_directory, write_json
+from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
 from sentiment_ray.metrics import classification_metrics, confusion_counts
 from sentiment_ray.predictor import Predictor
 from sentiment_ray.versions import installed_versions
@@ -57,7 +57,9 @@ def _read(path: Path, config: EvaluateConfig) -> tuple[pa.Table, list[Path]]:
     """Return the text and label columns of every Parquet file, and the files."""
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
-        raise DataError(f"input = {str(path)!r}: there is no Parquet file. Name the test split or another labelled one.")
+        raise DataError(
+            f"input = {str(path)!r}: there is no Parquet file. Name the test split or another labelled one."
+        )
     tables = []
     for file in files:
         try:

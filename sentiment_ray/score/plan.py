@@ -69,7 +69,9 @@ def list_files(root: Path, output: Path) -> list[Path]:
     """Return the Parquet files of a file, directory or glob in order; names that start with _ or . are no data."""
     if root.is_dir():
         if output.is_relative_to(root):
-            raise ConfigError(f"output = {str(output)!r} lies inside the input {str(root)!r}. Name a directory outside it.")
+            raise ConfigError(
+                f"output = {str(output)!r} lies inside the input {str(root)!r}. Name a directory outside it."
+            )
         below = (path for path in root.rglob("*.parquet") if path.is_file())
         files = [path for path in below if not any(part[0] in "_." for part in path.relative_to(root).parts)]
     else:
@@ -94,7 +96,9 @@ def _schema_defect(schema: pa.Schema, config: ScoreConfig, new_columns: tuple[st
     found = ", ".join(schema.names)
     for column in (config.text_column, *config.columns):
         if column not in schema.names:
-            return f"column {column!r} is missing (found: {found}); pass --text-column or --columns with one that is there"
+            return (
+                f"column {column!r} is missing (found: {found}); pass --text-column or --columns with one that is there"
+            )
     kind = schema.field(config.text_column).type
     if not _is_text(kind):
         return f"column {config.text_column!r} is {kind}, not text; pass --text-column with another"
@@ -126,9 +130,11 @@ def _cut(metadata: parquet.FileMetaData, path: Path, relative: Path, unit_rows: 
             rows.append(num_rows)
     if not groups:
         groups, rows = [[]], [0]
-    names = [relative] if len(groups) == 1 else [
-        relative.with_name(f"{relative.stem}-{number:05d}.parquet") for number in range(len(groups))
-    ]
+    names = (
+        [relative]
+        if len(groups) == 1
+        else [relative.with_name(f"{relative.stem}-{number:05d}.parquet") for number in range(len(groups))]
+    )
     starts = [sum(rows[:number]) for number in range(len(rows))]
     return [
         Unit(str(path), name.as_posix(), tuple(group), start, count)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sentiment_ray.bundle import open_bundle
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, GateError
-from sentiment_ray.manifest import describe_files, finished_result, fingerprint, local_path, new_directory, write_json
+from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.plan import Plan, plan_units
 from sentiment_ray.score.scorer import Scorer, new_columns, write_quarantine
@@ -66,7 +66,9 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
 def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> list[dict[str, Any]]:
     """Have the actors score every unit, largest first, and return the receipts in the order of the parts."""
     units = sorted(plan.units, key=lambda unit: -unit.num_rows)
-    receipts = ray.data.from_items([{"unit": json.dumps(asdict(unit))} for unit in units], override_num_blocks=len(units)).map_batches(
+    receipts = ray.data.from_items(
+        [{"unit": json.dumps(asdict(unit))} for unit in units], override_num_blocks=len(units)
+    ).map_batches(
         Scorer,
         fn_constructor_args=(config, str(directory)),
         batch_size=1,
@@ -105,7 +107,9 @@ def _summary(receipts: list[dict[str, Any]], plan: Plan) -> dict[str, Any]:
         "rows_quarantined": sum(receipt["rows_quarantined"] for receipt in receipts),
         "files_quarantined": [{"path": bad.path, "reason": bad.reason} for bad in plan.bad_files],
         "parts": [
-            {key: receipt[key] for key in ("path", "rows", "bytes", "sha256")} for receipt in receipts if receipt["sha256"]
+            {key: receipt[key] for key in ("path", "rows", "bytes", "sha256")}
+            for receipt in receipts
+            if receipt["sha256"]
         ],
     }
 

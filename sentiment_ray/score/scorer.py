@@ -17,7 +17,9 @@ from sentiment_ray.score.plan import Unit
 
 BATCH_ROWS = 16_384
 """Rows in memory at a time: enough for batches of one length, few enough for any row."""
-QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())])
+QUARANTINE_SCHEMA = pa.schema(
+    [("path", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())]
+)
 
 
 def new_columns(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ def score_columns(scores: Scores, labels: tuple[str, ...]) -> list[pa.Array]:
 
 
 def write_quarantine(directory: Path, part: str, rows: list[dict[str, Any]]) -> None:
-    """Write rows that could not be scored beside the parts, under the same relative name; nothing when there are none."""
+    """Write rows that could not be scored under the same relative name as their part; nothing when there are none."""
     if rows:
         target = directory / "_quarantine" / part
         target.parent.mkdir(parents=True, exist_ok=True)

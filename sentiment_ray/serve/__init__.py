@@ -1,5 +1,1 @@
-"""A bundle behind HTTP. Needs the extra `serve`."""
-
-from sentiment_ray.errors import require_extra
-
-require_extra("serve", "fastapi", "uvicorn")
+"""A bundle behind HTTP. Its keys need nothing; the service itself needs the extra `serve`."""

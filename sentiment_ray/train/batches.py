@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, pad
+from sentiment_ray.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad
 
 WINDOW_ROWS = 8192
 """Rows that are shuffled and sorted together: enough for batches of one length, few enough for any memory."""
@@ -15,8 +15,11 @@ WINDOW_ROWS = 8192
 
 @dataclass(frozen=True)
 class Batch:
-    """`input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`; `done` is the share of the
-    epoch that lies behind once this batch is used, the same on every worker."""
+    """Rows that pass through the model together.
+
+    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`; `done` is the share of the
+    epoch that lies behind once this batch is used, the same on every worker.
+    """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
@@ -53,10 +56,8 @@ def training_batches(
         ]
         batches = split_to(batches, agree(len(batches)))
         for step, index in enumerate(rng.permutation(len(batches)), start=1):
-            batch = batches[index]
-            input_ids, attention_mask = pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
             done = (rows_done + len(texts) * step / len(batches)) / num_rows
-            yield Batch(*map(torch.from_numpy, (input_ids, attention_mask, label_ids[batch])), done=min(done, 1.0))
+            yield _batch(encoded, label_ids, batches[index], pad_id=encoder.pad_id, done=min(done, 1.0))
         rows_done += len(texts)
 
 
@@ -66,8 +67,14 @@ def evaluation_batches(
     """Yield every row once, in length-sorted batches."""
     encoded = encode(encoder, texts)
     for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
-        input_ids, attention_mask = pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
-        yield Batch(*map(torch.from_numpy, (input_ids, attention_mask, label_ids[batch])), done=1.0)
+        yield _batch(encoded, label_ids, batch, pad_id=encoder.pad_id, done=1.0)
+
+
+def _batch(
+    encoded: Encoded, label_ids: NDArray[np.int64], rows: NDArray[np.intp], *, pad_id: int, done: float
+) -> Batch:
+    input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
+    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(label_ids[rows]), done)
 
 
 def split_to(batches: list[NDArray[np.intp]], count: int) -> list[NDArray[np.intp]]:

@@ -118,7 +118,9 @@ def learning_rate_at(done: float, config: TrainConfig) -> float:
 
 
 @torch.no_grad()
-def _evaluate(model: torch.nn.Module, encoder: TextEncoder, config: TrainConfig, labels: tuple[str, ...]) -> dict[str, Any]:
+def _evaluate(
+    model: torch.nn.Module, encoder: TextEncoder, config: TrainConfig, labels: tuple[str, ...]
+) -> dict[str, Any]:
     """Return metrics over the whole validation split: each worker takes every n-th row, and the counts are summed."""
     model.eval()
     module = getattr(model, "module", model)
@@ -153,7 +155,11 @@ def _windows(split: str, labels: tuple[str, ...]) -> Iterator[tuple[list[str], N
 
 
 def _report(
-    model: Any, optimizer: torch.optim.Optimizer, history: list[dict[str, Any]], tokenizer: Path, settings: dict[str, Any]
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    history: list[dict[str, Any]],
+    tokenizer: Path,
+    settings: dict[str, Any],
 ) -> None:
     """Report an epoch's metrics to Ray Train; rank 0 adds the checkpoint. All workers meet here."""
     metrics = {"macro_f1": history[-1]["macro_f1"], "history": history}

@@ -16,7 +16,9 @@ def load_tokenizer_files(model: str, directory: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(_checked(model), use_fast=True, trust_remote_code=False)
     tokenizer.save_pretrained(directory)
     if not (directory / "tokenizer.json").is_file():
-        raise ConfigError(f"model = {model!r} has no fast tokenizer (tokenizer.json), which the bundle needs. Choose another.")
+        raise ConfigError(
+            f"model = {model!r} has no fast tokenizer (tokenizer.json), which the bundle needs. Choose another."
+        )
 
 
 def load_model(model: str, labels: Sequence[str], *, dropout: float | None, device: torch.device) -> PreTrainedModel:

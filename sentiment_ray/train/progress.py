@@ -68,7 +68,7 @@ def _show(board: Any, epochs: int, ended: threading.Event) -> None:
 
 def _epoch_line(metrics: dict[str, Any], epochs: int) -> str:
     return (
-        f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, validation macro-F1 {metrics['macro_f1']:.3f}, "
-        f"accuracy {metrics['accuracy']:.3f} on {metrics['rows']:,} rows; "
-        f"{metrics['tokens_per_s']:,.0f} tokens/s, {metrics['seconds']:.0f} s"
+        f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, "
+        f"validation macro-F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f} "
+        f"on {metrics['rows']:,} rows; {metrics['tokens_per_s']:,.0f} tokens/s, {metrics['seconds']:.0f} s"
     )

@@ -15,7 +15,7 @@ from ray.train.torch import TorchTrainer
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import finished_result, fingerprint, local_path, read_json, sha256_of_file, write_json
+from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.versions import installed_versions
@@ -36,9 +36,10 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     prepared = read_json(prepared_path)
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
     made_from = {"prepared": sha256_of_file(prepared_path)}
-    plan = {"config": settings, "made_from": made_from, "fingerprint": fingerprint([settings, made_from])}
+    wanted = fingerprint([settings, made_from])
+    plan = {"config": settings, "made_from": made_from, "fingerprint": wanted}
     _check_rows(prepared, config)
-    finished = _finished_or_same_plan(output, plan["fingerprint"], restart=config.restart)
+    finished = _finished_or_same_plan(output, wanted, restart=config.restart)
     if finished:
         return {"output": str(output), "best": finished["best"], "skipped": True}
 
@@ -120,9 +121,7 @@ def _read_split(directory: Path) -> ray.data.Dataset:
     beside workers that hold most of a small machine it waits for ever.
     """
     parts = [{"path": str(part)} for part in sorted(directory.glob("*.parquet"))]
-    return ray.data.from_items(parts).map_batches(
-        _read_parts, batch_size=1, batch_format="pyarrow", num_cpus=DATA_CPUS
-    )
+    return ray.data.from_items(parts).map_batches(_read_parts, batch_size=1, batch_format="pyarrow", num_cpus=DATA_CPUS)
 
 
 def _read_parts(batch: pa.Table) -> Iterator[pa.Table]:
@@ -142,7 +141,10 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
                 f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
                 "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
             )
-    paths = {"output": str(local_path(config.output, "output")), "prepared": str(local_path(config.prepared, "prepared"))}
+    paths = {
+        "output": str(local_path(config.output, "output")),
+        "prepared": str(local_path(config.prepared, "prepared")),
+    }
     return config.model_copy(update={"model": model, **paths})
 
 
@@ -173,11 +175,12 @@ def _cpus_per_worker(config: TrainConfig) -> float:
     if wanted > total["CPU"]:
         raise ConfigError(
             f"num_workers = {config.num_workers} with cpus_per_worker = {cpus} and {DATA_CPUS} for reading need "
-            f"{wanted:g} CPUs; the cluster has {total['CPU']:g}. Lower one of them (a fraction such as 0.75 is allowed)."
+            f"{wanted:g} CPUs; the cluster has {total['CPU']:g}. Lower one of them; fractions are allowed."
         )
     if config.use_gpu and config.num_workers > total.get("GPU", 0):
         raise ConfigError(
-            f"use_gpu with num_workers = {config.num_workers} needs as many GPUs; the cluster has {total.get('GPU', 0):g}."
+            f"use_gpu with num_workers = {config.num_workers} needs as many GPUs; "
+            f"the cluster has {total.get('GPU', 0):g}. Start fewer workers, or add GPU nodes."
         )
     return cpus
 

@@ -186,7 +186,8 @@ def test_defects_of_parquet_rows(tmp_path: Path) -> None:
 
 
 def test_tables_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_parquet(tmp_path / "a.parquet", text=[f"text {n}" for n in range(25_000)], label=["x"] * 25_000)
+    texts = [f"text {number}" for number in range(25_000)]
+    path = write_parquet(tmp_path / "a.parquet", text=texts, label=["x"] * 25_000, row_group_size=25_000)
     config = resolve(PrepareConfig(output=str(tmp_path / "output"), sources=[{"path": str(path)}]))
     (unit,) = check_files(config, list_files(config))
     assert [len(table) for table in read_unit(unit, config.sources[0])] == [10_000, 10_000, 5_000]
@@ -234,7 +235,7 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
         ("a.csv", b"text,label\n", {"id_column": "key"}, "the column 'key' is missing .*set id_column"),
         ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv: its header is not UTF-8"),
         ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: body\)"),
-        ("a.jsonl", b'{"messages": []}\n', {}, "the column 'text' is missing .* Set format = \"chat\""),
+        ("a.jsonl", b'{"messages": []}\n', {}, "the column 'text' is missing .* Pass --format chat"),
         ("a.jsonl", b'{"text": "x"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
         ("a.parquet", b"PAR1 cut off", {}, "a.parquet is not a Parquet file that can be read"),
     ],
@@ -265,7 +266,7 @@ def test_a_damaged_page_is_named_with_its_row_group(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("output", ["in/prepared", "in"])
+@pytest.mark.parametrize("output", ["in/prepared", "in", "in/a.csv"])
 def test_an_output_among_the_input_is_refused(tmp_path: Path, output: str) -> None:
     (tmp_path / "in").mkdir()
     write_csv(tmp_path / "in" / "a.csv", ROWS)

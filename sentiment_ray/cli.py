@@ -1,0 +1,84 @@
+"""The command `sentiment-ray`: what an application engineer does with a bundle; knows no stage of the pipeline."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from sentiment_ray import shell
+from sentiment_ray.errors import require_extra
+from sentiment_ray.serve.config import ServeConfig
+
+LINES_PER_BATCH = 1024
+
+
+@click.group(epilog="\b\nExample:\n  sentiment-ray predict runs/demo/bundle 'This is a cherry pie.'")
+@click.version_option(package_name="sentiment-ray")
+def commands() -> None:
+    """Ask, serve and inspect a bundle of sentiment models."""
+
+
+@commands.command(epilog="\b\nExample:\n  cat reviews.txt | sentiment-ray predict runs/demo/bundle > scores.jsonl")
+@click.argument("bundle")
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option("--engine", default="auto", help="auto, onnxruntime or openvino.")
+@click.option("--variant", default="auto", help="auto, or a variant that `inspect` names.")
+@click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
+def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None) -> None:
+    """Print the sentiment of each TEXT, or of each line of stdin, as one JSON line."""
+    from sentiment_ray.predictor import Predictor
+
+    predictor = Predictor.load(bundle, engine=engine, variant=variant, threads=threads)
+    for batch in [list(texts)] if texts else _batches_of_lines():
+        for text, prediction in zip(batch, predictor.predict(batch), strict=True):
+            shell.print_result({"text": text, **asdict(prediction)})
+
+
+@commands.command(epilog="\b\nExample:\n  sentiment-ray inspect runs/demo/bundle")
+@click.argument("bundle")
+def inspect(bundle: str) -> None:
+    """Check every byte of a bundle and print what it holds as JSON."""
+    from sentiment_ray.bundle import open_bundle
+
+    manifest = open_bundle(bundle).manifest.model_dump(mode="json")
+    click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
+
+
+def _serve(**given: Any) -> None:
+    """Answer POST /predict over HTTP, on loopback unless asked otherwise."""
+    require_extra("serve", "fastapi", "uvicorn")
+    from sentiment_ray.serve.server import serve
+
+    serve(shell.config_from("serve", ServeConfig, given))
+
+
+commands.add_command(
+    click.Command(
+        name="serve",
+        callback=_serve,
+        help=_serve.__doc__,
+        params=[click.Argument(["bundle"]), *shell.options_of("serve", ServeConfig, without=("bundle",))],
+        epilog="\b\nExample:\n  sentiment-ray serve runs/demo/bundle --port 8080",
+        context_settings={"max_content_width": 110},
+    )
+)
+
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    shell.run(commands)
+
+
+def _batches_of_lines() -> Iterator[list[str]]:
+    """Yield the lines of stdin without their ends, some at a time; bytes that are no UTF-8 become replacement signs."""
+    batch: list[str] = []
+    for line in sys.stdin.buffer:
+        batch.append(line.decode("utf-8", "replace").rstrip("\r\n"))
+        if len(batch) == LINES_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,24 @@
+"""The keys of [serve]; knows no HTTP, so that --help is quick."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sentiment_ray.config import SectionConfig
+
+
+class ServeConfig(SectionConfig):
+    """Keys of [serve]."""
+
+    bundle: str
+    """Directory that export_bundle wrote."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything else than loopback needs an api_key_file."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 takes a free one."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
+    """Largest request body; a larger one is answered with 413."""
+    max_texts: Annotated[int, Field(ge=1)] = 1000
+    """Texts in one request; more are answered with 422."""
+    api_key_file: str | None = None
+    """File whose first line every request must bring as `Authorization: Bearer …`."""

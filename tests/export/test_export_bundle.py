@@ -1,0 +1,95 @@
+"""A bundle is exact or it is not written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from export.build import export_bundle
+from export.config import ExportConfig
+from export.gate import TorchEngine, compare
+from sentiment_ray import Predictor
+from sentiment_ray.bundle import open_bundle
+from sentiment_ray.encoding import load_encoder
+from sentiment_ray.errors import ConfigError, DataError, GateError
+from sentiment_ray.predictor import score_texts
+
+
+def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Path, run: Path, prepared: Path) -> None:
+    texts = parquet.read_table(prepared / "validation")["text"].to_pylist()
+    checkpoint = run / json.loads((run / "run.json").read_text())["best"]["checkpoint"]
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
+    expected = score_texts(TorchEngine(checkpoint), encoder, texts)
+    for name in ("fp32", "optimized"):
+        found = Predictor.load(bundle, engine="onnxruntime", variant=name, threads=2).score(texts)
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+
+
+def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Path) -> None:
+    rows = parquet.read_table(prepared / "validation").num_rows
+    manifest = open_bundle(bundle).manifest
+    for variant in manifest.variants.values():
+        for engine, gate in variant.gate.items():
+            assert gate["rows"] == rows
+            assert variant.bench[engine]["rows_per_s"] > 0
+    assert manifest.variants["fp32"].gate["onnxruntime"]["label_agreement"] == 1
+
+
+def test_int8_is_smaller(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    entries = {name: manifest.files[variant.file].bytes for name, variant in manifest.variants.items()}
+    if "int8" not in entries:
+        assert "int8" in manifest.evaluation["left_out"]
+    else:
+        assert entries["int8"] < entries["fp32"]
+
+
+def test_an_equal_export_is_skipped_and_another_refused(bundle: Path, run: Path) -> None:
+    assert export_bundle(ExportConfig(run=str(run), output=str(bundle), threads=2))["skipped"]
+    with pytest.raises(ConfigError, match="--restart"):
+        export_bundle(ExportConfig(run=str(run), output=str(bundle), gate_rows=5))
+
+
+def test_an_impossible_bound_gives_no_bundle(run: Path, tmp_path: Path) -> None:
+    config = ExportConfig(
+        run=str(run), output=str(tmp_path / "bundle"), variants=("fp32", "int8"), required="int8", max_mean_difference=0
+    )
+    with pytest.raises(GateError, match="'int8' missed its gate"):
+        export_bundle(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_swapped_labels_do_not_pass_the_gate(predictor: Predictor, everyday: list[tuple[str, str]]) -> None:
+    reference = predictor.score([text for text, _ in everyday])
+    swapped = type(reference)(
+        reference.logits[:, ::-1],
+        reference.probabilities[:, ::-1],
+        reference.logits[:, ::-1].argmax(axis=1),
+        reference.tokens,
+        reference.truncated,
+    )
+    config = ExportConfig(run="run", output="bundle")
+    assert compare(reference, reference, reference.label_ids, config)["passed"]
+    assert not compare(swapped, reference, reference.label_ids, config)["passed"]
+
+
+def test_the_bundle_loads_in_optimum_with_the_same_probabilities(bundle: Path, predictor: Predictor) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer, pipeline
+
+    model = ORTModelForSequenceClassification.from_pretrained(bundle, subfolder="onnx", file_name="model.onnx")
+    ask = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(bundle), top_k=None)
+    texts = ["The bus leaves at nine.", "I love this little shop."]
+    for prediction, answer in zip(predictor.predict(texts), ask(texts), strict=True):
+        assert prediction.probabilities == pytest.approx({row["label"]: row["score"] for row in answer}, abs=1e-4)
+
+
+def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"run\.json is missing"):
+        export_bundle(ExportConfig(run=str(tmp_path), output=str(tmp_path / "bundle")))
+    with pytest.raises(ConfigError, match=r"model\.safetensors is missing"):
+        export_bundle(ExportConfig(run=str(run), checkpoint="nowhere", output=str(tmp_path / "bundle")))
+    with pytest.raises(ValueError, match="choose from fp32, optimized, int8"):
+        ExportConfig(run=str(run), output="bundle", variants=("fp32", "int4"))

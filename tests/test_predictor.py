@@ -1,0 +1,71 @@
+"""The Predictor answers as the checkpoint does, whatever engine, batch or text."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment_ray import Predictor
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.predictor import probabilities_of
+from tests.conftest import LABELS, NASTY_TEXTS
+
+
+def test_probabilities_sum_to_one_and_the_label_is_the_largest(predictor: Predictor) -> None:
+    for prediction in predictor.predict(["The bus leaves at nine.", *NASTY_TEXTS]):
+        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert prediction.score == max(prediction.probabilities.values()) == prediction.probabilities[prediction.label]
+        assert tuple(prediction.probabilities) == LABELS
+
+
+def test_answers_come_in_the_order_of_the_texts(predictor: Predictor, everyday: list[tuple[str, str]]) -> None:
+    texts = [text for text, _ in everyday]
+    together = predictor.score(texts, tokens_per_batch=128)
+    alone = np.concatenate([predictor.score([text]).probabilities for text in texts])
+    np.testing.assert_allclose(together.probabilities, alone, atol=1e-5)
+
+
+def test_answers_are_those_of_the_checkpoint(predictor: Predictor, run: Path, everyday: list[tuple[str, str]]) -> None:
+    from transformers import pipeline
+
+    checkpoint = str(next(run.glob("checkpoint_*")))
+    texts = [text for text, _ in everyday[:50]]
+    theirs = pipeline("text-classification", model=checkpoint, top_k=None)(texts, truncation=True, max_length=32)
+    for prediction, answer in zip(predictor.predict(texts), theirs, strict=True):
+        assert prediction.probabilities == pytest.approx({row["label"]: row["score"] for row in answer}, abs=1e-4)
+
+
+def test_every_variant_and_engine_that_passed_gives_nearly_the_same(bundle: Path, predictor: Predictor) -> None:
+    texts = ["The bus leaves at nine.", "I love this little shop.", *NASTY_TEXTS]
+    expected = predictor.score(texts).probabilities
+    for name, variant in predictor.bundle.manifest.variants.items():
+        for engine, gate in variant.gate.items():
+            if gate["passed"]:
+                found = Predictor.load(bundle, engine=engine, variant=name, threads=2).score(texts).probabilities
+                np.testing.assert_allclose(found, expected, atol=0.1 if variant.precision == "int8" else 0.02)
+
+
+def test_auto_loads_what_the_bundle_names_as_default(bundle: Path) -> None:
+    predictor = Predictor.load(bundle)
+    default = predictor.bundle.manifest.defaults["cpu"]
+    assert (predictor.engine, predictor.variant) == (default.engine, default.variant)
+
+
+def test_no_texts_give_no_answers(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []
+
+
+@pytest.mark.parametrize(("texts", "found"), [(["good", None], r"texts\[1\] is NoneType"), ("good", "takes a list of texts")])
+def test_what_is_no_list_of_texts_is_refused(predictor: Predictor, texts: object, found: str) -> None:
+    with pytest.raises(DataError, match=found):
+        predictor.predict(texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("choice", "error"), [({"engine": "tensorrt"}, ConfigError), ({"variant": "fp8"}, ConfigError)])
+def test_an_unknown_engine_or_variant_is_refused_by_name(bundle: Path, choice: dict[str, str], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(choice.values()))):
+        Predictor.load(bundle, **choice)
+
+
+def test_softmax_of_huge_logits_is_finite() -> None:
+    np.testing.assert_allclose(probabilities_of(np.array([[1e4, 0, -1e4]], dtype=np.float32)), [[1, 0, 0]])

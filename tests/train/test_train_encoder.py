@@ -1,0 +1,119 @@
+"""A real run of two Ray Train workers: exact metrics, a best checkpoint, and what a wrong input gets."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.manifest import read_json
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.trainer import train_encoder
+
+
+def _config(run: Path, **changes: object) -> TrainConfig:
+    return TrainConfig(**(read_json(run / "run.json")["config"] | {"output": str(run)} | changes))
+
+
+def test_every_validation_row_is_evaluated_exactly_once(run: Path, prepared: Path) -> None:
+    rows = parquet.read_table(prepared / "validation").num_rows
+    assert [epoch["rows"] for epoch in read_json(run / "run.json")["history"]] == [rows] * 3
+
+
+def test_workers_train_on_all_rows_but_those_that_do_not_divide_equally(run: Path, prepared: Path) -> None:
+    rows = parquet.read_table(prepared / "train").num_rows
+    for epoch in read_json(run / "run.json")["history"]:
+        assert rows - 1 <= epoch["train_rows"] <= rows
+
+
+def test_the_loss_falls(run: Path) -> None:
+    losses = [epoch["loss"] for epoch in read_json(run / "run.json")["history"]]
+    assert losses[-1] < losses[0]
+
+
+def test_the_best_checkpoint_is_the_one_of_highest_macro_f1(run: Path) -> None:
+    manifest = read_json(run / "run.json")
+    best = manifest["best"]
+    assert best["metrics"]["macro_f1"] == max(epoch["macro_f1"] for epoch in manifest["history"])
+    assert (run / best["checkpoint"] / "model.safetensors").is_file()
+
+
+def test_reported_metrics_are_those_of_the_checkpoint_on_disk(run: Path, prepared: Path) -> None:
+    """Recomputed from the saved weights, row by row, with another library's pipeline."""
+    from sklearn.metrics import accuracy_score, f1_score
+    from transformers import pipeline
+
+    best = read_json(run / "run.json")["best"]
+    table = parquet.read_table(prepared / "validation")
+    answers = pipeline("text-classification", model=str(run / best["checkpoint"]))(
+        table["text"].to_pylist(), truncation=True, max_length=32
+    )
+    labels = [answer["label"] for answer in answers]
+    # bf16 in training and fp32 here may part on a row that lies on the edge.
+    one_row = 1 / len(labels)
+    assert accuracy_score(table["label"].to_pylist(), labels) == pytest.approx(best["metrics"]["accuracy"], abs=1.5 * one_row)
+    assert f1_score(table["label"].to_pylist(), labels, average="macro") == pytest.approx(
+        best["metrics"]["macro_f1"], abs=4 * one_row
+    )
+
+
+def test_the_base_model_is_measured_before_fine_tuning(run: Path, prepared: Path) -> None:
+    base = read_json(run / "run.json")["base_model"]
+    assert base["method"] == "nearest label by embedding"
+    assert base["rows"] == parquet.read_table(prepared / "test").num_rows
+
+
+def test_a_finished_run_is_left_alone(run: Path) -> None:
+    before = (run / "run.json").stat().st_mtime_ns
+    assert train_encoder(_config(run))["skipped"]
+    assert (run / "run.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_does_not_overwrite_a_run(run: Path) -> None:
+    with pytest.raises(ConfigError, match="--restart"):
+        train_encoder(_config(run, epochs=1))
+
+
+def test_an_interrupted_run_goes_on_from_its_last_epoch(run: Path, tmp_path: Path, ray_cluster: None) -> None:
+    """The state that a killed driver leaves: Ray Train's storage without run.json."""
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    (copy / "run.json").unlink()
+    # Ray Train's storage names absolute paths, so the copy takes the original's place while it is continued.
+    original = run.with_name("original")
+    run.rename(original)
+    copy.rename(run)
+    try:
+        result = train_encoder(_config(original, output=str(run)))
+        assert not result["skipped"]
+        assert read_json(run / "run.json")["history"] == read_json(original / "run.json")["history"]
+    finally:
+        shutil.rmtree(run)
+        original.rename(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "found"),
+    [
+        ({"prepared": "/nowhere"}, DataError, "/nowhere/prepared.json is missing"),
+        ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' is no model directory"),
+        ({"num_workers": 50, "output": "/tmp/never"}, ConfigError, "the cluster has 2"),
+        ({"use_gpu": True, "output": "/tmp/never"}, ConfigError, "needs as many GPUs"),
+    ],
+)
+def test_a_wrong_input_is_named_before_any_work(
+    run: Path, ray_cluster: None, changes: dict[str, object], error: type[Exception], found: str
+) -> None:
+    with pytest.raises(error, match=found):
+        train_encoder(_config(run, **changes))
+    assert not Path("/tmp/never").exists()
+
+
+def test_an_empty_split_is_named(run: Path, prepared: Path, tmp_path: Path) -> None:
+    manifest = json.loads((prepared / "prepared.json").read_text())
+    manifest["counts"]["validation"] = 0
+    (tmp_path / "prepared.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="validation split has 0 rows"):
+        train_encoder(_config(run, prepared=str(tmp_path), output=str(tmp_path / "run")))
