@@ -257,7 +257,7 @@ def test_the_same_input_gives_the_same_bytes_however_it_is_cut_into_tasks(tmp_pa
     config = resolve(settings)
     plan = Plan(config, tmp_path / "alone", num_buckets=2)
     units = check_files(config, list_files(config))
-    files = [file for number in range(2) for file in collect(plan, number, units[number::2]).bucket_files]
+    files = [file for number in range(3) for file in collect(plan, number, units[number::3]).bucket_files]
     for bucket in range(2):
         divide(plan, bucket, files[::-1])
     alone = {name: digest for name, digest in bytes_of(tmp_path / "alone").items() if not name.startswith("_")}

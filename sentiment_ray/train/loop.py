@@ -106,7 +106,7 @@ def _train_epoch(
             reported = time.monotonic()
             settings["board"].advance.remote(epoch + batch.done, float(totals[0] / totals[1]))
     seconds = time.monotonic() - started
-    loss_sum, rows_sum, tokens_sum = _sum_over_workers(totals.numpy())
+    loss_sum, rows_sum, tokens_sum = _sum_over_workers(totals.numpy()).tolist()
     return {"loss": loss_sum / rows_sum, "train_rows": int(rows_sum), "tokens_per_s": round(tokens_sum / seconds, 1)}
 
 

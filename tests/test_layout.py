@@ -1,0 +1,99 @@
+"""The floors hold, every configuration parses, and every command is documented."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sentiment_ray
+from jobs.pipeline import STAGES
+from sentiment_ray.config import load_config, read_toml
+from sentiment_ray.serve.config import ServeConfig
+
+ROOT = Path(__file__).parent.parent
+JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" in path.read_text())
+CONFIGS = sorted((ROOT / "jobs/configs").glob("*.toml"))
+HEAVY = {"ray", "torch", "transformers", "pandas", "pyarrow", "optimum"}
+README = (ROOT / "README.md").read_text()
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_root_offers_the_predictor_alone() -> None:
+    assert sentiment_ray.__all__ == ["Prediction", "Predictor", "__version__"]
+
+
+@pytest.mark.parametrize("module", ["sentiment_ray", "sentiment_ray.cli", "sentiment_ray.serve.server"])
+def test_the_light_floors_load_no_heavy_library(module: str) -> None:
+    assert HEAVY.isdisjoint(_python(f"import sys, {module}; print(*sys.modules, sep='\\n')").splitlines())
+
+
+def test_a_prediction_loads_no_heavy_library(bundle: Path) -> None:
+    code = f"import sys, sentiment_ray as s; s.Predictor.load({str(bundle)!r}).predict(['tea']); print(*sys.modules, sep='\\n')"
+    assert HEAVY.isdisjoint(_python(code).splitlines())
+
+
+def test_scoring_and_evaluation_load_no_torch() -> None:
+    code = "import sys, sentiment_ray.score.score, sentiment_ray.evaluate.evaluate; print(*sys.modules, sep='\\n')"
+    assert {"torch", "transformers", "optimum"}.isdisjoint(_python(code).splitlines())
+
+
+def test_a_missing_extra_is_named_with_its_pip_command() -> None:
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'ray' else find(name, package)\n"
+        "try: import sentiment_ray.score\nexcept ImportError as error: print(type(error).__name__, error)"
+    )
+    assert _python(code).strip().endswith("pip install 'sentiment-ray[score]'")
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_configuration_parses(path: Path) -> None:
+    for section in read_toml(str(path)):
+        assert load_config(STAGES.get(section, ServeConfig), section, file=str(path), flags={})
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_has_help_with_an_example_and_stands_in_the_readme(job: str) -> None:
+    command = [sys.executable, "-m", f"jobs.{job}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"python -m jobs.{job}" in done.stdout.partition("Example:")[2]
+    assert f"jobs.{job}" in README
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_loads_no_heavy_library(job: str) -> None:
+    assert HEAVY.isdisjoint(_python(f"import sys, jobs.{job}; print(*sys.modules, sep='\\n')").splitlines())
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "serve"])
+def test_every_command_stands_in_the_readme(command: str) -> None:
+    assert f"sentiment-ray {command}" in README
+
+
+def test_jobs_stay_thin() -> None:
+    assert {path.name: lines for path in (ROOT / "jobs").glob("*_*.py") if (lines := len(path.read_text().splitlines())) > 60} == {}
+
+
+def test_extras_add_up_and_kernels_are_not_pinned() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines"}
+    assert folders | {"cpu", "gpu", "export", "all", "dev"} == set(extras)
+    assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "export"})
+    assert not any(line.startswith("kernels") for line in (ROOT / "constraints.txt").read_text().splitlines())
+
+
+def test_the_readme_is_short_and_starts_with_a_command() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 150
+    assert any("make demo" in line for line in lines[:25])
