@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 LONGEST_QUOTE = 30
-"""Characters of a label that a reason may quote: a longer one is likely to be a review from a wrong column."""
+MOST_WORDS = 2
+MOST_QUOTES = 20
+"""A reason quotes a label only if it is short and one of few in its table: a wrong column may hold reviews."""
 
 
 def check_rows(table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str, str]) -> pa.Table:
@@ -18,7 +20,11 @@ def check_rows(table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str
     raw = table["label"].combine_chunks().dictionary_encode()
     values = raw.dictionary.to_pylist()
     found = [find_label(value, labels, label_map) for value in values]
-    complaints = [None if label else _complaint(value, label_map) for value, label in zip(values, found, strict=True)]
+    may_quote = found.count(None) <= MOST_QUOTES
+    complaints = [
+        None if label else _complaint(value, where="label_map" if label_map else "labels", may_quote=may_quote)
+        for value, label in zip(values, found, strict=True)
+    ]
     text = table["text"]
     reason = pc.coalesce(
         table["reason"],
@@ -53,10 +59,9 @@ def _loose(value: str) -> str:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", value.strip().casefold())
 
 
-def _complaint(value: str, label_map: Mapping[str, str]) -> str:
+def _complaint(value: str, *, where: str, may_quote: bool) -> str:
     if not value.strip():
         return "null label"
-    where = "label_map" if label_map else "labels"
-    if len(value) > LONGEST_QUOTE:
-        return f"a label of more than {LONGEST_QUOTE} characters is not in {where}"
-    return f"label {value!r} is not in {where}"
+    if may_quote and len(value) <= LONGEST_QUOTE and len(value.split()) <= MOST_WORDS:
+        return f"label {value!r} is not in {where}"
+    return f"label is not in {where} (not quoted: it may be a review)"

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import local_path, new_directory, sha256_of_file
 
+ROWS_PER_GROUP = 5000
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "source")])
 
 
@@ -262,7 +263,7 @@ def _write_reviews(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> N
     target.mkdir(parents=True, exist_ok=True)
     temporary = target / f".{pin.output}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=ROWS_PER_GROUP)
         os.replace(temporary, target / pin.output)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Runs functions as Ray tasks with a bar for their progress; knows nothing of what they do."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from sentiment_ray.errors import SentimentRayError
 
 Report = TypeVar("Report")
 SECONDS_TO_STOP = 60
+SECONDS_BETWEEN_CANCELLATIONS = 0.5
 
 
 def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Report]:
@@ -31,8 +33,15 @@ def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ..
             raise error.cause from None
         raise
     finally:
-        for reference in pending:
-            ray.cancel(reference)
-        if pending:
-            ray.wait(pending, num_returns=len(pending), timeout=SECONDS_TO_STOP)
+        _stop(pending)
     return results
+
+
+def _stop(pending: list[Any]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    while pending and time.monotonic() < deadline:
+        for reference in pending:
+            # Ray loses a cancellation that meets a task at its very start, so each is asked for until it is done.
+            ray.cancel(reference)
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=SECONDS_BETWEEN_CANCELLATIONS)

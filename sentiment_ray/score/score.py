@@ -74,9 +74,7 @@ def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> 
         batch_size=1,
         num_cpus=config.cpus_per_worker,
         compute=ray.data.ActorPoolStrategy(size=num_workers),
-        # Ray's default brings a dead actor back for ever, so one text that kills it would never let the job end.
-        max_restarts=0,
-        max_task_retries=0,
+        ray_remote_args_fn=_one_life,
     )
     done: list[dict[str, Any]] = []
     total = sum(unit.num_rows for unit in units)
@@ -86,6 +84,11 @@ def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> 
             done.append(receipt)
             bar.update(receipt["rows_in"])
     return sorted(done, key=lambda receipt: str(receipt["path"]))
+
+
+def _one_life() -> dict[str, int]:
+    """Ray's default brings a dead actor back for ever, so one text that kills it would never let the job end."""
+    return {"max_restarts": 0, "max_task_retries": 0}
 
 
 def _num_workers(config: ScoreConfig, num_units: int) -> int:
