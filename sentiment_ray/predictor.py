@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.bundle import Bundle, open_bundle
 from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
-from sentiment_ray.engines import Engine, available_engines, load_engine
+from sentiment_ray.engines import ENGINES, Engine, available_engines, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError
 
 DEFAULT_TOKENS_PER_BATCH = 2048
@@ -129,6 +129,8 @@ class Predictor:
 def _choose(bundle: Bundle, engine: str, variant: str) -> tuple[str, str]:
     """Return the engine and variant to load: only what passed the gate, and where there is a choice, the fastest."""
     variants = bundle.manifest.variants
+    if engine not in ("auto", *ENGINES):
+        raise ConfigError(f"engine = {engine!r} is unknown. Known: auto, {', '.join(ENGINES)}.")
     if variant != "auto" and variant not in variants:
         raise ConfigError(f"variant = {variant!r} is not in {bundle.path} (found: {', '.join(variants)}).")
     engines = available_engines() if engine == "auto" else [engine]

@@ -76,7 +76,10 @@ def test_labels_that_cannot_be_used_are_refused(labels: str) -> None:
         (["jobs.train_encoder"], "the key 'prepared' is missing"),
         (["jobs.prepare_reviews", "--input", "/nowhere", "--output", "/tmp/never"], "/nowhere"),
         (["jobs.export_bundle", "--run", "/nowhere", "--output", "/tmp/never"], "/nowhere/run.json is missing"),
-        (["jobs.score_reviews", "--bundle", "/nowhere", "--input", "x", "--output", "/tmp/never"], "no bundle at /nowhere"),
+        (
+            ["jobs.score_reviews", "--bundle", "/nowhere", "--input", "x", "--output", "/tmp/never"],
+            "no bundle at /nowhere",
+        ),
         (["jobs.pipeline", "--config", "/nowhere.toml"], "/nowhere.toml: there is no such file"),
         (["sentiment_ray.cli_main", "predict", "/nowhere", "text"], "no bundle at /nowhere"),
     ],

@@ -31,7 +31,9 @@ def test_longer_text_is_truncated_to_max_tokens_and_says_so(encoder: TextEncoder
 
 
 def test_a_text_of_exactly_max_tokens_is_not_truncated(encoder: TextEncoder) -> None:
-    words = next(" ".join(["a"] * count) for count in range(30) if encode(encoder, [" ".join(["a"] * count)]).lengths == 16)
+    words = next(
+        " ".join(["a"] * count) for count in range(30) if encode(encoder, [" ".join(["a"] * count)]).lengths == 16
+    )
     assert encode(encoder, [words, words + " a"]).truncated.tolist() == [False, True]
 
 
@@ -61,7 +63,9 @@ def test_batches_hold_every_row_once_within_the_budget(budget: int) -> None:
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
 
 
-@pytest.mark.parametrize(("content", "found"), [(None, "is missing"), (b"{}", "is no tokenizer"), (b"\xff", "is no tokenizer")])
+@pytest.mark.parametrize(
+    ("content", "found"), [(None, "is missing"), (b"{}", "is no tokenizer"), (b"\xff", "is no tokenizer")]
+)
 def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, found: str) -> None:
     path = tmp_path / "tokenizer.json"
     if content is not None:

@@ -34,7 +34,8 @@ def test_the_light_floors_load_no_heavy_library(module: str) -> None:
 
 
 def test_a_prediction_loads_no_heavy_library(bundle: Path) -> None:
-    code = f"import sys, sentiment_ray as s; s.Predictor.load({str(bundle)!r}).predict(['tea']); print(*sys.modules, sep='\\n')"
+    ask = f"sentiment_ray.Predictor.load({str(bundle)!r}).predict(['tea'])"
+    code = f"import sys, sentiment_ray; {ask}; print(*sys.modules, sep='\\n')"
     assert HEAVY.isdisjoint(_python(code).splitlines())
 
 
@@ -82,7 +83,11 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_jobs_stay_thin() -> None:
-    assert {path.name: lines for path in (ROOT / "jobs").glob("*_*.py") if (lines := len(path.read_text().splitlines())) > 60} == {}
+    assert {
+        path.name: lines
+        for path in (ROOT / "jobs").glob("*_*.py")
+        if (lines := len(path.read_text().splitlines())) > 60
+    } == {}
 
 
 def test_extras_add_up_and_kernels_are_not_pinned() -> None:

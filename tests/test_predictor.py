@@ -55,14 +55,20 @@ def test_no_texts_give_no_answers(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
 
 
-@pytest.mark.parametrize(("texts", "found"), [(["good", None], r"texts\[1\] is NoneType"), ("good", "takes a list of texts")])
+@pytest.mark.parametrize(
+    ("texts", "found"), [(["good", None], r"texts\[1\] is NoneType"), ("good", "takes a list of texts")]
+)
 def test_what_is_no_list_of_texts_is_refused(predictor: Predictor, texts: object, found: str) -> None:
     with pytest.raises(DataError, match=found):
         predictor.predict(texts)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("choice", "error"), [({"engine": "tensorrt"}, ConfigError), ({"variant": "fp8"}, ConfigError)])
-def test_an_unknown_engine_or_variant_is_refused_by_name(bundle: Path, choice: dict[str, str], error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("choice", "error"), [({"engine": "tensorrt"}, ConfigError), ({"variant": "fp8"}, ConfigError)]
+)
+def test_an_unknown_engine_or_variant_is_refused_by_name(
+    bundle: Path, choice: dict[str, str], error: type[Exception]
+) -> None:
     with pytest.raises(error, match=next(iter(choice.values()))):
         Predictor.load(bundle, **choice)
 

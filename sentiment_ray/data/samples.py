@@ -263,7 +263,9 @@ def _write_reviews(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> N
     target.mkdir(parents=True, exist_ok=True)
     temporary = target / f".{pin.output}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=ROWS_PER_GROUP
+        )
         os.replace(temporary, target / pin.output)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.errors import BundleError, ConfigError, MissingExtraError
+from sentiment_ray.errors import BundleError, MissingExtraError
+
+ENGINES = ("openvino", "onnxruntime")
 
 
 class Engine(Protocol):
@@ -24,18 +26,15 @@ class Engine(Protocol):
 
 def available_engines() -> list[str]:
     """Return the engines whose library is installed."""
-    return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name) is not None]
+    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
 
 
 def load_engine(name: str, model: Path, *, threads: int | None) -> Engine:
     """Load an ONNX file into an engine that uses `threads` threads (None: every core this process may use).
 
-    ConfigError for an unknown engine, MissingExtraError for one that is not installed, BundleError for a file that the
-    engine cannot read.
+    MissingExtraError for an engine that is not installed, BundleError for a file that it cannot read.
     """
     loaders: dict[str, Callable[[bytes, int], Engine]] = {"onnxruntime": _load_onnxruntime, "openvino": _load_openvino}
-    if name not in loaders:
-        raise ConfigError(f"engine = {name!r} is unknown. Known: auto, {', '.join(sorted(loaders))}.")
     if name not in available_engines():
         raise MissingExtraError(f"engine = {name!r} is not installed. Run: pip install 'sentiment-ray[cpu]'")
     count = threads or len(os.sched_getaffinity(0))

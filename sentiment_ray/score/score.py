@@ -2,12 +2,14 @@
 
 import json
 import math
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 from tqdm import tqdm
 
 from sentiment_ray.bundle import open_bundle
@@ -66,16 +68,20 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
 def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> list[dict[str, Any]]:
     """Have the actors score every unit, largest first, and return the receipts in the order of the parts."""
     units = sorted(plan.units, key=lambda unit: -unit.num_rows)
-    receipts = ray.data.from_items(
-        [{"unit": json.dumps(asdict(unit))} for unit in units], override_num_blocks=len(units)
-    ).map_batches(
-        Scorer,
-        fn_constructor_args=(config, str(directory)),
-        batch_size=1,
-        num_cpus=config.cpus_per_worker,
-        compute=ray.data.ActorPoolStrategy(size=num_workers),
-        ray_remote_args_fn=_one_life,
-    )
+    rows = ray.data.from_items([{"unit": json.dumps(asdict(unit))} for unit in units], override_num_blocks=len(units))
+    with warnings.catch_warnings():
+        # Ray's default brings a dead actor back for ever, so one text that kills it would never let the job end. What
+        # limits it is deprecated, and has no successor yet.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        receipts = rows.map_batches(
+            Scorer,
+            fn_constructor_args=(config, str(directory)),
+            batch_size=1,
+            num_cpus=config.cpus_per_worker,
+            compute=ray.data.ActorPoolStrategy(size=num_workers),
+            max_restarts=0,
+            max_task_retries=0,
+        )
     done: list[dict[str, Any]] = []
     total = sum(unit.num_rows for unit in units)
     with tqdm(total=total, desc="scoring", unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
@@ -86,19 +92,14 @@ def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> 
     return sorted(done, key=lambda receipt: str(receipt["path"]))
 
 
-def _one_life() -> dict[str, int]:
-    """Ray's default brings a dead actor back for ever, so one text that kills it would never let the job end."""
-    return {"max_restarts": 0, "max_task_retries": 0}
-
-
 def _num_workers(config: ScoreConfig, num_units: int) -> int:
     """Return how many actors to start; ConfigError when the cluster can never hold as many as were asked for."""
-    cpus = ray.cluster_resources()["CPU"]
+    cpus = ray.cluster_resources().get("CPU", 0)
     possible = math.floor(cpus / config.cpus_per_worker)
     if possible < (config.num_workers or 1):
         raise ConfigError(
             f"num_workers = {config.num_workers or 1} with cpus_per_worker = {config.cpus_per_worker:g} does not fit: "
-            f"the cluster has {cpus:g} CPUs. Lower one of them."
+            f"the cluster has {cpus:g} CPUs. Lower one of them, or start more nodes."
         )
     return min(config.num_workers or possible, num_units)
 

@@ -170,12 +170,15 @@ def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[
 def _cpus_per_worker(config: TrainConfig) -> float:
     """Return the CPUs of each worker; ConfigError when the cluster can never provide them."""
     total = ray.cluster_resources()
-    cpus = config.cpus_per_worker or math.floor(75 * total["CPU"] / config.num_workers) / 100
+    available = total.get("CPU", 0)
+    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    cpus = config.cpus_per_worker or math.floor(75 * min(available / config.num_workers, largest)) / 100
     wanted = cpus * config.num_workers + DATA_CPUS
-    if wanted > total["CPU"]:
+    if not cpus or wanted > available or cpus > largest:
         raise ConfigError(
-            f"num_workers = {config.num_workers} with cpus_per_worker = {cpus} and {DATA_CPUS} for reading need "
-            f"{wanted:g} CPUs; the cluster has {total['CPU']:g}. Lower one of them; fractions are allowed."
+            f"num_workers = {config.num_workers} with cpus_per_worker = {cpus:g} and {DATA_CPUS} for reading need "
+            f"{wanted:g} CPUs; the cluster has {available:g}, its largest node {largest:g}. "
+            "Lower one of them (fractions are allowed), or start more nodes."
         )
     if config.use_gpu and config.num_workers > total.get("GPU", 0):
         raise ConfigError(

@@ -53,7 +53,9 @@ def test_reported_metrics_are_those_of_the_checkpoint_on_disk(run: Path, prepare
     labels = [answer["label"] for answer in answers]
     # bf16 in training and fp32 here may part on a row that lies on the edge.
     one_row = 1 / len(labels)
-    assert accuracy_score(table["label"].to_pylist(), labels) == pytest.approx(best["metrics"]["accuracy"], abs=1.5 * one_row)
+    assert accuracy_score(table["label"].to_pylist(), labels) == pytest.approx(
+        best["metrics"]["accuracy"], abs=1.5 * one_row
+    )
     assert f1_score(table["label"].to_pylist(), labels, average="macro") == pytest.approx(
         best["metrics"]["macro_f1"], abs=4 * one_row
     )
