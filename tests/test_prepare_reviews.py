@@ -255,6 +255,7 @@ def test_the_same_input_gives_the_same_bytes_however_it_is_cut_into_tasks(tmp_pa
     assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "again")
 
     config = resolve(settings)
+    (tmp_path / "alone").mkdir()
     plan = Plan(config, tmp_path / "alone", num_buckets=2)
     units = check_files(config, list_files(config))
     files = [file for number in range(3) for file in collect(plan, number, units[number::3]).bucket_files]

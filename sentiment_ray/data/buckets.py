@@ -218,5 +218,6 @@ def _write_part(table: pa.Table, config: PrepareConfig, path: Path) -> None:
 
 
 def _with_parent(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not the parents: a task that outlives a job that failed must not bring its output back.
+    path.parent.mkdir(exist_ok=True)
     return path

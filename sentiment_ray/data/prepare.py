@@ -56,19 +56,17 @@ def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
 
 def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -> Summary:
     """Write the splits into `directory`; DataError when they could not be trained on."""
-    import ray
-
     from sentiment_ray.data.tasks import run_tasks
 
     size = sum(unit.size_bytes for unit in units)
     plan = Plan(config, directory, num_buckets=max(LEAST_BUCKETS, -(-size // BUCKET_BYTES)))
-    shared = ray.put(plan)
     batches = list(_batches(units, max(LEAST_TASK_BYTES, min(TASK_BYTES, size // TASKS))))
-    collected = run_tasks(collect, [(shared, *each) for each in enumerate(batches)], title="Reading")
+    collected = run_tasks(collect, [(plan, *each) for each in enumerate(batches)], title="Reading")
     check_rejected(config, summarise(config, collected, []))
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
-    buckets = [(shared, bucket, bucket_files) for bucket in range(plan.num_buckets)] if bucket_files else []
-    summary = summarise(config, collected, run_tasks(divide, buckets, title="Splitting"))
+    buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)] if bucket_files else []
+    divided = run_tasks(divide, buckets, title="Splitting") if buckets else []
+    summary = summarise(config, collected, divided)
     check_splits(config, summary)
     rmtree(directory / BUCKETS_DIRECTORY, ignore_errors=True)
     return summary

@@ -1,47 +1,36 @@
-"""Runs functions as Ray tasks with a bar for their progress; knows nothing of what they do."""
+"""Maps functions over Ray Data with a bar for their progress; knows nothing of what they do."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import ray
+import ray.data
 from tqdm import tqdm
 
 from sentiment_ray.errors import SentimentRayError
 
 Report = TypeVar("Report")
-SECONDS_TO_STOP = 60
-SECONDS_BETWEEN_CANCELLATIONS = 0.5
 
 
 def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Report]:
     """Call `function` with each of `arguments` in a task of one CPU and return the results as they came.
 
-    When one fails, the others are stopped before its error is raised: none writes on after that.
+    When one fails, Ray Data starts no more of them, and its error is raised once those under way have ended.
     """
-    task = ray.remote(num_cpus=1)(function)
-    pending = [task.remote(*each) for each in arguments]
+
+    def call(row: dict[str, int]) -> dict[str, Any]:
+        # Ray Data hands an exception on as text alone, so one that a person can mend comes back as a value.
+        try:
+            return {"report": function(*arguments[row["place"]])}
+        except SentimentRayError as error:
+            return {"report": error}
+
+    rows = [{"place": place} for place in range(len(arguments))]
+    reports = ray.data.from_items(rows, override_num_blocks=len(rows)).map(call, num_cpus=1).iter_rows()
     results: list[Report] = []
-    try:
-        with tqdm(total=len(pending), desc=title, unit="task", disable=None) as bar:
-            while pending:
-                (done, *_), pending = ray.wait(pending)
-                results.append(ray.get(done))
-                bar.update()
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SentimentRayError):
-            raise error.cause from None
-        raise
-    finally:
-        _stop(pending)
+    with tqdm(total=len(arguments), desc=title, unit="task", disable=None, leave=False) as bar:
+        for row in reports:
+            if isinstance(row["report"], SentimentRayError):
+                raise row["report"]
+            results.append(row["report"])
+            bar.update()
     return results
-
-
-def _stop(pending: list[Any]) -> None:
-    """Cancel tasks and wait until they have ended."""
-    deadline = time.monotonic() + SECONDS_TO_STOP
-    while pending and time.monotonic() < deadline:
-        for reference in pending:
-            # Ray loses a cancellation that meets a task at its very start, so each is asked for until it is done.
-            ray.cancel(reference)
-        _, pending = ray.wait(pending, num_returns=len(pending), timeout=SECONDS_BETWEEN_CANCELLATIONS)
