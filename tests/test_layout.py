@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,13 @@ def test_the_readme_is_short_and_starts_with_a_command() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
     assert any("make demo" in line for line in lines[:25])
+
+
+def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert {name.split("/")[0].removesuffix(".dist-info").partition("-")[0] for name in names} == {"sentiment_ray"}
+    packaged = {name for name in names if name.startswith("sentiment_ray/")}
+    tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sentiment_ray").rglob("*.py")}
+    assert packaged == tracked | {"sentiment_ray/py.typed"}
