@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from jobs.fetch_samples import fetch_samples
+from jobs.fetch_samples import main
 from sentiment_ray.data.samples import DEMO_PINS, IMDB_PINS, Archive, ModelPin, Pin, ReviewsPin, fetch
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import sha256_of_file
@@ -245,7 +245,7 @@ def test_the_job_prints_one_json_line_when_all_is_there(tmp_path: Path) -> None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
 
-    done = CliRunner().invoke(fetch_samples, ["--output", str(tmp_path)])
+    done = CliRunner().invoke(main, ["--output", str(tmp_path)])
 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"output": str(tmp_path), "fetched": [], "present": OUTPUTS[:3]}
