@@ -1,27 +1,28 @@
 """Job: all stages of one configuration file, from raw reviews to scores; a stage that is up to date is left alone."""
 
+import importlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from export.config import ExportConfig
-from jobs.summary import print_summary
 from sentiment_ray.config import StageConfig, load_config, read_toml
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.evaluate.summary import print_summary
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.shell import print_result, run
 from sentiment_ray.train.config import TrainConfig
 
-STAGES: dict[str, type[StageConfig]] = {
-    "prepare": PrepareConfig,
-    "train": TrainConfig,
-    "export": ExportConfig,
-    "evaluate": EvaluateConfig,
-    "score": ScoreConfig,
+STAGES: dict[str, tuple[type[StageConfig], str]] = {
+    "prepare": (PrepareConfig, "sentiment_ray.data.prepare.prepare_reviews"),
+    "train": (TrainConfig, "sentiment_ray.train.trainer.train_encoder"),
+    "export": (ExportConfig, "export.build.export_bundle"),
+    "evaluate": (EvaluateConfig, "sentiment_ray.evaluate.evaluate.evaluate_bundle"),
+    "score": (ScoreConfig, "sentiment_ray.score.score.score_reviews"),
 }
+"""The keys and the function of each stage; a function brings its libraries only when its turn comes."""
 
 
 @click.command(epilog="\b\nExample:\n  python -m jobs.pipeline --config jobs/configs/demo.toml")
@@ -35,7 +36,7 @@ def main(config: str) -> None:
     present = [section for section in STAGES if section in read_toml(config)]
     # All sections are checked before the first stage does any work.
     configs = {
-        section: load_config(STAGES[section], section, file=config, flags={"restart": True}) for section in present
+        section: load_config(STAGES[section][0], section, file=config, flags={"restart": True}) for section in present
     }
     results = {section: _run_stage(section, configs[section]) for section in present}
     print_summary(results)
@@ -44,24 +45,11 @@ def main(config: str) -> None:
 
 def _run_stage(section: str, config: StageConfig) -> dict[str, Any]:
     started = time.monotonic()
-    result = _function_of(section)(config)
+    module, _, name = STAGES[section][1].rpartition(".")
+    result: dict[str, Any] = getattr(importlib.import_module(module), name)(config)
     note = "up to date" if result["skipped"] else f"{time.monotonic() - started:.0f} s"
     click.echo(f"{section:<9}{note:>11}  {result['output']}", err=True)
     return result
-
-
-def _function_of(section: str) -> Callable[[Any], dict[str, Any]]:
-    """Return the stage's function; each brings its libraries only when its turn comes."""
-    import importlib
-
-    module, name = {
-        "prepare": ("sentiment_ray.data.prepare", "prepare_reviews"),
-        "train": ("sentiment_ray.train.trainer", "train_encoder"),
-        "export": ("export.build", "export_bundle"),
-        "evaluate": ("sentiment_ray.evaluate.evaluate", "evaluate_bundle"),
-        "score": ("sentiment_ray.score.score", "score_reviews"),
-    }[section]
-    return getattr(importlib.import_module(module), name)
 
 
 if __name__ == "__main__":
