@@ -36,6 +36,7 @@ from sentiment_ray.manifest import (
     write_json,
 )
 from sentiment_ray.predictor import score_texts
+from sentiment_ray.profile import profile_of
 from sentiment_ray.versions import installed_versions
 
 FILES = {"fp32": "onnx/model.onnx", "optimized": "onnx/model_optimized.onnx", "int8": "onnx/model_quantized.onnx"}
@@ -74,7 +75,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, directory)
     encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens)
-    measured = _write_variants(config, run, checkpoint, directory, encoder)
+    measured, profiles = _write_variants(config, run, checkpoint, directory, encoder)
     variants = {name: variant for name, variant in measured.items() if _has_passed(variant)}
     missed = {name: variant.gate for name, variant in measured.items() if name not in variants}
     if config.required not in variants:
@@ -101,6 +102,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         files=files,
         training=training,
         evaluation={"left_out": missed},
+        reference=profiles[best.variant][best.engine],
         versions=installed_versions(
             "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino"
         ),
@@ -110,10 +112,15 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
 
 def _write_variants(
     config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, encoder: TextEncoder
-) -> dict[str, Variant]:
-    """Write the configured ONNX files and return how each compares with torch on held-out reviews."""
-    texts, label_ids = _held_out_reviews(Path(run["config"]["prepared"]), tuple(run["labels"]), config.gate_rows)
+) -> tuple[dict[str, Variant], dict[str, dict[str, dict[str, Any]]]]:
+    """Write the configured ONNX files and return how each compares with torch on held-out reviews.
+
+    Beside that, the profile of those reviews as each variant scores them, by variant and engine.
+    """
+    labels = tuple(run["labels"])
+    texts, label_ids = _held_out_reviews(Path(run["config"]["prepared"]), labels, config.gate_rows)
     variants: dict[str, Variant] = {}
+    profiles: dict[str, dict[str, dict[str, Any]]] = {}
     plain = directory / FILES["fp32"]
     with tqdm(total=2 * len(config.variants) + 1, desc="exporting", unit="step", disable=None, leave=False) as bar:
         reference = score_texts(TorchEngine(checkpoint), encoder, texts)
@@ -125,13 +132,14 @@ def _write_variants(
             elif name == "int8":
                 quantize(plain, checkpoint, directory / FILES[name])
             bar.update()
-            gate, bench = measure(directory / FILES[name], encoder, texts, label_ids, reference, config)
+            gate, bench, scores = measure(directory / FILES[name], encoder, texts, label_ids, reference, config)
             precision = "int8" if name == "int8" else "fp32"
             variants[name] = Variant(file=FILES[name], precision=precision, gate=gate, bench=bench)
+            profiles[name] = {engine: profile_of(texts, found, labels) for engine, found in scores.items()}
             bar.update()
     if "fp32" not in config.variants:
         plain.unlink()
-    return variants
+    return variants, profiles
 
 
 def _held_out_reviews(prepared: Path, labels: tuple[str, ...], num_rows: int) -> tuple[list[str], np.ndarray]:

@@ -44,22 +44,23 @@ def measure(
     label_ids: NDArray[np.int64],
     reference: Scores,
     config: ExportConfig,
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Run an ONNX file with every engine and return two dictionaries by engine: its gate and its bench.
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, Scores]]:
+    """Run an ONNX file with every engine and return three dictionaries by engine: its gate, its bench, its scores.
 
     The gate holds differences from `reference`, torch's scores of the same texts, metrics against `label_ids`, and
     `passed`. The bench holds rows a second of a second pass over the same texts.
     """
-    gates, benches = {}, {}
+    gates, benches, scores = {}, {}, {}
     for name in available_engines():
-        engine = load_engine(name, model, threads=config.threads)
-        gates[name] = compare(score_texts(engine, encoder, texts), reference, label_ids, config)
+        engine = load_engine(name, model.read_bytes(), threads=config.threads, source=model)
+        scores[name] = score_texts(engine, encoder, texts)
+        gates[name] = compare(scores[name], reference, label_ids, config)
         # The first pass was the warm-up: engines compile and allocate for each shape that they meet.
         started = time.perf_counter()
         score_texts(engine, encoder, texts)
         seconds = time.perf_counter() - started
         benches[name] = {"rows_per_s": round(len(texts) / seconds, 1), "rows": len(texts), "threads": config.threads}
-    return gates, benches
+    return gates, benches, scores
 
 
 def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64], config: ExportConfig) -> dict[str, Any]:

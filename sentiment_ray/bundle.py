@@ -56,6 +56,8 @@ class Manifest(BaseModel):
     files: dict[str, FileEntry]
     training: dict[str, Any]
     evaluation: dict[str, Any]
+    reference: dict[str, Any] = {}
+    """Profile (`sentiment_ray.profile`) of held-out reviews as the default variant scores them."""
     versions: dict[str, str]
     fingerprint: str
 

@@ -2,6 +2,10 @@
 
 import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sentiment_ray.errors import require_extra
 
@@ -22,7 +26,28 @@ def connect() -> None:
     if not ray.is_initialized():
         local = "RAY_ADDRESS" not in os.environ
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if local else None)
+        # Its core warns on stderr, as an error, of every actor pool whose actors may be restarted.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        with _held_back_stderr():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if local else None)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
+
+
+@contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Keep what native code writes to stderr, where it says which log level it was given, unless the block fails."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -16,40 +16,56 @@ MAX_CHARACTERS_PER_TOKEN = 64
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer set to cut at `max_tokens`, special tokens included, and never to pad."""
+    """A tokenizer set to cut at `max_tokens`, special tokens included, and never to pad.
+
+    `unknown_id` is -1 where the tokenizer has no token for what it does not know.
+    """
 
     tokenizer: Tokenizer
     max_tokens: int
     pad_id: int
+    unknown_id: int
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of some texts: `ids` holds one int64 array `(length,)` a text, special tokens included.
 
-    `lengths` int32 `(texts,)` counts them, `truncated` bool `(texts,)` says which texts were cut.
+    `lengths` int32 `(texts,)` counts them and `unknown` int32 `(texts,)` those that stand for what the tokenizer does
+    not know; `truncated` bool `(texts,)` says which texts were cut.
     """
 
     ids: list[NDArray[np.int64]]
     lengths: NDArray[np.int32]
     truncated: NDArray[np.bool_]
+    unknown: NDArray[np.int32]
 
 
 def load_encoder(path: Path, *, max_tokens: int) -> TextEncoder:
     """Load `tokenizer.json`; BundleError when it is missing, unreadable, or cannot hold `max_tokens`."""
     try:
-        tokenizer = Tokenizer.from_buffer(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise BundleError(f"{path} is missing: a fast tokenizer (tokenizer.json) is needed beside the model.") from None
+    return parse_encoder(data, max_tokens=max_tokens, source=path)
+
+
+def parse_encoder(data: bytes, *, max_tokens: int, source: str | Path) -> TextEncoder:
+    """Make an encoder of the bytes of `tokenizer.json`; errors, as those of `load_encoder`, name `source`."""
+    try:
+        tokenizer = Tokenizer.from_buffer(data)
     except Exception as error:  # the Rust parser raises plain Exception
-        raise BundleError(f"{path} is no tokenizer that can be read ({error}).") from None
+        raise BundleError(f"{source} is no tokenizer that can be read ({error}).") from None
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if max_tokens <= num_special:
         raise BundleError(f"max_tokens = {max_tokens} leaves no room beside {num_special} special tokens.")
     padding = tokenizer.padding
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=max_tokens)
-    return TextEncoder(tokenizer, max_tokens, pad_id=padding["pad_id"] if padding else _pad_id(tokenizer))
+    pad_id = padding["pad_id"] if padding else max(_token_id(tokenizer, "[PAD]", "<pad>"), 0)
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    unknown_id = _token_id(tokenizer, *([unknown] if unknown else []), "[UNK]", "<unk>")
+    return TextEncoder(tokenizer, max_tokens, pad_id=pad_id, unknown_id=unknown_id)
 
 
 def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
@@ -60,13 +76,15 @@ def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
     limit = encoder.max_tokens * MAX_CHARACTERS_PER_TOKEN
     kept = [_valid_text(text[:limit]) for text in texts]
     encodings = encoder.tokenizer.encode_batch_fast(kept)
+    rows = [encoding.ids for encoding in encodings]
     return Encoded(
-        ids=[np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
+        ids=[np.array(row, dtype=np.int64) for row in rows],
         lengths=np.array([len(encoding) for encoding in encodings], dtype=np.int32),
         truncated=np.array(
             [len(text) > limit or bool(encoding.overflowing) for text, encoding in zip(texts, encodings, strict=True)],
             dtype=np.bool_,
         ),
+        unknown=np.array([row.count(encoder.unknown_id) for row in rows], dtype=np.int32),
     )
 
 
@@ -100,9 +118,7 @@ def _valid_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _pad_id(tokenizer: Tokenizer) -> int:
-    for token in ("[PAD]", "<pad>"):
-        token_id = tokenizer.token_to_id(token)
-        if token_id is not None:
-            return int(token_id)
-    return 0
+def _token_id(tokenizer: Tokenizer, *names: str) -> int:
+    """Return the id of the first of `names` that the vocabulary holds, or -1."""
+    ids = (tokenizer.token_to_id(name) for name in names)
+    return next((int(token_id) for token_id in ids if token_id is not None), -1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.bundle import Bundle, open_bundle
-from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.bundle import Bundle, Manifest, open_bundle
+from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, pad, parse_encoder
 from sentiment_ray.engines import ENGINES, Engine, available_engines, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError
 
@@ -31,7 +31,7 @@ class Scores:
     """The answers for many texts, one row a text in the order they came.
 
     `logits` and `probabilities` float32 `(texts, labels)`, `label_ids` int64 `(texts,)`, `tokens` int32 `(texts,)`,
-    `truncated` bool `(texts,)`.
+    `truncated` bool `(texts,)`, `unknown` int32 `(texts,)`: tokens that stand for what the tokenizer does not know.
     """
 
     logits: NDArray[np.float32]
@@ -39,6 +39,7 @@ class Scores:
     label_ids: NDArray[np.int64]
     tokens: NDArray[np.int32]
     truncated: NDArray[np.bool_]
+    unknown: NDArray[np.int32]
 
 
 def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,7 +60,44 @@ def score_texts(
     order = np.concatenate([batch for batch, _ in rows])
     logits = np.empty((len(texts), rows[0][1].shape[1]), dtype=np.float32)
     logits[order] = np.concatenate([values for _, values in rows])
-    return Scores(logits, probabilities_of(logits), logits.argmax(axis=1), encoded.lengths, encoded.truncated)
+    return Scores(
+        logits=logits,
+        probabilities=probabilities_of(logits),
+        label_ids=logits.argmax(axis=1),
+        tokens=encoded.lengths,
+        truncated=encoded.truncated,
+        unknown=encoded.unknown,
+    )
+
+
+@dataclass(frozen=True)
+class PackedBundle:
+    """What a Predictor needs of a verified bundle, as bytes that can be sent to another machine.
+
+    `source` is where it came from, for messages.
+    """
+
+    manifest: Manifest
+    engine: str
+    variant: str
+    tokenizer: bytes
+    model: bytes
+    source: str
+
+
+def pack_bundle(path: str | Path, *, engine: str = "auto", variant: str = "auto") -> PackedBundle:
+    """Read a bundle after checking every byte of it, and choose its engine and variant.
+
+    `auto` takes what was fastest among the variants and engines that passed the bundle's gate. BundleError,
+    ConfigError or MissingExtraError say what to do.
+    """
+    bundle = open_bundle(path)
+    engine, variant = _choose(bundle, engine, variant)
+    model = bundle.path / bundle.manifest.variants[variant].file
+    tokenizer = bundle.path / "tokenizer.json"
+    return PackedBundle(
+        bundle.manifest, engine, variant, tokenizer.read_bytes(), model.read_bytes(), source=str(bundle.path)
+    )
 
 
 class Predictor:
@@ -71,28 +109,27 @@ class Predictor:
         'neutral'
     """
 
-    def __init__(self, bundle: Bundle, encoder: TextEncoder, engine: Engine, variant: str) -> None:
-        self.bundle = bundle
-        self.labels = bundle.manifest.labels
-        self.variant = variant
-        self.engine = engine.name
-        self._encoder = encoder
-        self._engine = engine
+    def __init__(self, packed: PackedBundle, *, threads: int | None = None) -> None:
+        manifest = packed.manifest
+        self.manifest = manifest
+        self.labels = manifest.labels
+        self.variant = packed.variant
+        self.engine = packed.engine
+        self._encoder = parse_encoder(
+            packed.tokenizer, max_tokens=manifest.max_tokens, source=f"{packed.source}/tokenizer.json"
+        )
+        source = f"{packed.source}/{manifest.variants[packed.variant].file}"
+        self._engine = load_engine(packed.engine, packed.model, threads=threads, source=source)
 
     @classmethod
     def load(
         cls, path: str | Path, *, engine: str = "auto", variant: str = "auto", threads: int | None = None
     ) -> "Predictor":
-        """Load a bundle after checking every byte of it.
+        """Load a bundle after checking every byte of it; see `pack_bundle` for `auto` and the errors.
 
-        `auto` takes what was fastest among the variants and engines that passed the bundle's gate; `threads` defaults
-        to every core this process may use. BundleError, ConfigError or MissingExtraError say what to do.
+        `threads` defaults to every core this process may use.
         """
-        bundle = open_bundle(path)
-        engine_name, variant_name = _choose(bundle, engine, variant)
-        encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=bundle.manifest.max_tokens)
-        model = bundle.path / bundle.manifest.variants[variant_name].file
-        return cls(bundle, encoder, load_engine(engine_name, model, threads=threads), variant_name)
+        return cls(pack_bundle(path, engine=engine, variant=variant), threads=threads)
 
     def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
         """Score texts as arrays; DataError names the first entry that is no text."""
@@ -103,8 +140,8 @@ class Predictor:
                 )
         if not texts:
             empty = np.zeros((0, len(self.labels)), dtype=np.float32)
-            none = np.zeros(0)
-            return Scores(empty, empty, none.astype(np.int64), none.astype(np.int32), none.astype(np.bool_))
+            none = np.zeros(0, dtype=np.int32)
+            return Scores(empty, empty, none.astype(np.int64), none, none.astype(np.bool_), none)
         return score_texts(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:

@@ -69,6 +69,12 @@ def test_a_copied_bundle_is_the_same_bundle(copy: Path, bundle: Path) -> None:
     assert open_bundle(copy).manifest == open_bundle(bundle).manifest
 
 
+def test_a_bundle_from_before_there_were_profiles_loads_without_one(copy: Path) -> None:
+    assert open_bundle(copy).manifest.reference["rows"] > 0
+    _edit(lambda manifest: manifest.pop("reference"))(copy)
+    assert open_bundle(copy).manifest.reference == {}
+
+
 def test_the_bundle_has_the_hugging_face_layout(bundle: Path) -> None:
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert {"config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "bundle.json"} <= files

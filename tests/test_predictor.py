@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_checkpoint(predictor: Predictor, run: Path, ev
 def test_every_variant_and_engine_that_passed_gives_nearly_the_same(bundle: Path, predictor: Predictor) -> None:
     texts = ["The bus leaves at nine.", "I love this little shop.", *NASTY_TEXTS]
     expected = predictor.score(texts).probabilities
-    for name, variant in predictor.bundle.manifest.variants.items():
+    for name, variant in predictor.manifest.variants.items():
         for engine, gate in variant.gate.items():
             if gate["passed"]:
                 found = Predictor.load(bundle, engine=engine, variant=name, threads=2).score(texts).probabilities
@@ -47,7 +47,7 @@ def test_every_variant_and_engine_that_passed_gives_nearly_the_same(bundle: Path
 
 def test_auto_loads_what_the_bundle_names_as_default(bundle: Path) -> None:
     predictor = Predictor.load(bundle)
-    default = predictor.bundle.manifest.defaults["cpu"]
+    default = predictor.manifest.defaults["cpu"]
     assert (predictor.engine, predictor.variant) == (default.engine, default.variant)
 
 

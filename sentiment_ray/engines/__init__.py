@@ -29,19 +29,19 @@ def available_engines() -> list[str]:
     return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
 
 
-def load_engine(name: str, model: Path, *, threads: int | None) -> Engine:
-    """Load an ONNX file into an engine that uses `threads` threads (None: every core this process may use).
+def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
+    """Load an ONNX file's bytes into an engine that uses `threads` threads (None: every core this process may use).
 
-    MissingExtraError for an engine that is not installed, BundleError for a file that it cannot read.
+    MissingExtraError for an engine that is not installed, BundleError, naming `source`, for a model it cannot read.
     """
     loaders: dict[str, Callable[[bytes, int], Engine]] = {"onnxruntime": _load_onnxruntime, "openvino": _load_openvino}
     if name not in available_engines():
         raise MissingExtraError(f"engine = {name!r} is not installed. Run: pip install 'sentiment-ray[cpu]'")
     count = threads or len(os.sched_getaffinity(0))
     try:
-        return loaders[name](model.read_bytes(), count)
+        return loaders[name](model, count)
     except RuntimeError as error:
-        raise BundleError(f"{model}: {name} cannot load this model ({str(error).splitlines()[0]}).") from error
+        raise BundleError(f"{source}: {name} cannot load this model ({str(error).splitlines()[0]}).") from error
 
 
 def _load_onnxruntime(model: bytes, threads: int) -> Engine:

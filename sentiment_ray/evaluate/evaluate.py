@@ -23,7 +23,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     """Return accuracy and macro-F1 of a bundle on labelled reviews, beside those of always naming the largest label."""
     output = local_path(config.output, "output")
     predictor = Predictor.load(local_path(config.bundle, "bundle"))
-    bundle, labels = predictor.bundle.manifest, predictor.labels
+    bundle, labels = predictor.manifest, predictor.labels
     table, files = _read(local_path(config.input, "input"), config)
     settings = config.model_dump(mode="json", exclude={"output", "restart", "bundle"})
     wanted = fingerprint([settings, bundle.bundle_id, describe_files(files)])

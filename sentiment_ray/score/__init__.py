@@ -2,4 +2,4 @@
 
 from sentiment_ray.errors import require_extra
 
-require_extra("score", "ray", "pyarrow")
+require_extra("score", "ray", "pyarrow", "fsspec", "psutil", "jinja2", "matplotlib")

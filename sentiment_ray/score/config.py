@@ -1,6 +1,6 @@
 """The keys of [score]; knows no Ray and no Parquet, so that --help is quick."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from sentiment_ray.config import Names, StageConfig
 
 
 class ScoreConfig(StageConfig):
-    """Keys of [score]."""
+    """Keys of [score]. Paths are local or any URL that fsspec knows (s3://, gs://, …)."""
 
     bundle: str
     """Directory that export_bundle wrote."""
@@ -18,17 +18,44 @@ class ScoreConfig(StageConfig):
     """Column that holds the review."""
     columns: Names = ()
     """Columns of the input to carry into the output; by default all of them."""
+    drop_text: bool = False
+    """Leave the text itself out of the output."""
+    prefix: str = "sentiment_"
+    """What the names of the added columns begin with."""
+    probabilities: bool = True
+    """Add a column with the probability of each label."""
+    group_by: str | None = None
+    """Column to aggregate by, into _groups/groups.parquet: rows, mean probabilities, share of uncertain rows."""
+    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Score under which a row counts as uncertain in the groups."""
     num_workers: Annotated[int, Field(ge=1)] | None = None
-    """Actors that score, each with an engine of its own; by default as many as the CPUs allow."""
+    """Actors that score, each with an engine of its own; by default as many as the cluster's CPUs allow."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs, and so threads, of each actor."""
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
     """Rows that an actor takes at a time: whole row groups of one file, as many as fit."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a batch, padding included."""
+    max_text_bytes: Annotated[int, Field(ge=1)] = 1 << 20
+    """Bytes of UTF-8 above which a text is quarantined rather than scored."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of rows, or of files, in quarantine above which nothing is written and the exit code is 3."""
+    """Share of rows, or of files, in quarantine above which nothing is committed and the exit code is 3."""
     engine: str = "auto"
     """onnxruntime or openvino; auto takes the fastest that passed the bundle's gate."""
     variant: str = "auto"
     """Variant of the bundle; auto takes the fastest that passed its gate."""
+    plan: bool = False
+    """Print files, rows, token lengths, speed, time and cost, measured on a sample, and score nothing."""
+    price_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """With --plan: price of an hour of one worker, in any currency."""
+    within_hours: Annotated[float, Field(gt=0)] | None = None
+    """With --plan: say how many workers finish in that time."""
+    progress: Literal["auto", "json", "none"] = "auto"
+    """On stderr: a bar on a terminal (auto), a JSON line every ten seconds (json), or nothing."""
+
+
+HOW = (
+    "output", "restart", "bundle", "num_workers", "cpus_per_worker", "max_quarantined", "engine", "variant",
+    "plan", "price_per_hour", "within_hours", "progress",
+)  # fmt: skip
+"""Keys that say how a corpus is scored and not what a row gets: a run may go on with other values of these."""

@@ -1,14 +1,19 @@
-"""Which rows there are to score: files, row groups, units; reads footers only and scores nothing."""
+"""What a run has to do, decided once and written down before anything is scored; knows no tokens and no engine."""
 
-import glob
-from dataclasses import dataclass
-from pathlib import Path
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import pyarrow as pa
-from pyarrow import parquet
+from sentiment_ray.errors import DataError
+from sentiment_ray.manifest import fingerprint
+from sentiment_ray.predictor import PackedBundle
+from sentiment_ray.score.config import HOW, ScoreConfig
+from sentiment_ray.score.footers import Footer, RowGroup
+from sentiment_ray.score.listing import InputFile
+from sentiment_ray.storage import Store
 
-from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.score.config import ScoreConfig
+PLAN_NAME = "_plan/plan.json"
 
 
 @dataclass(frozen=True)
@@ -16,131 +21,156 @@ class Unit:
     """Row groups of one file that are scored together and become one part; `first_row` is the place in the file."""
 
     path: str
+    version: str
     part: str
     row_groups: tuple[int, ...]
+    group_rows: tuple[int, ...]
     first_row: int
-    num_rows: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that the footer promises."""
+        return sum(self.group_rows)
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that cannot be scored, and why."""
+    """A file that cannot be scored, why, and the rows that its footer names (0 when it cannot be read)."""
 
     path: str
+    rows: int
     reason: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is to be done, and the files that cannot be."""
+    """Everything that is to be done. `wanted` holds what the scores depend on, and `fingerprint` is its sha256."""
 
-    files: list[Path]
+    fingerprint: str
+    wanted: dict[str, Any]
     units: list[Unit]
     bad_files: list[BadFile]
 
+    @property
+    def num_rows(self) -> int:
+        """Rows of all files whose footers can be read."""
+        return sum(unit.num_rows for unit in self.units) + sum(bad.rows for bad in self.bad_files)
 
-def plan_units(config: ScoreConfig, root: Path, output: Path, new_columns: tuple[str, ...]) -> Plan:
-    """List the files below `root`, read every footer and cut what can be scored into units.
 
-    A file that is unreadable or lacks a column is set aside with its reason; DataError when that leaves none.
-    """
-    files = list_files(root, output)
-    base = root if root.is_dir() else _fixed_part(root)
-    units: list[Unit] = []
-    bad_files: list[BadFile] = []
-    for path in files:
-        try:
-            file = parquet.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
-            bad_files.append(BadFile(str(path), f"not a Parquet file that can be read ({_first_line(error)})"))
-            continue
-        with file:
-            reason = _schema_defect(file.schema_arrow, config, new_columns, path)
-            if reason:
-                bad_files.append(BadFile(str(path), reason))
-            else:
-                units.extend(_cut(file.metadata, path, path.relative_to(base), config.unit_rows))
-    if not units:
+def wanted_of(config: ScoreConfig, bundle: PackedBundle, files: Sequence[InputFile]) -> dict[str, Any]:
+    """Return what the scores depend on: bundle, engine and variant, the keys that matter, and every input file."""
+    return {
+        "bundle": {"bundle_id": bundle.manifest.bundle_id, "engine": bundle.engine, "variant": bundle.variant},
+        "settings": config.model_dump(mode="json", exclude=set(HOW)),
+        "files": [asdict(file) for file in files],
+    }
+
+
+def make_plan(
+    config: ScoreConfig, wanted: dict[str, Any], files: Sequence[InputFile], footers: Sequence[Footer]
+) -> Plan:
+    """Cut what can be scored into units; DataError when that is nothing."""
+    bad_files = [
+        BadFile(file.path, sum(group.num_rows for group in footer.row_groups), footer.reason)
+        for file, footer in zip(files, footers, strict=True)
+        if footer.reason
+    ]
+    good = {file: footer.row_groups for file, footer in zip(files, footers, strict=True) if not footer.reason}
+    if not good:
         raise DataError(f"{bad_files[0].path}: {bad_files[0].reason}. None of {len(files)} files can be scored.")
-    return Plan(files, units, bad_files)
+    groups = {file: cut(row_groups, config.unit_rows) for file, row_groups in good.items()}
+    parts = _part_names({file: len(groups[file]) for file in good})
+    units = [unit for file in good for unit in _units_of(file, good[file], groups[file], parts[file])]
+    return Plan(fingerprint(wanted), wanted, units, bad_files)
 
 
-def list_files(root: Path, output: Path) -> list[Path]:
-    """Return the Parquet files of a file, directory or glob in order; names that start with _ or . are no data."""
-    if root.is_dir():
-        if output.is_relative_to(root):
-            raise ConfigError(
-                f"output = {str(output)!r} lies inside the input {str(root)!r}. Name a directory outside it."
-            )
-        below = (path for path in root.rglob("*.parquet") if path.is_file())
-        files = [path for path in below if not any(part[0] in "_." for part in path.relative_to(root).parts)]
-    else:
-        files = [Path(name) for name in glob.glob(str(root), recursive=True) if Path(name).is_file()]
-    if not files:
-        raise DataError(f"input = {str(root)!r}: there is no Parquet file. Name a file, a directory or a glob.")
-    return sorted(files)
-
-
-def _fixed_part(pattern: Path) -> Path:
-    """Return the directory above the first part of a path that has a wildcard, or above the file itself."""
-    fixed = Path(pattern.anchor)
-    for part in pattern.parts[1:-1]:
-        if glob.has_magic(part):
-            break
-        fixed /= part
-    return fixed
-
-
-def _schema_defect(schema: pa.Schema, config: ScoreConfig, new_columns: tuple[str, ...], path: Path) -> str | None:
-    """Return why no row of a file can be scored, or None; ConfigError for a clash that concerns every file."""
-    found = ", ".join(schema.names)
-    for column in (config.text_column, *config.columns):
-        if column not in schema.names:
-            return (
-                f"column {column!r} is missing (found: {found}); pass --text-column or --columns with one that is there"
-            )
-    kind = schema.field(config.text_column).type
-    if not _is_text(kind):
-        return f"column {config.text_column!r} is {kind}, not text; pass --text-column with another"
-    clash = [name for name in new_columns if name in (config.columns or schema.names)]
-    if clash:
-        raise ConfigError(
-            f"{path}: column {clash[0]!r} is already there and would be written again. "
-            "Leave it out with --columns, or rename it."
-        )
-    return None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(check(value) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
-
-
-def _cut(metadata: parquet.FileMetaData, path: Path, relative: Path, unit_rows: int) -> list[Unit]:
-    """Group neighbouring row groups into units of at most `unit_rows` rows (a larger row group makes its own)."""
+def cut(row_groups: Sequence[RowGroup], unit_rows: int) -> list[list[int]]:
+    """Group neighbouring row groups so that each has at most `unit_rows` rows (a larger row group stands alone)."""
     groups: list[list[int]] = []
-    rows: list[int] = []
-    for index in range(metadata.num_row_groups):
-        num_rows = metadata.row_group(index).num_rows
-        if groups and rows[-1] + num_rows <= unit_rows:
+    rows = 0
+    for index, row_group in enumerate(row_groups):
+        if groups and rows + row_group.num_rows <= unit_rows:
             groups[-1].append(index)
-            rows[-1] += num_rows
+            rows += row_group.num_rows
         else:
             groups.append([index])
-            rows.append(num_rows)
-    if not groups:
-        groups, rows = [[]], [0]
-    names = (
-        [relative]
-        if len(groups) == 1
-        else [relative.with_name(f"{relative.stem}-{number:05d}.parquet") for number in range(len(groups))]
-    )
-    starts = [sum(rows[:number]) for number in range(len(rows))]
-    return [
-        Unit(str(path), name.as_posix(), tuple(group), start, count)
-        for name, group, start, count in zip(names, groups, starts, rows, strict=True)
-    ]
+            rows = row_group.num_rows
+    return groups or [[]]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def write_plan(store: Store, plan: Plan) -> None:
+    """Write the plan in one step; from then on a run with the same fingerprint goes on with it."""
+    store.write(PLAN_NAME, json.dumps(asdict(plan), ensure_ascii=False).encode())
+
+
+def read_plan(store: Store) -> Plan | None:
+    """Return the plan that stands in an output, or None."""
+    try:
+        value = json.loads(store.read(PLAN_NAME))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{store.path(PLAN_NAME)} cannot be read ({error}). Pass --restart to begin again.") from None
+    units = [unit_from(unit) for unit in value["units"]]
+    return Plan(value["fingerprint"], value["wanted"], units, [BadFile(**bad) for bad in value["bad_files"]])
+
+
+def unit_from(value: dict[str, Any]) -> Unit:
+    """Return the unit that a dictionary from JSON describes."""
+    return Unit(**value | {"row_groups": tuple(value["row_groups"]), "group_rows": tuple(value["group_rows"])})
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Return in words what differs first between what two runs depend on: bundle, a key, or an input file."""
+    for key, value in new["bundle"].items():
+        if old["bundle"].get(key) != value:
+            return f"another bundle ({key} was {old['bundle'].get(key)!r} and is {value!r})"
+    for key, value in new["settings"].items():
+        if old["settings"].get(key) != value:
+            return f"another configuration ({key} was {old['settings'].get(key)!r} and is {value!r})"
+    before, after = ({file["path"]: file for file in wanted["files"]} for wanted in (old, new))
+    for path in sorted({*before, *after}):
+        if path not in after:
+            return f"another input ({path} was there and is not)"
+        if path not in before:
+            return f"another input ({path} is there and was not)"
+        if before[path] != after[path]:
+            return f"another input ({path} has changed)"
+    return "another release's configuration"
+
+
+def _part_names(num_units: dict[InputFile, int]) -> dict[InputFile, list[str]]:
+    """Return the names of every file's parts: its own name, or where it has several units, its name and their numbers.
+
+    What stands before the number grows until no part takes the name of another file's.
+    """
+    single = {file: [_with_ending(file.name)] for file, count in num_units.items() if count == 1}
+    taken = {name for names in single.values() for name in names}
+    separator = "-"
+    while True:
+        several = {
+            file: [_with_ending(_stem(file.name) + f"{separator}{number:05d}") for number in range(count)]
+            for file, count in num_units.items()
+            if count > 1
+        }
+        if taken.isdisjoint(name for names in several.values() for name in names):
+            return single | several
+        separator += "-"
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".parquet")
+
+
+def _with_ending(name: str) -> str:
+    return _stem(name) + ".parquet"
+
+
+def _units_of(
+    file: InputFile, row_groups: Sequence[RowGroup], groups: list[list[int]], parts: list[str]
+) -> Iterator[Unit]:
+    first_row = 0
+    for group, part in zip(groups, parts, strict=True):
+        rows = tuple(row_groups[index].num_rows for index in group)
+        yield Unit(file.path, file.version, part, tuple(group), rows, first_row)
+        first_row += sum(rows)

@@ -1,138 +1,165 @@
-"""Scores a Parquet corpus with a Ray Data actor pool and commits it whole; knows nothing of tokens or engines."""
+"""Scores a Parquet corpus: plan, execute, commit; knows nothing of tokens or engines."""
 
 import json
 import math
-import warnings
+import os
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
-from ray.util.annotations import RayDeprecationWarning
-from tqdm import tqdm
 
-from sentiment_ray.bundle import open_bundle
+from sentiment_ray import errors
 from sentiment_ray.cluster import connect
-from sentiment_ray.errors import ConfigError, GateError
-from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.predictor import PackedBundle, pack_bundle
+from sentiment_ray.score.columns import added_fields
+from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, commit, committed_manifest
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import Plan, plan_units
-from sentiment_ray.score.scorer import Scorer, new_columns, write_quarantine
-from sentiment_ray.versions import installed_versions
-
-MANIFEST_NAME = "_MANIFEST.json"
-SUCCESS_NAME = "_SUCCESS"
+from sentiment_ray.score.footers import check_schemas, read_footers
+from sentiment_ray.score.listing import InputFile, list_files
+from sentiment_ray.score.lock import LOCKS, Lock, locked
+from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, difference, make_plan, read_plan, wanted_of, write_plan
+from sentiment_ray.score.progress import shown_progress
+from sentiment_ray.score.receipts import read_receipts
+from sentiment_ray.score.scorer import Scorer, Task
+from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     """Score every row of a Parquet corpus and return where the scores are and how many rows went in and out.
 
-    Every input row ends exactly once in a part or in quarantine; the output appears whole or not at all. GateError
-    when more than `max_quarantined` of the rows, or of the files, could not be scored.
+    Every input row ends exactly once in a part or in quarantine. A run that died is taken up where it stopped; see
+    docs/scoring.md. GateError when more than `max_quarantined` of the rows, or of the files, could not be scored.
     """
-    paths = {key: str(local_path(getattr(config, key), key)) for key in ("bundle", "input", "output")}
-    config = config.model_copy(update=paths)
-    output = Path(config.output)
-    manifest = open_bundle(config.bundle).manifest
-    plan = plan_units(config, Path(config.input), output, new_columns(manifest.labels))
-    settings = config.model_dump(mode="json", exclude={"output", "restart", "bundle"})
-    files = describe_files(plan.files)
-    wanted = fingerprint([settings, manifest.bundle_id, files])
-    finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
-    if finished:
-        return _result(output, finished, skipped=True)
+    started = time.time()
+    config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
+    with local_copy(config.bundle, "bundle") as directory:
+        bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
+    files = list_files(config.input, config.output)
+    wanted = wanted_of(config, bundle, files)
+    store = open_store(config.output)
+    if is_same_plan(store, config, wanted):
+        manifest = committed_manifest(store)
+        if manifest:
+            return _result(config.output, manifest, skipped=True)
+    refuse_impossible(config, [os.cpu_count() or 1] if _starts_a_cluster() else [])
+    with locked(store, config.output) as lock:
+        connect()
+        num_workers = fitting_workers(config)
+        plan = _planned(store, config, wanted, bundle, files)
+        receipts = _execute(store, config, plan, bundle, num_workers, lock)
+        manifest = commit(store, config, plan, bundle, receipts, lock, started_at=started)
+    return _result(config.output, manifest, skipped=False)
 
-    connect()
-    num_workers = _num_workers(config, len(plan.units))
-    with new_directory(output) as directory:
-        receipts = _run(config, plan, num_workers, directory)
-        write_quarantine(
-            directory,
-            "_files.parquet",
-            [{"path": bad.path, "row": None, "rows": 0, "reason": bad.reason} for bad in plan.bad_files],
+
+def is_same_plan(store: Store, config: ScoreConfig, wanted: dict[str, Any]) -> bool:
+    """Whether the output holds a run of the same bundle, configuration and input, finished or not.
+
+    ConfigError when it holds one of others and `restart` is not set, or anything that is no scores.
+    """
+    plan = read_plan(store)
+    if plan and plan.wanted == wanted:
+        return True
+    ours = (LOCKS, TEMPORARY + "/", PLAN_NAME, MANIFEST_NAME)
+    foreign = [name for name in store.list() if not name.startswith(ours)]
+    if foreign and not plan and MANIFEST_NAME not in store.list():
+        raise ConfigError(
+            f"output = {config.output!r} already holds {foreign[0]!r} and no scores. Name another output."
         )
-        report = _summary(receipts, plan) | {
-            "bundle_id": manifest.bundle_id,
-            "fingerprint": wanted,
-            "config": settings,
-            "inputs": files,
-            "versions": installed_versions("ray", "pyarrow", "onnxruntime", "openvino"),
-        }
-        _check(report, config)
-        write_json(directory / MANIFEST_NAME, report)
-        (directory / SUCCESS_NAME).touch()
-    return _result(output, report, skipped=False)
-
-
-def _run(config: ScoreConfig, plan: Plan, num_workers: int, directory: Path) -> list[dict[str, Any]]:
-    """Have the actors score every unit, largest first, and return the receipts in the order of the parts."""
-    units = sorted(plan.units, key=lambda unit: -unit.num_rows)
-    rows = ray.data.from_items([{"unit": json.dumps(asdict(unit))} for unit in units], override_num_blocks=len(units))
-    with warnings.catch_warnings():
-        # Ray's default brings a dead actor back for ever, so one text that kills it would never let the job end. What
-        # limits it is deprecated, and has no successor yet.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        receipts = rows.map_batches(
-            Scorer,
-            fn_constructor_args=(config, str(directory)),
-            batch_size=1,
-            num_cpus=config.cpus_per_worker,
-            compute=ray.data.ActorPoolStrategy(size=num_workers),
-            max_restarts=0,
-            max_task_retries=0,
+    if plan and not config.restart:
+        raise ConfigError(
+            f"output = {config.output!r} holds scores of {difference(plan.wanted, wanted)}. "
+            "Name another output, or pass --restart to replace them."
         )
-    done: list[dict[str, Any]] = []
-    total = sum(unit.num_rows for unit in units)
-    with tqdm(total=total, desc="scoring", unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
-        for row in receipts.iter_rows():
-            receipt = json.loads(row["receipt"])
-            done.append(receipt)
-            bar.update(receipt["rows_in"])
-    return sorted(done, key=lambda receipt: str(receipt["path"]))
+    return False
 
 
-def _num_workers(config: ScoreConfig, num_units: int) -> int:
-    """Return how many actors to start; ConfigError when the cluster can never hold as many as were asked for."""
-    cpus = ray.cluster_resources().get("CPU", 0)
-    possible = math.floor(cpus / config.cpus_per_worker)
-    if possible < (config.num_workers or 1):
+def refuse_impossible(config: ScoreConfig, cpus: Sequence[float]) -> int:
+    """Return how many actors fit nodes with so many CPUs; ConfigError when fewer than were asked for."""
+    possible = sum(math.floor(count / config.cpus_per_worker + 1e-9) for count in cpus)
+    if cpus and possible < (config.num_workers or 1):
         raise ConfigError(
             f"num_workers = {config.num_workers or 1} with cpus_per_worker = {config.cpus_per_worker:g} does not fit: "
-            f"the cluster has {cpus:g} CPUs. Lower one of them, or start more nodes."
+            f"the cluster has {sum(cpus):g} CPUs on {len(cpus)} node(s). Lower one of them, or start more nodes."
         )
-    return min(config.num_workers or possible, num_units)
+    return possible
 
 
-def _summary(receipts: list[dict[str, Any]], plan: Plan) -> dict[str, Any]:
-    return {
-        "rows_in": sum(receipt["rows_in"] for receipt in receipts),
-        "rows_scored": sum(receipt["rows"] for receipt in receipts),
-        "rows_quarantined": sum(receipt["rows_quarantined"] for receipt in receipts),
-        "files_quarantined": [{"path": bad.path, "reason": bad.reason} for bad in plan.bad_files],
-        "parts": [
-            {key: receipt[key] for key in ("path", "rows", "bytes", "sha256")}
-            for receipt in receipts
-            if receipt["sha256"]
-        ],
-    }
+def fitting_workers(config: ScoreConfig) -> int:
+    """Return how many actors to start on the nodes that are there; ConfigError as `refuse_impossible`."""
+    cpus = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return config.num_workers or refuse_impossible(config, cpus)
 
 
-def _check(report: dict[str, Any], config: ScoreConfig) -> None:
-    """Hold the sums against each other and the quarantine against its bound."""
-    rows_in, quarantined = report["rows_in"], report["rows_quarantined"]
-    if report["rows_scored"] + quarantined != rows_in:
-        raise AssertionError(f"rows were lost or doubled: {rows_in} in, {report['rows_scored']} + {quarantined} out")
-    bad_files, num_files = report["files_quarantined"], len(report["inputs"])
-    if quarantined > config.max_quarantined * rows_in or len(bad_files) > config.max_quarantined * num_files:
-        example = f" First file: {bad_files[0]['path']}: {bad_files[0]['reason']}." if bad_files else ""
-        raise GateError(
-            f"{quarantined} of {rows_in} rows and {len(bad_files)} of {num_files} files cannot be scored, more than "
-            f"max_quarantined = {config.max_quarantined:g}; nothing was written.{example} "
-            "Mend the input, or raise --max-quarantined to go on without them."
-        )
+def _starts_a_cluster() -> bool:
+    return not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
 
 
-def _result(output: Path, report: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
-    counts = {key: report[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
-    return {"output": str(output), **counts, "parts": len(report["parts"]), "skipped": skipped}
+def _planned(
+    store: Store, config: ScoreConfig, wanted: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]
+) -> Plan:
+    """Return the plan of the run that is taken up or, after removing what it replaces, a new one."""
+    plan = read_plan(store)
+    if plan and plan.wanted == wanted:
+        return plan
+    _remove_scores(store)
+    footers = read_footers(files, config.text_column)
+    added = [field.name for field in added_fields(config, bundle.manifest.labels)]
+    plan = make_plan(config, wanted, files, check_schemas(files, footers, config, added))
+    write_plan(store, plan)
+    return plan
+
+
+def _remove_scores(store: Store) -> None:
+    """Remove an older run's files: what says that it is finished first, its plan, which says whose they are, last."""
+    top = {name.split("/")[0] for name in store.list() if not name.startswith("_plan/")}
+    for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
+        store.remove(name)
+    for name in store.list("_plan"):
+        if not name.startswith((LOCKS, PLAN_NAME)):
+            store.remove(name)
+    store.remove(PLAN_NAME)
+
+
+def _execute(
+    store: Store, config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers: int, lock: Lock
+) -> list[dict[str, Any]]:
+    """Have every unit without a receipt scored and return the receipts of all, in the order of the plan."""
+    receipts = read_receipts(store, plan)
+    left = [unit for unit in plan.units if unit.part not in receipts]
+    done = [sum(receipt[key] for receipt in receipts.values()) for key in ("rows", "rows_quarantined")]
+    if left:
+        with shown_progress(config.progress, sum(unit.num_rows for unit in plan.units), *done) as progress:
+            task = Task(config, plan.fingerprint, ray.put(bundle), lock, progress)
+            for receipt in _run(left, task, num_workers):
+                if "error" in receipt:
+                    raise getattr(errors, receipt["kind"])(receipt["error"])
+                receipts[receipt["part"]] = receipt
+    return [receipts[unit.part] for unit in plan.units]
+
+
+def _run(units: Sequence[Unit], task: Task, num_workers: int) -> Iterator[dict[str, Any]]:
+    """Yield the receipts of units as an autoscaling pool of actors finishes them, the largest begun first.
+
+    Ray Data brings a dead actor back and gives it its unit again, for ever; that this ends is the work of `attempts`.
+    """
+    context = ray.data.DataContext.get_current()
+    # One unit at a time for an actor: those queued behind it would wait if its node died. So full use is what scales.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    largest_first = sorted(units, key=lambda unit: -unit.num_rows)
+    rows = [{"unit": json.dumps(asdict(unit))} for unit in largest_first]
+    most = min(task.config.num_workers or len(units), len(units))
+    pool = ray.data.ActorPoolStrategy(min_size=min(num_workers, most), max_size=most, max_tasks_in_flight_per_actor=1)
+    receipts = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Scorer, fn_constructor_args=(task,), batch_size=1, num_cpus=task.config.cpus_per_worker, compute=pool
+    )
+    for row in receipts.iter_rows():
+        yield json.loads(row["receipt"])
+
+
+def _result(output: str, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+    counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
+    return {"output": output, **counts, "parts": len(manifest["parts"]), "skipped": skipped}

@@ -1,133 +1,172 @@
-"""The actor that scores units: Parquet rows in, a part and its receipt out; knows nothing of other units."""
+"""The actor that finishes units, each with a part and a receipt, whatever died before; knows nothing of other units."""
 
 import json
-from collections.abc import Iterator
+import os
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import ray
 from pyarrow import parquet
 
+from sentiment_ray.errors import ConfigError, SentimentRayError
 from sentiment_ray.manifest import sha256_of_file
-from sentiment_ray.predictor import Predictor, Scores
+from sentiment_ray.predictor import Predictor
+from sentiment_ray.profile import add_profiles
+from sentiment_ray.score.attempts import Attempts, Step, begin, read_attempts, survive, tokens_per_batch
+from sentiment_ray.score.columns import QUARANTINE_SCHEMA
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import Unit
+from sentiment_ray.score.groups import add_groups
+from sentiment_ray.score.lock import Lock, is_held
+from sentiment_ray.score.part import Outcome, Without, try_read, try_rows, write_part
+from sentiment_ray.score.plan import Unit, unit_from
+from sentiment_ray.score.receipts import read_receipt, write_receipt
+from sentiment_ray.storage import open_store
 
-BATCH_ROWS = 16_384
-"""Rows in memory at a time: enough for batches of one length, few enough for any row."""
-QUARANTINE_SCHEMA = pa.schema(
-    [("path", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())]
-)
+READ_ATTEMPTS = 3
+"""Times that a unit on an object store is read before what cannot be read counts as broken."""
+
+Files = dict[str, dict[str, Any]]
 
 
-def new_columns(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the columns that scoring adds, in order."""
-    return (
-        "sentiment_label", "sentiment_score", *(f"sentiment_{label}" for label in labels),
-        "sentiment_tokens", "sentiment_truncated",
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Task:
+    """What every scorer of a run is told."""
+
+    config: ScoreConfig
+    fingerprint: str
+    """Fingerprint of the plan."""
+    bundle: Any
+    """Object reference of the PackedBundle."""
+    lock: Lock
+    progress: Any
+    """Handle of the actor that counts rows."""
 
 
 class Scorer:
     """A Predictor of one bundle, loaded once for an actor."""
 
-    def __init__(self, config: ScoreConfig, directory: str) -> None:
-        threads = max(1, round(config.cpus_per_worker))
-        self._predictor = Predictor.load(config.bundle, engine=config.engine, variant=config.variant, threads=threads)
-        self._config = config
-        self._directory = Path(directory)
+    def __init__(self, task: Task) -> None:
+        threads = max(1, round(task.config.cpus_per_worker))
+        os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's threads, which it counts at its first batch
+        self._predictor = Predictor(ray.get(task.bundle), threads=threads)
+        self._task = task
+        self._config = task.config
+        self._store = open_store(task.config.output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Score the units of a batch, given as JSON, and return their receipts as JSON."""
-        receipts = [json.dumps(self.score_unit(Unit(**json.loads(text)))) for text in batch["unit"]]
-        return {"receipt": np.array(receipts, dtype=object)}
+        """Finish the units of a batch, given as JSON, and return their receipts as JSON.
 
-    def score_unit(self, unit: Unit) -> dict[str, Any]:
-        """Write a unit's part and its quarantined rows, and return the receipt: rows, bytes and sha256 of the part."""
-        target = self._directory / unit.part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        quarantined: list[dict[str, Any]] = []
-        try:
-            num_scored = self._write_part(unit, target, quarantined)
-        except (pa.ArrowException, OSError) as error:
-            reason = f"row groups {unit.row_groups} cannot be read: {str(error).splitlines()[0]}"
-            quarantined = [{"path": unit.path, "row": None, "rows": unit.num_rows, "reason": reason}]
-            num_scored = 0
-            target.unlink(missing_ok=True)
-        write_quarantine(self._directory, unit.part, quarantined)
-        written = target.exists()
+        Ray Data hands an exception on as text alone, so one that a person can mend comes back as a receipt.
+        """
+        receipts = []
+        for text in batch["unit"]:
+            try:
+                receipts.append(self.finish_unit(unit_from(json.loads(text))))
+            except SentimentRayError as error:
+                receipts.append({"error": str(error), "kind": type(error).__name__})
+        return {"receipt": np.array([json.dumps(receipt) for receipt in receipts], dtype=object)}
+
+    def finish_unit(self, unit: Unit) -> dict[str, Any]:
+        """Return a unit's receipt: the one that is there, or a new one after its files have been written.
+
+        A unit whose process has died before is searched for the row that did it; see `attempts`.
+        """
+        found = read_receipt(self._store, unit, self._task.fingerprint)
+        if found:
+            return found
+        started = time.time()
+        attempts = read_attempts(self._store, unit, self._task.lock.owner)
+        survive(self._store, unit, attempts, lambda step: self._try(unit, step, attempts))
+        if attempts.given_up:
+            outcome, files = Outcome(), Files()
+            outcome.set_aside(unit, unit.first_row, unit.num_rows, "whatever scores these rows together dies")
+        else:
+            begin(self._store, unit, attempts, ("unit", 0, unit.num_rows))
+            outcome, files = self._score(unit, attempts)
+        if outcome.quarantined:
+            table = pa.Table.from_pylist(outcome.quarantined, schema=QUARANTINE_SCHEMA)
+            files |= self._place_table(table, f"_quarantine/{unit.part}")
+        receipt = self._receipt(unit, outcome) | {
+            "files": files,
+            "crashes": attempts.crashes,
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "started_at": started,
+            "seconds": time.time() - started,
+        }
+        write_receipt(self._store, receipt)
+        return receipt
+
+    def _receipt(self, unit: Unit, outcome: Outcome) -> dict[str, Any]:
+        reasons: Counter[str] = Counter()
+        for row in outcome.quarantined:
+            reasons[row["reason"].partition(" (")[0]] += row["rows"]
+        quarantined = reasons.total()
+        if outcome.num_scored + quarantined != unit.num_rows:
+            raise AssertionError(f"{unit.part}: {unit.num_rows} rows in, {outcome.num_scored} + {quarantined} out")
         return {
-            "path": unit.part,
+            "fingerprint": self._task.fingerprint,
+            "part": unit.part,
             "input": unit.path,
+            "first_row": unit.first_row,
             "rows_in": unit.num_rows,
-            "rows": num_scored,
-            "rows_quarantined": sum(row["rows"] for row in quarantined),
-            "bytes": target.stat().st_size if written else 0,
-            "sha256": sha256_of_file(target) if written else None,
+            "rows": outcome.num_scored,
+            "rows_quarantined": quarantined,
+            "reasons": dict(sorted(reasons.items())),
+            "duplicates": outcome.num_duplicates,
+            "profile": add_profiles(outcome.profiles),
         }
 
-    def _write_part(self, unit: Unit, target: Path, quarantined: list[dict[str, Any]]) -> int:
-        config, labels = self._config, self._predictor.labels
-        num_scored, row = 0, unit.first_row
-        with parquet.ParquetFile(unit.path) as file:
-            names = list(config.columns) or file.schema_arrow.names
-            schema = self._output_schema(file.schema_arrow, names)
-            read = list(dict.fromkeys([*names, config.text_column]))
-            with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-                for table in _tables(file, unit.row_groups, read):
-                    good, reasons = _scorable(table.column(config.text_column))
-                    quarantined += [
-                        {"path": unit.path, "row": row + index, "rows": 1, "reason": reason}
-                        for index, reason in reasons.items()
-                    ]
-                    kept = table.filter(good)
-                    texts = kept.column(config.text_column).to_pylist()
-                    scores = self._predictor.score(texts, tokens_per_batch=config.tokens_per_batch)
-                    columns = [*(kept.column(name) for name in names), *score_columns(scores, labels)]
-                    writer.write_table(pa.table(columns, schema=schema))
-                    num_scored += len(texts)
-                    row += len(table)
-        return num_scored
+    def _try(self, unit: Unit, step: Step, attempts: Attempts) -> None:
+        kind, start, end = step
+        if kind == "read":
+            try_read(unit, start)
+        elif kind == "rows":
+            try_rows(unit, self._config, self._predictor, start, end, _without(attempts))
 
-    def _output_schema(self, schema: pa.Schema, names: list[str]) -> pa.Schema:
-        labels = self._predictor.labels
-        kinds = [pa.string(), pa.float32(), *[pa.float32()] * len(labels), pa.int32(), pa.bool_()]
-        added = [pa.field(name, kind) for name, kind in zip(new_columns(labels), kinds, strict=True)]
-        bundle_id = self._predictor.bundle.manifest.bundle_id
-        metadata = (schema.metadata or {}) | {b"sentiment_ray.bundle_id": bundle_id.encode()}
-        return pa.schema([*(schema.field(name) for name in names), *added], metadata=metadata)
+    def _score(self, unit: Unit, attempts: Attempts) -> tuple[Outcome, Files]:
+        """Write a unit's part and its sums by group; on an object store what cannot be read is read again first."""
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                with self._store.temporary_file() as temporary:
+                    outcome = write_part(
+                        unit,
+                        self._config,
+                        self._predictor,
+                        temporary,
+                        without=_without(attempts),
+                        tokens_per_batch=tokens_per_batch(attempts, self._config.tokens_per_batch),
+                        certain="://" not in unit.path or attempt == READ_ATTEMPTS,
+                        report=lambda *rows: self._task.progress.report.remote(unit.part, *rows),
+                    )
+                    files = self._place(temporary, unit.part)
+                    if outcome.groups:
+                        files |= self._place_table(add_groups(outcome.groups), f"_groups/parts/{unit.part}")
+                    return outcome, files
+            except OSError:
+                if attempt == READ_ATTEMPTS:
+                    raise
+                time.sleep(2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
+    def _place_table(self, table: pa.Table, name: str) -> Files:
+        with self._store.temporary_file() as temporary:
+            parquet.write_table(table, temporary, compression="zstd")
+            return self._place(temporary, name)
 
-def score_columns(scores: Scores, labels: tuple[str, ...]) -> list[pa.Array]:
-    """Return the columns named by `new_columns`: label, score, a probability for each label, tokens, truncated."""
-    best = scores.probabilities[np.arange(len(scores.label_ids)), scores.label_ids]
-    return [
-        pa.array([labels[label_id] for label_id in scores.label_ids], pa.string()),
-        pa.array(best, pa.float32()),
-        *(pa.array(scores.probabilities[:, index], pa.float32()) for index in range(len(labels))),
-        pa.array(scores.tokens, pa.int32()),
-        pa.array(scores.truncated, pa.bool_()),
-    ]
-
-
-def write_quarantine(directory: Path, part: str, rows: list[dict[str, Any]]) -> None:
-    """Write rows that could not be scored under the same relative name as their part; nothing when there are none."""
-    if rows:
-        target = directory / "_quarantine" / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA), target)
+    def _place(self, temporary: Path, name: str) -> Files:
+        """Put a finished file where it belongs, unless this run has lost its output to another."""
+        if not is_held(self._store, self._task.lock):
+            raise ConfigError(f"output = {self._config.output!r} was taken over by another run, so this one ends.")
+        entry = {"bytes": temporary.stat().st_size, "sha256": sha256_of_file(temporary)}
+        self._store.place(temporary, name)
+        return {name: entry}
 
 
-def _tables(file: parquet.ParquetFile, row_groups: tuple[int, ...], columns: list[str]) -> Iterator[pa.Table]:
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=list(row_groups), columns=columns):
-        yield pa.Table.from_batches([batch])
-
-
-def _scorable(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[int, str]]:
-    """Return which texts can be scored, and for the others their place and reason."""
-    plain = texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
-    good = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(plain), ""), False)
-    bad = np.flatnonzero(~np.array(good.to_pylist(), dtype=bool))
-    return good, {int(index): "text is empty" if plain[int(index)].is_valid else "text is null" for index in bad}
+def _without(attempts: Attempts) -> Without:
+    return Without(frozenset(attempts.bad_rows), frozenset(attempts.bad_row_groups))

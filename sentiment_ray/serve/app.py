@@ -57,7 +57,7 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
         texts = _texts(request.inputs, config.max_texts)
         scores = await run_in_threadpool(score, texts)
         if not request.truncate and scores.truncated.any():
-            limit = predictor.bundle.manifest.max_tokens
+            limit = predictor.manifest.max_tokens
             raise Refusal(413, f"A text has more than {limit} tokens and truncate is false.", "Tokenizer")
         answers = answers_of(scores, predictor.labels, raw_scores=request.raw_scores)
         return answers[0] if isinstance(request.inputs, str) else answers
@@ -70,7 +70,7 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
     @app.get("/info")
     async def info() -> dict[str, Any]:
         """Say which bundle answers, and how."""
-        manifest = predictor.bundle.manifest
+        manifest = predictor.manifest
         return {
             "bundle_id": manifest.bundle_id,
             "model_type": {"classifier": {"id2label": dict(enumerate(predictor.labels))}},

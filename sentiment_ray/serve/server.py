@@ -24,7 +24,7 @@ def serve(config: ServeConfig) -> None:
         )
     predictor = Predictor.load(config.bundle)
     click.echo(
-        f"serving bundle {predictor.bundle.manifest.bundle_id} ({predictor.variant} with {predictor.engine}) "
+        f"serving bundle {predictor.manifest.bundle_id} ({predictor.variant} with {predictor.engine}) "
         f"on http://{config.host}:{config.port}/predict",
         err=True,
     )

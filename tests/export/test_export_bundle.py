@@ -11,10 +11,11 @@ from export.build import export_bundle
 from export.config import ExportConfig
 from export.gate import TorchEngine, compare
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import open_bundle
+from sentiment_ray.bundle import bundle_id_of, open_bundle
 from sentiment_ray.encoding import load_encoder
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.predictor import score_texts
+from sentiment_ray.profile import drift_of, profile_of
 
 
 def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Path, run: Path, prepared: Path) -> None:
@@ -35,6 +36,16 @@ def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Pa
             assert gate["rows"] == rows
             assert variant.bench[engine]["rows_per_s"] > 0
     assert manifest.variants["fp32"].gate["onnxruntime"]["label_agreement"] == 1
+
+
+def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_its_identity(
+    bundle: Path, prepared: Path
+) -> None:
+    texts = parquet.read_table(prepared / "validation")["text"].to_pylist()
+    manifest, default = open_bundle(bundle).manifest, Predictor.load(bundle)
+    assert drift_of(manifest.reference, profile_of(texts, default.score(texts), default.labels))["labels"] < 0.01
+    assert manifest.reference["rows"] == len(texts)
+    assert manifest.bundle_id == bundle_id_of(manifest.files, manifest.labels, manifest.max_tokens, manifest.steps)
 
 
 def test_int8_is_smaller(bundle: Path) -> None:
@@ -69,6 +80,7 @@ def test_swapped_labels_do_not_pass_the_gate(predictor: Predictor, everyday: lis
         reference.logits[:, ::-1].argmax(axis=1),
         reference.tokens,
         reference.truncated,
+        reference.unknown,
     )
     config = ExportConfig(run="run", output="bundle")
     assert compare(reference, reference, reference.label_ids, config)["passed"]

@@ -93,7 +93,7 @@ def test_a_large_body_is_refused_declared_or_streamed(client: TestClient) -> Non
 def test_health_and_info_say_what_answers(client: TestClient, predictor: Predictor) -> None:
     assert client.get("/health").status_code == 200
     info = client.get("/info").json()
-    assert info["bundle_id"] == predictor.bundle.manifest.bundle_id
+    assert info["bundle_id"] == predictor.manifest.bundle_id
     assert info["max_input_length"] == 32
 
 

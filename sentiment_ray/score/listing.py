@@ -1,0 +1,66 @@
+"""Which Parquet files there are, on a disk or an object store, and what tells that one has changed; opens none."""
+
+import glob
+from dataclasses import dataclass
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.storage import file_info, full_path, open_location
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of the corpus: `name` is its path below the input, `version` changes when its content does."""
+
+    path: str
+    name: str
+    bytes: int
+    version: str
+
+
+def list_files(location: str, output: str) -> list[InputFile]:
+    """Return the Parquet files of a file, a directory or a glob, sorted by name.
+
+    In a directory every *.parquet is taken, except below names that begin with _ or a dot, which are no data.
+    ConfigError when the output lies inside the input, DataError when there is no file.
+    """
+    fs, root = open_location(location)
+    root = root.rstrip("/")
+    missing = DataError(f"input = {location!r}: there is no Parquet file. Name a file, a directory or a glob.")
+    try:
+        if glob.has_magic(root) and not fs.exists(root):
+            base = _fixed_part(root)
+            found = {path: info for path, info in fs.glob(root, detail=True).items() if info["type"] != "directory"}
+        elif fs.isfile(root):
+            base = root.rpartition("/")[0]
+            found = {root: fs.info(root)}
+        else:
+            base = root
+            _refuse_inside(location, root, output)
+            found = {path: info for path, info in fs.find(root, detail=True).items() if _is_data(path[len(root) :])}
+    except FileNotFoundError:
+        raise missing from None
+    if not found:
+        raise missing
+    files = []
+    for path in sorted(found):
+        info = file_info(found[path])
+        files.append(InputFile(full_path(fs, path), path[len(base) + 1 :], info.bytes, info.version))
+    return files
+
+
+def _is_data(inner: str) -> bool:
+    parts = inner.strip("/").split("/")
+    return parts[-1].endswith(".parquet") and not any(part[:1] in ("_", ".") for part in parts)
+
+
+def _refuse_inside(location: str, root: str, output: str) -> None:
+    fs, target = open_location(output)
+    if full_path(fs, target + "/").startswith(full_path(open_location(location)[0], root) + "/"):
+        raise ConfigError(f"output = {output!r} lies inside the input {location!r}. Name a directory outside it.")
+
+
+def _fixed_part(pattern: str) -> str:
+    """Return the directory above the first part of a path that has a wildcard."""
+    parts = pattern.split("/")
+    first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:first])

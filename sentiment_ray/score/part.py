@@ -1,0 +1,189 @@
+"""Turns the rows of one unit into a Parquet file of scores, window by window; knows no other unit and no protocol."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sentiment_ray.predictor import Predictor, Scores
+from sentiment_ray.profile import profile_of
+from sentiment_ray.score.columns import added_columns, kept_names, output_schema, part_writer
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.groups import group_scores
+from sentiment_ray.score.plan import Unit
+from sentiment_ray.score.reading import Window, open_parquet, read_windows, texts_of
+
+MIN_TOKENS_PER_BATCH = 64
+
+
+@dataclass
+class Outcome:
+    """What became of a unit's rows: how many were scored, which were not, and sums over those that were."""
+
+    num_scored: int = 0
+    num_duplicates: int = 0
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[pa.Table] = field(default_factory=list)
+
+    def set_aside(self, unit: Unit, row: int, rows: int, reason: str) -> None:
+        """Note `rows` neighbouring rows that cannot be scored."""
+        self.quarantined.append({"path": unit.path, "row": row, "rows": rows, "reason": reason})
+
+
+@dataclass(frozen=True)
+class Without:
+    """Rows (counted from the unit's first) and row groups that are known to end the process that touches them."""
+
+    rows: Collection[int] = ()
+    row_groups: Collection[int] = ()
+
+
+class DistinctTexts:
+    """Scores every distinct text of a unit once; what it remembers ends with the unit.
+
+    It is not kept from unit to unit: a score may differ in its last bit with the texts it was batched with, and a
+    part's bytes must not depend on what its actor did before.
+    """
+
+    def __init__(self, predictor: Predictor, tokens_per_batch: int) -> None:
+        self._predictor = predictor
+        self._tokens_per_batch = tokens_per_batch
+        self._places: dict[bytes, int] = {}
+        self._scores = predictor.score([])
+
+    def score(self, texts: Sequence[str]) -> Scores:
+        """Return the scores of texts in their order."""
+        places = np.empty(len(texts), dtype=np.int64)
+        fresh: list[str] = []
+        for row, text in enumerate(texts):
+            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            place = self._places.setdefault(digest, len(self._places))
+            if place == len(self._scores.label_ids) + len(fresh):
+                fresh.append(text)
+            places[row] = place
+        if fresh:
+            self._scores = _join(self._scores, self._score_within_memory(fresh))
+        return _take(self._scores, places)
+
+    @property
+    def num_distinct(self) -> int:
+        """How many texts have really been scored."""
+        return len(self._places)
+
+    def _score_within_memory(self, texts: Sequence[str]) -> Scores:
+        """Score texts, with batches of half the size whenever the memory does not suffice."""
+        while True:
+            try:
+                return self._predictor.score(texts, tokens_per_batch=self._tokens_per_batch)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or self._tokens_per_batch <= MIN_TOKENS_PER_BATCH:
+                    raise
+                self._tokens_per_batch //= 2
+
+
+def write_part(
+    unit: Unit,
+    config: ScoreConfig,
+    predictor: Predictor,
+    target: Path,
+    *,
+    without: Without,
+    tokens_per_batch: int,
+    certain: bool,
+    report: Callable[[int, int], None],
+) -> Outcome:
+    """Score the rows of a unit into a Parquet file; what cannot be scored is noted in the outcome.
+
+    `report` is told the rows scored and set aside so far. OSError as `read_windows` says.
+    """
+    outcome, texts = Outcome(), DistinctTexts(predictor, tokens_per_batch)
+    with open_parquet(unit) as (file, source):
+        wanted = kept_names(config, source)
+        needed = [*wanted, config.text_column, *([config.group_by] if config.group_by else [])]
+        reading = pa.schema([source.field(name) for name in dict.fromkeys(needed)])
+        schema = output_schema(config, predictor.labels, source, predictor.manifest.bundle_id)
+        windows = read_windows(file, reading, unit, without=without.row_groups, certain=certain)
+        with part_writer(target, schema) as writer:
+            for window in windows:
+                kept, scores = _score_window(window, unit, config, predictor, texts, without.rows, outcome)
+                if len(kept):
+                    columns = [*(kept[name] for name in wanted), *added_columns(config, predictor.labels, scores)]
+                    writer.write_table(pa.table(columns, schema=schema))
+                report(outcome.num_scored, sum(row["rows"] for row in outcome.quarantined))
+    outcome.num_duplicates = outcome.num_scored - texts.num_distinct
+    return outcome
+
+
+def _score_window(
+    window: Window,
+    unit: Unit,
+    config: ScoreConfig,
+    predictor: Predictor,
+    distinct: DistinctTexts,
+    bad_rows: Collection[int],
+    outcome: Outcome,
+) -> tuple[pa.Table, Scores]:
+    """Return the rows of a window that can be scored and their scores, and note the others."""
+    if window.table is None:
+        outcome.set_aside(unit, window.first_row, window.num_rows, window.reason)
+        return pa.table({}), distinct.score([])
+    texts, reasons = texts_of(window.table[config.text_column], config.max_text_bytes)
+    for row in bad_rows:
+        place = unit.first_row + row - window.first_row
+        if 0 <= place < window.num_rows:
+            reasons.setdefault(place, "scoring this text ends the process that does")
+            texts[place] = None
+    for place in sorted(reasons):
+        outcome.set_aside(unit, window.first_row + place, 1, reasons[place])
+    good = [text for text in texts if text is not None]
+    kept = window.table.filter(pa.array([text is not None for text in texts], pa.bool_()))
+    scores = distinct.score(good)
+    outcome.num_scored += len(good)
+    outcome.profiles.append(profile_of(good, scores, predictor.labels))
+    if config.group_by and good:
+        outcome.groups.append(group_scores(kept[config.group_by], scores, predictor.labels, config.uncertain_below))
+    return kept, scores
+
+
+def try_read(unit: Unit, row_group: int) -> None:
+    """Read every column of one row group and keep nothing; it may end the process."""
+    alone = Unit(
+        unit.path, unit.version, unit.part, (row_group,), (unit.group_rows[unit.row_groups.index(row_group)],), 0
+    )
+    with open_parquet(unit) as (file, schema):
+        for _ in read_windows(file, schema, alone):
+            pass
+
+
+def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, end: int, without: Without) -> None:
+    """Score the rows of a unit from `start` to `end`, counted from its first, and keep nothing; may end the process."""
+    with open_parquet(unit) as (file, schema):
+        texts_only = pa.schema([schema.field(config.text_column)])
+        for window in read_windows(file, texts_only, unit, without=without.row_groups):
+            at = window.first_row - unit.first_row
+            if window.table is None or at + window.num_rows <= start or at >= end:
+                continue
+            texts, _ = texts_of(window.table[config.text_column], config.max_text_bytes)
+            chosen = [text for row, text in enumerate(texts, at) if start <= row < end and row not in without.rows]
+            predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.tokens_per_batch)
+
+
+def _take(scores: Scores, places: NDArray[np.int64]) -> Scores:
+    return Scores(*(getattr(scores, column.name)[places] for column in fields(Scores)))
+
+
+def _join(first: Scores, second: Scores) -> Scores:
+    return Scores(
+        *(np.concatenate([getattr(first, column.name), getattr(second, column.name)]) for column in fields(Scores))
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in text for word in ("bad_alloc", "allocate", "out of memory"))

@@ -1,0 +1,59 @@
+"""What a finished unit leaves behind so that no later run does it again; knows no texts."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.storage import FileInfo, Store
+
+RECEIPTS = "_receipts"
+
+
+def receipt_name(part: str) -> str:
+    """Return the name of the receipt of a part."""
+    return f"{RECEIPTS}/{part}.json"
+
+
+def write_receipt(store: Store, receipt: Mapping[str, Any]) -> None:
+    """Write the receipt of a unit, after every file that it names."""
+    store.write(receipt_name(receipt["part"]), json.dumps(receipt, ensure_ascii=False).encode())
+
+
+def read_receipt(store: Store, unit: Unit, fingerprint: str) -> dict[str, Any] | None:
+    """Return a unit's receipt, if it is of this plan and the files that it names are there with their sizes."""
+    receipt = _parse(store, receipt_name(unit.part), fingerprint)
+    if receipt is None:
+        return None
+    for name, entry in receipt["files"].items():
+        try:
+            size = store.fs.info(store.path(name))["size"]
+        except FileNotFoundError:
+            return None
+        if size != entry["bytes"]:
+            return None
+    return receipt
+
+
+def read_receipts(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return the valid receipts of a plan's units by part; one listing of the output tells which files are there."""
+    found = store.list()
+    receipts = {}
+    for unit in plan.units:
+        if receipt_name(unit.part) in found:
+            receipt = _parse(store, receipt_name(unit.part), plan.fingerprint)
+            if receipt and _is_whole(receipt, found):
+                receipts[unit.part] = receipt
+    return receipts
+
+
+def _parse(store: Store, name: str, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        receipt = json.loads(store.read(name))
+    except (FileNotFoundError, ValueError):
+        return None
+    return receipt if isinstance(receipt, dict) and receipt.get("fingerprint") == fingerprint else None
+
+
+def _is_whole(receipt: Mapping[str, Any], found: Mapping[str, FileInfo]) -> bool:
+    return all(name in found and found[name].bytes == entry["bytes"] for name, entry in receipt["files"].items())

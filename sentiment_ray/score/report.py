@@ -1,0 +1,183 @@
+"""The page about a scored corpus: one HTML file that needs no network; knows aggregates only, no rows and no files."""
+
+import statistics
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from sentiment_ray.profile import MEASURES, chance_of, reading_of, token_bin_of
+from sentiment_ray.score.plots import bars, columns
+
+TEMPLATE = "report.html.j2"
+MAX_LINES = 20
+"""Longest list on the page; what is left out is counted, and stands in full in the quarantine."""
+MAX_BARS = 12
+TITLES = {
+    "labels": "Labels",
+    "confidence": "Confidence",
+    "tokens": "Text length",
+    "script": "Script",
+    "words": "Words",
+}
+NAMES = {"none": "no letter", "known": "known tokens", "unknown": "unknown tokens"}
+"""Bins whose names need their measure to be understood."""
+
+
+def write_report(report: dict[str, Any]) -> str:
+    """Return the page for the aggregates of a scoring run, plots included, as HTML that loads nothing."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": _number, "percent": _percent, "duration": _duration, "size": _size}
+    source = resources.files("sentiment_ray.score").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    profile, reference, workers = report["profile"], report["reference"], report["workers"]
+    page = environment.from_string(source).render(
+        report,
+        headline=_headline(report),
+        figures=_figures(profile, reference),
+        drift_rows=_drift_rows(profile, reference, report["drift"]),
+        speed=_speed(workers),
+        speed_figure=_speed_figure(workers),
+        max_lines=MAX_LINES,
+    )
+    # File names may hold bytes that are no UTF-8; Python carries them as lone surrogates, which no page can hold.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _headline(report: dict[str, Any]) -> str:
+    scored = f"{_number(report['rows_scored'])} rows scored" if report["rows_scored"] else "No rows scored"
+    parts = [scored, f"{_number(report['rows_quarantined'])} set aside"]
+    shares = _shares(report["profile"], "labels")
+    if shares:
+        label = max(shares, key=lambda name: shares[name])
+        parts.append(f"{_percent(shares[label])} {label}")
+    return ", ".join(parts)
+
+
+def _shares(profile: dict[str, Any], measure: str) -> dict[str, float]:
+    """Return the share of each bin of a measure, or nothing when the profile has no rows."""
+    counts = profile.get(measure, {})
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()} if total else {}
+
+
+def _drift_rows(profile: dict[str, Any], reference: dict[str, Any], drift: dict[str, float]) -> list[dict[str, Any]]:
+    """Return a line for each measure: its index, how it is read, and the bin that changed most."""
+    chance = chance_of(reference, profile) if drift else {}
+    rows = []
+    for measure in (name for name in MEASURES if name in drift):
+        before, here = _shares(reference, measure), _shares(profile, measure)
+        changes = {name: abs(here.get(name, 0) - before.get(name, 0)) for name in before | here}
+        most = "unknown" if measure == "words" else max(changes, key=lambda name: changes[name])
+        reading = reading_of(drift[measure])
+        if reading != "stable" and drift[measure] <= chance[measure]:
+            reading = "too few rows to tell"
+        rows.append(
+            {
+                "title": TITLES[measure],
+                "index": drift[measure],
+                "reading": reading,
+                "most": f"{most} tokens" if measure == "tokens" else NAMES.get(most, most),
+                "before": before.get(most, 0),
+                "here": here.get(most, 0),
+            }
+        )
+    return rows
+
+
+def _figures(profile: dict[str, Any], reference: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return title, note, description and SVG of a plot for labels, confidence, length and script."""
+    if not profile["rows"]:
+        return []
+    cut = profile["truncated"] / profile["rows"]
+    notes = {
+        "labels": "rows with each label",
+        "confidence": "rows by the probability of their label",
+        "tokens": f"rows by number of tokens; {_percent(cut)} were longer than the model reads, and cut",
+        "script": "rows by the writing system of their first letter",
+    }
+    figures = []
+    for measure, note in notes.items():
+        here, before = _shares(profile, measure), _shares(reference, measure)
+        names = _ordered(measure, here, before)
+        values = [here.get(name, 0) for name in names]
+        compared = [before.get(name, 0) for name in names] if before else []
+        if measure in ("confidence", "tokens"):
+            ends = [name.partition("-")[2] for name in names]
+            edges = [end if measure == "tokens" or end[2:] in ("00", "20", "40", "60", "80") else "" for end in ends]
+            svg = columns(["", *edges], values, compared)
+        else:
+            names = [NAMES.get(name, name) if measure == "script" else name for name in names]
+            svg = bars(names, values, [_percent(share) for share in values], compared)
+        described = ", ".join(f"{name} {_percent(share)}" for name, share in zip(names, values, strict=True) if share)
+        figures.append({"title": TITLES[measure], "note": f"Share of {note}.", "description": described, "svg": svg})
+    return figures
+
+
+def _ordered(measure: str, here: dict[str, float], before: dict[str, float]) -> list[str]:
+    """Return the bins to draw: labels as they come, scripts by size, numbers from the first that holds a row."""
+    names = list(dict.fromkeys([*here, *before]))
+    if measure == "labels":
+        return names
+    filled = [name for name in names if here.get(name) or before.get(name)]
+    if measure == "script":
+        return sorted(filled, key=lambda name: -here.get(name, 0))[:MAX_BARS]
+    if measure == "tokens":
+        longest = max(int(name.partition("-")[2]) for name in filled)
+        names = [token_bin_of(1 << power) for power in range(2, longest.bit_length())]
+    return names[min(names.index(name) for name in filled) :]
+
+
+def _speed(workers: list[dict[str, Any]]) -> str:
+    """Return in a sentence how many rows a second the workers scored."""
+    rates = [worker["rows"] / worker["seconds"] for worker in workers if worker["seconds"]]
+    if not rates:
+        return "No worker has scored a row."
+    if len(rates) == 1:
+        return f"One worker scored {_number(rates[0])} rows a second."
+    spread = f"from {_number(min(rates))} to {_number(max(rates))}"
+    return (
+        f"{len(rates)} workers scored {spread} rows a second each, {_number(statistics.median(rates))} at the median."
+    )
+
+
+def _speed_figure(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return a plot of the slowest workers; None where there are not two to compare."""
+    rates = sorted((worker["rows"] / worker["seconds"], worker["worker"]) for worker in workers if worker["seconds"])
+    if len(rates) < 2:
+        return None
+    shown = rates[:MAX_BARS]
+    note = "Rows a second by worker" + (f", the {MAX_BARS} slowest of {len(rates)}." if len(rates) > MAX_BARS else ".")
+    values, names = [rate for rate, _ in shown], [name for _, name in shown]
+    texts = [_number(rate) for rate in values]
+    described = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
+    return {"title": "Workers", "note": note, "description": described, "svg": bars(names, values, texts)}
+
+
+def _number(value: float) -> str:
+    """Return a count with commas, or a small rate with one digit behind the point."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _percent(share: float) -> str:
+    """Return a share with as many digits as it needs to be neither 0 nor 100 % when it is not."""
+    if share in (0, 1) or 0.1 <= share < 0.995:
+        return f"{share * 100:.0f} %"
+    if share < 0.001:
+        return "< 0.1 %"
+    return f"{min(share * 100, 99.9):.1f} %"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.3g} TB"

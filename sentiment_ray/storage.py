@@ -1,0 +1,198 @@
+"""Files on local disks and object stores, each whole or not there; knows nothing of what stands in them."""
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import split_protocol
+from fsspec.implementations.local import LocalFileSystem
+
+from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
+
+TEMPORARY = "_tmp"
+"""Where unfinished files of a local directory stand: beside the finished ones, so that a rename is one step."""
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """Size of a file, and what changes when its content does: the store's ETag, or the time of its last change."""
+
+    bytes: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory on a file system or under a prefix of an object store; names in it are relative, with slashes."""
+
+    fs: fsspec.AbstractFileSystem
+    root: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether files stand on a file system of this machine."""
+        return is_local(self.fs)
+
+    def path(self, name: str) -> str:
+        """Return the path of a file as the file system knows it."""
+        return posixpath.join(self.root, name) if name else self.root
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; FileNotFoundError when it is not there."""
+        return bytes(self.fs.cat_file(self.path(name)))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file in one step, replacing what was there: a crash leaves the old content or the new."""
+        if not self.is_local:
+            self.fs.pipe_file(self.path(name), data)
+            return
+        with self.temporary_file() as temporary:
+            temporary.write_bytes(data)
+            self.place(temporary, name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless it is there; of several who try at once one succeeds. Return whether this one did."""
+        try:
+            if not self.is_local:
+                self.fs.pipe_file(self.path(name), data, mode="create")
+                return True
+            with self.temporary_file() as temporary:
+                temporary.write_bytes(data)
+                target = Path(self.path(name))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(temporary, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if "PreconditionFailed" in str(error) or "pre-conditions" in str(error):
+                return False
+            raise
+        return True
+
+    @contextmanager
+    def temporary_file(self) -> Iterator[Path]:
+        """Yield the path of a local file to be filled, on the same file system as the store where that is local."""
+        directory = Path(self.root) / TEMPORARY if self.is_local else None
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="sentiment-ray-", dir=directory)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def place(self, file: Path, name: str) -> None:
+        """Put a finished local file at `name` in one step: fsync and rename, or one upload."""
+        if not self.is_local:
+            self.fs.put_file(str(file), self.path(name))
+            return
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.chmod(file, 0o666 & ~_umask())
+        _fsync(file)
+        os.replace(file, target)
+        _fsync(target.parent)
+
+    def list(self, under: str = "") -> dict[str, FileInfo]:
+        """Return every file below a directory of the store by its relative name, in order; none when it is missing."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.find(self.path(under), detail=True)
+        except FileNotFoundError:
+            return {}
+        start = len(self.root.rstrip("/")) + 1
+        return {path[start:]: file_info(found[path]) for path in sorted(found)}
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a directory with everything in it; nothing happens when it is not there."""
+        self.fs.invalidate_cache()
+        if self.fs.exists(self.path(name)):
+            self.fs.rm(self.path(name), recursive=True)
+
+
+def open_store(location: str) -> Store:
+    """Return the store at an absolute local path or a URL (s3://, gs://, or any other that fsspec knows)."""
+    fs, root = open_location(location)
+    return Store(fs, root.rstrip("/") or "/")
+
+
+def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system of a path or URL and the path on it; errors name the library that is missing."""
+    try:
+        fs, path = fsspec.core.url_to_fs(location, use_listings_cache=False)
+    except ImportError as error:
+        protocol = split_protocol(location)[0]
+        extra = {"s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]"}
+        package = extra.get(protocol, f"fsspec[{protocol}]")
+        raise MissingExtraError(f"{location}: {error}. Run: pip install '{package}'") from None
+    except ValueError as error:
+        raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
+    return fs, str(path)
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether a file system is one of this machine."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """Return a path as a person writes it: with its protocol, or plain where it is local."""
+    return path if is_local(fs) else str(fs.unstrip_protocol(path))
+
+
+def absolute(location: str) -> str:
+    """Return a URL as it is and a local path made absolute, for workers of Ray change their working directory."""
+    if "://" in location:
+        return location
+    return os.path.abspath(Path(location).expanduser())
+
+
+def file_info(info: dict[str, Any]) -> FileInfo:
+    """Return size and version of a file from what fsspec says of it."""
+    version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(key)), "")
+    return FileInfo(int(info.get("size") or 0), str(version))
+
+
+@contextmanager
+def local_copy(location: str, key: str) -> Iterator[Path]:
+    """Yield a local directory with the files of `location`: itself where it is local, a download that is removed after.
+
+    DataError when a URL holds no file, naming the configuration key.
+    """
+    store = open_store(location)
+    if store.is_local:
+        yield Path(store.root)
+        return
+    with tempfile.TemporaryDirectory(prefix="sentiment-ray-") as directory:
+        names = list(store.list())
+        if not names:
+            raise DataError(f"{key} = {location!r}: there is nothing. Correct the URL.")
+        for name in names:
+            target = Path(directory, name).resolve()
+            if not target.is_relative_to(Path(directory).resolve()):
+                raise DataError(f"{key} = {location!r} holds {name!r}, which leads out of it. Remove that file.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.fs.get_file(store.path(name), str(target))
+        yield Path(directory)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

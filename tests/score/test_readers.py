@@ -1,0 +1,70 @@
+"""The scores are read by the tools that data engineers have, each in one line, and all of them see the same rows."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+import pytest
+
+COLUMNS = (
+    "review_id", "year", "sentiment_label", "sentiment_score", "sentiment_negative", "sentiment_neutral",
+    "sentiment_positive", "sentiment_tokens", "sentiment_truncated",
+)  # fmt: skip
+
+
+def read_with_pandas(scores: Path) -> list[tuple[object, ...]]:
+    """By the directory alone: names that start with an underscore are no data."""
+    return list(pandas.read_parquet(scores)[list(COLUMNS)].itertuples(index=False, name=None))
+
+
+def read_with_pyarrow(scores: Path) -> list[tuple[object, ...]]:
+    """By the directory and the kind of its partitions."""
+    from pyarrow import dataset
+
+    table = dataset.dataset(scores, partitioning="hive").to_table(columns=list(COLUMNS))
+    return list(zip(*(table[name].to_pylist() for name in COLUMNS), strict=True))
+
+
+def read_with_duckdb(scores: Path) -> list[tuple[object, ...]]:
+    """By a pattern that leaves out names with an underscore, which DuckDB would read."""
+    import duckdb
+
+    pattern = scores / "[!_]*/**/*.parquet"
+    query = f"select {', '.join(COLUMNS)} from read_parquet('{pattern}', hive_partitioning = true)"
+    with duckdb.connect() as connection:
+        return connection.sql(query).fetchall()
+
+
+def read_with_spark(scores: Path) -> list[tuple[object, ...]]:
+    """By the directory alone, in a Spark of one thread."""
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17 or newer, and there is no java on the PATH")
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    spark = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    with spark.getOrCreate() as session:
+        return [tuple(row) for row in session.read.parquet(str(scores)).select(*COLUMNS).collect()]
+
+
+@pytest.fixture(scope="module")
+def expected(scores: Path) -> list[tuple[object, ...]]:
+    """What the parts that the manifest names hold, read one by one; the year is the one of their path."""
+    rows: list[tuple[object, ...]] = []
+    for part in json.loads((scores / "_MANIFEST.json").read_text())["parts"]:
+        frame = pandas.read_parquet(scores / part["path"], partitioning=None)
+        year = int(part["path"].partition("year=")[2].partition("/")[0])
+        rows.extend(frame.assign(year=year)[list(COLUMNS)].itertuples(index=False, name=None))
+    return sorted(rows)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("read", [read_with_pandas, read_with_pyarrow, read_with_duckdb, read_with_spark])
+def test_scores_are_read_whole_and_without_the_quarantine(
+    scores: Path, expected: list[tuple[object, ...]], read: Callable[[Path], list[tuple[object, ...]]]
+) -> None:
+    assert (scores / "_quarantine").is_dir()
+    rows = read(scores)
+    assert len(rows) == json.loads((scores / "_MANIFEST.json").read_text())["rows_scored"]
+    assert sorted(rows) == expected  # type: ignore[type-var]
