@@ -1,7 +1,9 @@
 """Job: all stages of one configuration file, from raw reviews to scores; a stage that is up to date is left alone."""
 
 import importlib
+import sys
 import time
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -38,8 +40,9 @@ def main(config: str) -> None:
     configs = {
         section: load_config(STAGES[section][0], section, file=config, flags={"restart": True}) for section in present
     }
-    results = {section: _run_stage(section, configs[section]) for section in present}
-    print_summary(results)
+    with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
+        results = {section: _run_stage(section, configs[section]) for section in present}
+        print_summary(results)
     print_result({"output": results[present[-1]]["output"], "stages": results})
 
 

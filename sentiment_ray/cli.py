@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sentiment_ray import shell
-from sentiment_ray.errors import require_extra
+from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.serve.config import ServeConfig
 
 LINES_PER_BATCH = 1024
@@ -45,6 +46,26 @@ def inspect(bundle: str) -> None:
 
     manifest = open_bundle(bundle).manifest.model_dump(mode="json")
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
+
+
+@commands.command(epilog="\b\nExample:\n  sentiment-ray verify scores/ --sample 100 --bundle runs/demo/bundle")
+@click.argument("path")
+@click.option("--sample", type=click.IntRange(min=1), help="Score so many random rows again, each alone, and compare.")
+@click.option("--bundle", help="The bundle to compare a sample with.")
+def verify(path: str, sample: int | None, bundle: str | None) -> None:
+    """Prove every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
+    if (Path(path) / "bundle.json").is_file():
+        from sentiment_ray.bundle import open_bundle
+
+        manifest = open_bundle(path).manifest
+        shell.print_result({"bundle": path, "verified": True, "files": len(manifest.files)})
+        return
+    if sample and not bundle:
+        raise ConfigError("--sample compares with fresh predictions: name the bundle with --bundle.")
+    from sentiment_ray.score.verify import compare_sample, verify_scores
+
+    result = verify_scores(path)
+    shell.print_result(result | (compare_sample(path, bundle, rows=sample) if sample and bundle else {}))
 
 
 def _serve(**given: Any) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -26,7 +27,9 @@ def stage_job(
 
     def decorate(function: Callable[[Config], Result]) -> click.Command:
         def callback(**given: Any) -> None:
-            print_result(function(config_from(section, model, given)))
+            with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
+                result = function(config_from(section, model, given))
+            print_result(result)
 
         return click.Command(
             name=section,

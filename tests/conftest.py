@@ -1,6 +1,11 @@
 """What tests share: one small Ray cluster, and one chain of real artefacts, prepared → run → bundle → scores."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +30,39 @@ NASTY_TEXTS = (
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A cluster of two CPUs on this machine; stages that connect find it."""
+def s3() -> Iterator[str]:
+    """The URL of a bucket on an S3-compatible server that listens on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="nobody",
+        AWS_SECRET_ACCESS_KEY="nothing",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    import s3fs
+
+    fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    for _ in range(150):
+        try:
+            fs.mkdir("reviews")
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield "s3://reviews"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: str) -> Iterator[None]:
+    """A cluster of two CPUs on this machine; stages that connect find it, and its workers find the bucket."""
     import ray
 
-    ray.init(num_cpus=2, object_store_memory=200e6, include_dashboard=False)
+    ray.init("local", num_cpus=2, object_store_memory=200e6, include_dashboard=False)
     yield
     ray.shutdown()
 

@@ -18,6 +18,7 @@ from sentiment_ray.predictor import PackedBundle, pack_bundle
 from sentiment_ray.score.columns import added_fields
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, commit, committed_manifest
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.estimate import estimate
 from sentiment_ray.score.footers import check_schemas, read_footers
 from sentiment_ray.score.listing import InputFile, list_files
 from sentiment_ray.score.lock import LOCKS, Lock, locked
@@ -26,6 +27,9 @@ from sentiment_ray.score.progress import shown_progress
 from sentiment_ray.score.receipts import read_receipts
 from sentiment_ray.score.scorer import Scorer, Task
 from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
+
+MAX_DEATHS_AT_START = 8
+"""Actors in a row that may die before they have loaded their engine: a node may be lost, an engine be broken."""
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -40,6 +44,11 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
     files = list_files(config.input, config.output)
     wanted = wanted_of(config, bundle, files)
+    if config.plan:
+        connect()
+        num_workers = fitting_workers(config)
+        plan = _new_plan(config, wanted, bundle, files)
+        return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
     store = open_store(config.output)
     if is_same_plan(store, config, wanted):
         manifest = committed_manifest(store)
@@ -106,11 +115,15 @@ def _planned(
     if plan and plan.wanted == wanted:
         return plan
     _remove_scores(store)
-    footers = read_footers(files, config.text_column)
-    added = [field.name for field in added_fields(config, bundle.manifest.labels)]
-    plan = make_plan(config, wanted, files, check_schemas(files, footers, config, added))
+    plan = _new_plan(config, wanted, bundle, files)
     write_plan(store, plan)
     return plan
+
+
+def _new_plan(config: ScoreConfig, wanted: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]) -> Plan:
+    footers = read_footers(files, config.text_column)
+    added = [field.name for field in added_fields(config, bundle.manifest.labels)]
+    return make_plan(config, wanted, files, check_schemas(files, footers, config, added))
 
 
 def _remove_scores(store: Store) -> None:
@@ -149,6 +162,7 @@ def _run(units: Sequence[Unit], task: Task, num_workers: int) -> Iterator[dict[s
     context = ray.data.DataContext.get_current()
     # One unit at a time for an actor: those queued behind it would wait if its node died. So full use is what scales.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context.max_consecutive_actor_init_deaths = MAX_DEATHS_AT_START
     largest_first = sorted(units, key=lambda unit: -unit.num_rows)
     rows = [{"unit": json.dumps(asdict(unit))} for unit in largest_first]
     most = min(task.config.num_workers or len(units), len(units))

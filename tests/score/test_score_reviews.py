@@ -75,17 +75,7 @@ def test_scores_are_those_of_the_predictor(scores: Path, predictor: Predictor) -
 
 
 def _config(scores: Path, **changes: object) -> ScoreConfig:
-    manifest = _manifest(scores)
-    bundle = scores.parent / "bundle"
-    return ScoreConfig(**({"bundle": str(bundle), "output": str(scores)} | manifest["config"] | changes))  # type: ignore[operator]
-
-
-def test_a_second_run_does_nothing_and_another_input_is_refused(scores: Path) -> None:
-    before = (scores / "_MANIFEST.json").stat().st_mtime_ns
-    assert score_reviews(_config(scores))["skipped"]
-    assert (scores / "_MANIFEST.json").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="--restart"):
-        score_reviews(_config(scores, columns=("review_id",)))
+    return ScoreConfig(**({"output": str(scores)} | _manifest(scores)["config"] | changes))  # type: ignore[operator]
 
 
 def test_another_number_of_workers_and_columns_on_request_give_the_same_scores(scores: Path, tmp_path: Path) -> None:
@@ -113,18 +103,25 @@ def broken(corpus: Path, tmp_path: Path) -> Path:
 def test_bad_files_are_quarantined_by_name_and_good_ones_scored(scores: Path, broken: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = score_reviews(_config(scores, input=str(broken), output=str(output), columns=(), max_quarantined=1))
-    assert result["rows_scored"] == result["rows_in"] == 200
+    assert (result["rows_scored"], result["rows_in"]) == (200, 202)
     rows = parquet.read_table(output / "_quarantine/_files.parquet").to_pylist()
+    assert {row["rows"] for row in rows} == {0, 1}
     reasons = {Path(row["path"]).name: row["reason"] for row in rows}
     assert "not a Parquet file that can be read" in reasons["truncated.parquet"]
     assert "column 'body' is missing (found: other)" in reasons["without.parquet"]
     assert "column 'body' is int64, not text" in reasons["numbers.parquet"]
 
 
-def test_too_much_in_quarantine_leaves_no_output(scores: Path, broken: Path, tmp_path: Path) -> None:
+def test_too_much_in_quarantine_is_not_committed_until_it_is_allowed(
+    scores: Path, broken: Path, tmp_path: Path
+) -> None:
+    config = _config(scores, input=str(broken), output=str(tmp_path / "out"), columns=())
     with pytest.raises(GateError, match="3 of 4 files cannot be scored"):
-        score_reviews(_config(scores, input=str(broken), output=str(tmp_path / "out"), columns=()))
-    assert {path.name for path in tmp_path.iterdir()} == {"broken"}
+        score_reviews(config)
+    assert not {"_MANIFEST.json", "_SUCCESS"} & {path.name for path in (tmp_path / "out").iterdir()}
+    receipts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/_receipts").rglob("*.json")}
+    assert score_reviews(config.model_copy(update={"max_quarantined": 1.0}))["rows_scored"] == 200
+    assert receipts == {path: path.stat().st_mtime_ns for path in receipts}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +129,7 @@ def test_too_much_in_quarantine_leaves_no_output(scores: Path, broken: Path, tmp
     [
         ({"bundle": "/nowhere"}, BundleError, "no bundle at /nowhere"),
         ({"input": "/nowhere"}, DataError, "'/nowhere': there is no Parquet file"),
-        ({"input": "s3://bucket/key"}, ConfigError, "is a URL"),
+        ({"input": "elsewhere://bucket/key"}, ConfigError, "Protocol not known"),
         ({"text_column": "review"}, DataError, r"column 'review' is missing \(found: review_id, body, stars\)"),
         ({"num_workers": 99}, ConfigError, "the cluster has 2 CPUs"),
     ],
@@ -142,7 +139,7 @@ def test_a_wrong_input_is_named_and_leaves_nothing(
 ) -> None:
     with pytest.raises(error, match=found):
         score_reviews(_config(scores, **({"output": str(tmp_path / "out")} | changes)))
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_scores_are_not_scored_again_over_their_own_columns(scores: Path, tmp_path: Path) -> None:

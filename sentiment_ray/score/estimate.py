@@ -1,0 +1,94 @@
+"""Says what a run would take before it is begun, from a sample that is scored on the cluster; writes nothing."""
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from sentiment_ray.predictor import PackedBundle, Predictor
+from sentiment_ray.profile import profile_of
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.part import DistinctTexts
+from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.reading import open_parquet, read_windows, texts_of
+
+SAMPLE_UNITS = 16
+SAMPLE_ROWS = 4_096
+WARM_UP_ROWS = 64
+MEASURE_S = 10.0
+ROWS_AT_ONCE = 256
+
+
+def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers: int) -> dict[str, Any]:
+    """Return rows, bytes, token lengths, duplicates, rows a second, time and cost of a plan.
+
+    The speed is that of one actor on this cluster over a sample; the time assumes that actors do not slow each other.
+    """
+    task = ray.remote(num_cpus=config.cpus_per_worker, max_retries=0)(measure_sample)
+    sample = ray.get(task.remote(config, _sample_units(plan.units), ray.put(bundle)))
+    rate = sample["rows_per_s"]
+    seconds = plan.num_rows / (rate * num_workers) if rate else None
+    found = {
+        "files": len(plan.wanted["files"]),
+        "files_unreadable": len(plan.bad_files),
+        "rows": plan.num_rows,
+        "bytes": sum(file["bytes"] for file in plan.wanted["files"]),
+        "units": len(plan.units),
+        "engine": bundle.engine,
+        "variant": bundle.variant,
+        **sample,
+        "workers": num_workers,
+        "expected_s": seconds and round(seconds, 1),
+    }
+    if config.price_per_hour and rate:
+        found["expected_cost"] = round(plan.num_rows / rate / 3600 * config.price_per_hour, 2)
+    if config.within_hours and rate:
+        found["workers_needed"] = max(1, math.ceil(plan.num_rows / rate / 3600 / config.within_hours))
+    return found
+
+
+def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> dict[str, Any]:
+    """Score up to SAMPLE_ROWS rows for about MEASURE_S seconds and return what they are like and how fast it went."""
+    texts: list[str] = []
+    share = math.ceil(SAMPLE_ROWS / max(1, len(units)))
+    for unit in units:
+        texts += _first_texts(config, unit, share)
+    random.Random(0).shuffle(texts)
+    predictor = Predictor(bundle, threads=max(1, round(config.cpus_per_worker)))
+    predictor.score(texts[:WARM_UP_ROWS], tokens_per_batch=config.tokens_per_batch)
+    distinct = DistinctTexts(predictor, config.tokens_per_batch)
+    started, scored, profiles = time.monotonic(), 0, []
+    while scored < len(texts) and (not scored or time.monotonic() - started < MEASURE_S):
+        some = texts[scored : scored + max(ROWS_AT_ONCE, scored)]
+        profiles.append(profile_of(some, distinct.score(some), predictor.labels))
+        scored += len(some)
+    seconds = time.monotonic() - started
+    lengths: dict[str, int] = {}
+    for profile in profiles:
+        for name, count in profile["tokens"].items():
+            lengths[name] = lengths.get(name, 0) + count
+    return {
+        "sample_rows": scored,
+        "tokens": lengths,
+        "truncated_share": round(sum(profile["truncated"] for profile in profiles) / scored, 4) if scored else None,
+        "duplicate_share": round(1 - distinct.num_distinct / scored, 4) if scored else None,
+        "rows_per_s": round(scored / seconds, 1) if scored else 0.0,
+    }
+
+
+def _sample_units(units: Sequence[Unit]) -> list[Unit]:
+    filled = [unit for unit in units if unit.num_rows]
+    return random.Random(0).sample(filled, min(SAMPLE_UNITS, len(filled)))
+
+
+def _first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
+    with open_parquet(unit) as (file, schema):
+        for window in read_windows(file, pa.schema([schema.field(config.text_column)]), unit):
+            if window.table is not None:
+                texts, _ = texts_of(window.table[config.text_column].slice(0, count), config.max_text_bytes)
+                return [text for text in texts if text is not None]
+    return []

@@ -1,0 +1,68 @@
+"""Whatever is killed, whenever: every row ends once, and every file has the bytes of a run that nobody disturbed."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentiment_ray.score.verify import verify_scores
+from sentiment_ray.storage import open_store
+from tests.chaos.conftest import ROWS, UNITS, Chaos, Cluster, contents
+
+
+@pytest.fixture(scope="session")
+def settings(bundle: Path, chaos_corpus: Path) -> dict[str, Any]:
+    return {
+        "bundle": str(bundle),
+        "text_column": "body",
+        "unit_rows": ROWS // UNITS,
+        "group_by": "id",
+        "max_quarantined": 0.5,
+        "engine": "onnxruntime",
+        "variant": "fp32",
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, two_nodes: Cluster, settings: dict[str, Any], chaos_corpus: Path
+) -> dict[str, bytes]:
+    """The files of a run that nobody disturbed."""
+    work = tmp_path_factory.mktemp("undisturbed")
+    config = settings | {"input": str(chaos_corpus), "output": str(work / "scores")}
+    result = Chaos(two_nodes, config, work, random.Random(0)).run_until_done(max_kills=0)
+    assert result["rows_in"] == ROWS
+    return contents(config["output"])
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
+    kills: int,
+    place: str,
+    two_nodes: Cluster,
+    settings: dict[str, Any],
+    chaos_corpus: Path,
+    undisturbed: dict[str, bytes],
+    workplace: Path,
+    s3: str,
+) -> None:
+    generator = random.Random(kills)
+    done: list[str] = []
+    source = str(chaos_corpus)
+    if place == "s3":
+        source = f"{s3}/corpus-{kills}"
+        open_store(source).fs.put(f"{chaos_corpus}/", source + "/", recursive=True)
+    expected = undisturbed
+    while len(done) < kills:
+        output = f"{workplace}/scores-{len(done)}" if place == "local" else f"{s3}/scores-{kills}-{len(done)}"
+        chaos = Chaos(two_nodes, settings | {"input": source, "output": output}, workplace, generator)
+        result = chaos.run_until_done(max_kills=min(8, kills - len(done)))
+        done += chaos.kills
+        found = contents(output)
+        parts = {name for name in expected if not name.startswith("_quarantine")}
+        assert found.keys() == expected.keys(), chaos.kills
+        assert {name: found[name] for name in parts} == {name: expected[name] for name in parts}, chaos.kills
+        assert result["rows_in"] == ROWS == result["rows_scored"] + result["rows_quarantined"]
+        verify_scores(output)

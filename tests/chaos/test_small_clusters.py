@@ -1,0 +1,56 @@
+"""A run ends on clusters of one, two, four and eight CPUs, and refuses at once what can never fit."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.score import score_reviews
+from tests.chaos.conftest import start_cluster
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("num_cpus", [1, 2, 4, 8])
+def test_a_run_ends_on_a_small_cluster(num_cpus: int, bundle: Path, corpus: Path, tmp_path: Path) -> None:
+    config = {
+        "bundle": str(bundle), "input": str(corpus), "output": str(tmp_path / "scores"), "text_column": "body",
+        "unit_rows": 50, "engine": "onnxruntime", "variant": "fp32",
+    }  # fmt: skip
+    cluster = start_cluster(num_cpus)
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.driver", json.dumps([cluster.address, config])],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+    finally:
+        cluster.stop()
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert json.loads(run.stdout)["rows_quarantined"] == 3
+
+
+def test_what_can_never_fit_is_refused_at_once(bundle: Path, corpus: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, json; from sentiment_ray.score.config import ScoreConfig\n"
+        "from sentiment_ray.score.score import score_reviews\n"
+        "score_reviews(ScoreConfig(**json.loads(sys.argv[1])))"
+    )
+    config = {
+        "bundle": str(bundle), "input": str(corpus), "output": str(tmp_path / "scores"), "text_column": "body",
+        "cpus_per_worker": 10_000, "engine": "onnxruntime", "variant": "fp32",
+    }  # fmt: skip
+    started = time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(config)], env=environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert "does not fit" in run.stderr
+    assert time.monotonic() - started < 5
+    assert not list((tmp_path / "scores").rglob("*.json"))

@@ -1,0 +1,112 @@
+"""A run is taken up where it stopped, by one driver at a time, and never with another bundle, input or configuration."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.lock import Lock, is_held, locked
+from sentiment_ray.score.score import score_reviews
+from sentiment_ray.storage import open_store
+
+
+@pytest.fixture
+def copied(scores: Path, tmp_path: Path) -> Path:
+    """The scores in a place of their own, to be tampered with."""
+    return Path(shutil.copytree(scores, tmp_path / "scores"))
+
+
+def _config(scores: Path, **changes: object) -> ScoreConfig:
+    manifest = json.loads((scores / "_MANIFEST.json").read_text())
+    return ScoreConfig(**({"output": str(scores)} | manifest["config"] | changes))
+
+
+def _parts(scores: Path) -> dict[str, str]:
+    return {str(path.relative_to(scores)): sha256_of_file(path) for path in scores.rglob("year=*/*.parquet")}
+
+
+def test_a_finished_run_does_nothing(copied: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    assert score_reviews(_config(copied))["skipped"]
+    assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+
+
+def test_only_what_is_missing_is_done_again_with_the_same_bytes(copied: Path) -> None:
+    config, before = _config(copied), _parts(copied)
+    (copied / "_SUCCESS").unlink()
+    receipts = sorted((copied / "_receipts").rglob("*.json"))
+    receipts[0].unlink()
+    (copied / json.loads(receipts[1].read_text())["part"]).write_bytes(b"half")
+    kept = {path: path.stat().st_mtime_ns for path in receipts[2:]}
+    assert not score_reviews(config.model_copy(update={"num_workers": 1}))["skipped"]
+    assert _parts(copied) == before
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"columns": ("review_id",)}, r"another configuration \(columns was \[\]"),
+        ({"tokens_per_batch": 64}, "another configuration"),
+        ({"variant": "optimized"}, r"another bundle \(variant was 'fp32' and is 'optimized'\)"),
+    ],
+)
+def test_another_configuration_is_refused_by_name(copied: Path, changes: dict[str, object], found: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){found}.*--restart"):
+        score_reviews(_config(copied, **changes))
+
+
+def test_a_changed_input_is_refused_by_name_and_replaced_on_request(copied: Path, corpus: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    config = _config(copied, input=str(moved), output=str(tmp_path / "out"))
+    score_reviews(config)
+    table = parquet.read_table(moved / "year=2024/reviews.parquet", partitioning=None)
+    parquet.write_table(table.slice(0, 10), moved / "year=2024/reviews.parquet")
+    with pytest.raises(ConfigError, match=r"another input \(.*year=2024/reviews.parquet has changed\)"):
+        score_reviews(config)
+    result = score_reviews(config.model_copy(update={"restart": True}))
+    assert result["rows_in"] == 10 + len(parquet.read_table(moved / "year=2025/reviews.parquet", partitioning=None))
+    assert not (tmp_path / "out/year=2024/reviews-00001.parquet").exists()
+
+
+def test_an_output_that_holds_something_else_is_never_removed(copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="already holds 'thesis.txt'"):
+        score_reviews(_config(copied, output=str(other), restart=True))
+    assert (other / "thesis.txt").exists()
+
+
+def test_a_second_run_on_the_same_output_is_refused(copied: Path) -> None:
+    (copied / "_SUCCESS").unlink()
+    with locked(open_store(str(copied)), "scores"), pytest.raises(ConfigError, match="being written by another run"):
+        score_reviews(_config(copied))
+
+
+def test_the_lock_of_a_dead_process_is_taken_and_lost_by_it(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from sentiment_ray.score.lock import locked; from sentiment_ray.storage import open_store\n"
+        "with locked(open_store(sys.argv[1]), 'scores') as lock: print(lock.owner, flush=True); os._exit(1)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    owner = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ).stdout.strip()
+    dead, store = Lock("_plan/lock-00001.json", owner), open_store(str(tmp_path))
+    assert is_held(store, dead)
+    with locked(store, "scores") as lock:
+        assert lock.name == "_plan/lock-00002.json"
+        assert not is_held(store, dead)
+    assert store.list() == {}
+
+
+def test_of_two_runs_that_begin_together_one_gets_the_lock(s3: str) -> None:
+    store = open_store(f"{s3}/lock-race")
+    assert [store.create("_plan/lock-00001.json", b"{}") for _ in range(3)] == [True, False, False]
