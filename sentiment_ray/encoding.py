@@ -71,15 +71,17 @@ def parse_encoder(data: bytes, *, max_tokens: int, source: str | Path) -> TextEn
 def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
     """Turn texts into token ids, cut at the encoder's `max_tokens`; the texts are taken as they are.
 
-    Code points that UTF-8 cannot hold (lone surrogates) become question marks.
+    Code points that UTF-8 cannot hold (lone surrogates) become question marks, and a text that the tokenizer leaves
+    nothing of becomes one unknown token.
     """
     limit = encoder.max_tokens * MAX_CHARACTERS_PER_TOKEN
     kept = [_valid_text(text[:limit]) for text in texts]
     encodings = encoder.tokenizer.encode_batch_fast(kept)
-    rows = [encoding.ids for encoding in encodings]
+    nothing = [max(encoder.unknown_id, 0)]
+    rows = [encoding.ids or nothing for encoding in encodings]
     return Encoded(
         ids=[np.array(row, dtype=np.int64) for row in rows],
-        lengths=np.array([len(encoding) for encoding in encodings], dtype=np.int32),
+        lengths=np.array([len(row) for row in rows], dtype=np.int32),
         truncated=np.array(
             [len(text) > limit or bool(encoding.overflowing) for text, encoding in zip(texts, encodings, strict=True)],
             dtype=np.bool_,
@@ -112,6 +114,20 @@ def length_sorted_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) 
             end += 1
         yield order[start:end]
         start = end
+
+
+def equal_length_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
+    """Yield row indices, shortest texts first, in batches of texts of one length and at most `tokens_per_batch` tokens.
+
+    Nothing is padded, so no work is wasted and no text's logits depend on the texts beside it. A text longer than the
+    budget makes a batch of its own. Every index comes exactly once.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ends = np.flatnonzero(np.diff(lengths[order])) + 1
+    for same in np.split(order, ends):
+        if len(same):
+            size = max(1, tokens_per_batch // max(1, int(lengths[same[0]])))
+            yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
 def _valid_text(text: str) -> str:

@@ -24,7 +24,8 @@ def sha256_of_file(path: Path) -> str:
 def fingerprint(value: Any) -> str:
     """Return the sha256 of a JSON-like value, the same for the same content on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Names of files may hold bytes that are no UTF-8, which Python carries as lone surrogates.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def describe_files(paths: list[Path]) -> list[dict[str, Any]]:

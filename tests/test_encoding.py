@@ -4,13 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers.processors import TemplateProcessing
 
-from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.encoding import (
+    TextEncoder,
+    encode,
+    equal_length_batches,
+    length_sorted_batches,
+    load_encoder,
+    pad,
+)
 from sentiment_ray.errors import BundleError
 from tests.conftest import NASTY_TEXTS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def encoder(tiny_encoder: Path) -> TextEncoder:
     return load_encoder(tiny_encoder / "tokenizer.json", max_tokens=16)
 
@@ -61,6 +69,24 @@ def test_batches_hold_every_row_once_within_the_budget(budget: int) -> None:
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
+
+
+@pytest.mark.parametrize("budget", [1, 7, 64, 100_000])
+def test_batches_of_one_length_hold_every_row_once_within_the_budget(budget: int) -> None:
+    lengths = np.random.default_rng(0).integers(2, 40, size=500).astype(np.int32)
+    batches = list(equal_length_batches(lengths, tokens_per_batch=budget))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    for batch in batches:
+        assert len(set(lengths[batch])) == 1
+        assert len(batch) == 1 or len(batch) * lengths[batch[0]] <= budget
+    assert list(equal_length_batches(np.zeros(0, np.int32), tokens_per_batch=budget)) == []
+
+
+def test_a_text_that_leaves_no_token_is_one_unknown_token(encoder: TextEncoder) -> None:
+    encoder.tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    encoded = encode(encoder, ["\x00", "good"])
+    assert encoded.ids[0].tolist() == [encoder.unknown_id]
+    assert encoded.lengths[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,14 @@ def test_an_unknown_engine_or_variant_is_refused_by_name(
 
 def test_softmax_of_huge_logits_is_finite() -> None:
     np.testing.assert_allclose(probabilities_of(np.array([[1e4, 0, -1e4]], dtype=np.float32)), [[1, 0, 0]])
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_text_gets_the_same_bits_whatever_it_is_scored_with(bundle: Path, engine: str) -> None:
+    predictor = Predictor.load(bundle, engine=engine, variant="fp32", threads=2)
+    texts = [" ".join(["good", "bad", "pie"][place % 3] for place in range(length)) for length in range(1, 40)] * 3
+    together = predictor.score(texts).logits
+    alone = np.concatenate([predictor.score([text]).logits for text in texts])
+    in_small_batches = predictor.score(texts[::-1], tokens_per_batch=64).logits[::-1]
+    assert np.array_equal(together, alone)
+    assert np.array_equal(together, in_small_batches)

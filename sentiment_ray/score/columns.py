@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,12 @@ def added_columns(config: ScoreConfig, labels: Sequence[str], scores: Scores) ->
         pa.array(scores.tokens, pa.int32()),
         pa.array(scores.truncated, pa.bool_()),
     ]
+
+
+def quarantine_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return rows of QUARANTINE_SCHEMA as a table; bytes of a file's name that are no UTF-8 become question marks."""
+    valid = [row | {key: row[key].encode("utf-8", "replace").decode() for key in ("path", "reason")} for row in rows]
+    return pa.Table.from_pylist(valid, schema=QUARANTINE_SCHEMA)
 
 
 def kept_names(config: ScoreConfig, schema: pa.Schema) -> list[str]:

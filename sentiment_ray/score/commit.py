@@ -14,7 +14,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, GateError
 from sentiment_ray.predictor import PackedBundle
 from sentiment_ray.profile import add_profiles, drift_of
-from sentiment_ray.score.columns import QUARANTINE_SCHEMA
+from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import add_groups, mean_groups
 from sentiment_ray.score.lock import Lock, is_held
@@ -63,7 +63,7 @@ def commit(
     parts = [_part_of(receipt) for receipt in receipts if receipt["part"] in receipt["files"]]
     files |= _write_bad_files(store, plan) | _write_groups(store, config, bundle, receipts)
     report = _report(config, plan, bundle, receipts, counts, started_at)
-    files |= _write(store, "_report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
+    files |= _write(store, "_report.json", json.dumps(report, indent=2).encode())
     files |= _write(store, "_report.html", write_report(report).encode())
     for name in (PLAN_NAME, *(receipt_name(receipt["part"]) for receipt in receipts)):
         files[name] = _entry(store.read(name))
@@ -81,7 +81,7 @@ def commit(
     }
     if not is_held(store, lock):
         raise ConfigError(f"output = {config.output!r} was taken over by another run, so this one ends.")
-    data = (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
+    data = (json.dumps(manifest, indent=1) + "\n").encode()
     store.write(MANIFEST_NAME, data)
     store.write(SUCCESS_NAME, (hashlib.sha256(data).hexdigest() + "\n").encode())
     return manifest
@@ -127,8 +127,7 @@ def _part_of(receipt: dict[str, Any]) -> dict[str, Any]:
 
 def _write_bad_files(store: Store, plan: Plan) -> dict[str, Any]:
     rows = [{"path": bad.path, "row": None, "rows": bad.rows, "reason": bad.reason} for bad in plan.bad_files]
-    table = pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
-    return _write_table(store, "_quarantine/_files.parquet", table) if rows else {}
+    return _write_table(store, "_quarantine/_files.parquet", quarantine_table(rows)) if rows else {}
 
 
 def _write_groups(store: Store, config: ScoreConfig, bundle: PackedBundle, receipts: Receipts) -> dict[str, Any]:

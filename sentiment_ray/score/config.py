@@ -36,8 +36,8 @@ class ScoreConfig(StageConfig):
     """Rows that an actor takes at a time: whole row groups of one file, as many as fit."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a batch, padding included."""
-    max_text_bytes: Annotated[int, Field(ge=1)] = 1 << 20
-    """Bytes of UTF-8 above which a text is quarantined rather than scored."""
+    max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
+    """Bytes of all strings of a row, decoded, above which the row is quarantined."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows, or of files, in quarantine above which nothing is committed and the exit code is 3."""
     engine: str = "auto"

@@ -86,9 +86,10 @@ def _sample_units(units: Sequence[Unit]) -> list[Unit]:
 
 
 def _first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
-    with open_parquet(unit) as (file, schema):
-        for window in read_windows(file, pa.schema([schema.field(config.text_column)]), unit):
+    with open_parquet(unit) as file:
+        schema = pa.schema([file.schema.field(config.text_column)])
+        for window in read_windows(file, schema, unit, max_row_bytes=config.max_row_bytes):
             if window.table is not None:
-                texts, _ = texts_of(window.table[config.text_column].slice(0, count), config.max_text_bytes)
-                return [text for text in texts if text is not None]
+                texts, _ = texts_of(window, config.text_column)
+                return [text for text in texts if text is not None][:count]
     return []

@@ -16,7 +16,7 @@ from sentiment_ray.score.columns import added_columns, kept_names, output_schema
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import group_scores
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.score.reading import Window, open_parquet, read_windows, texts_of
+from sentiment_ray.score.reading import Window, check_row_group, open_parquet, read_windows, texts_of
 
 MIN_TOKENS_PER_BATCH = 64
 
@@ -103,12 +103,15 @@ def write_part(
     `report` is told the rows scored and set aside so far. OSError as `read_windows` says.
     """
     outcome, texts = Outcome(), DistinctTexts(predictor, tokens_per_batch)
-    with open_parquet(unit) as (file, source):
+    with open_parquet(unit) as file:
+        source = file.schema
         wanted = kept_names(config, source)
         needed = [*wanted, config.text_column, *([config.group_by] if config.group_by else [])]
         reading = pa.schema([source.field(name) for name in dict.fromkeys(needed)])
         schema = output_schema(config, predictor.labels, source, predictor.manifest.bundle_id)
-        windows = read_windows(file, reading, unit, without=without.row_groups, certain=certain)
+        windows = read_windows(
+            file, reading, unit, max_row_bytes=config.max_row_bytes, without=without.row_groups, certain=certain
+        )
         with part_writer(target, schema) as writer:
             for window in windows:
                 kept, scores = _score_window(window, unit, config, predictor, texts, without.rows, outcome)
@@ -133,7 +136,7 @@ def _score_window(
     if window.table is None:
         outcome.set_aside(unit, window.first_row, window.num_rows, window.reason)
         return pa.table({}), distinct.score([])
-    texts, reasons = texts_of(window.table[config.text_column], config.max_text_bytes)
+    texts, reasons = texts_of(window, config.text_column)
     for row in bad_rows:
         place = unit.first_row + row - window.first_row
         if 0 <= place < window.num_rows:
@@ -153,23 +156,20 @@ def _score_window(
 
 def try_read(unit: Unit, row_group: int) -> None:
     """Read every column of one row group and keep nothing; it may end the process."""
-    alone = Unit(
-        unit.path, unit.version, unit.part, (row_group,), (unit.group_rows[unit.row_groups.index(row_group)],), 0
-    )
-    with open_parquet(unit) as (file, schema):
-        for _ in read_windows(file, schema, alone):
-            pass
+    with open_parquet(unit) as file:
+        check_row_group(file, file.schema, row_group, unit.group_rows[unit.row_groups.index(row_group)])
 
 
 def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, end: int, without: Without) -> None:
     """Score the rows of a unit from `start` to `end`, counted from its first, and keep nothing; may end the process."""
-    with open_parquet(unit) as (file, schema):
-        texts_only = pa.schema([schema.field(config.text_column)])
-        for window in read_windows(file, texts_only, unit, without=without.row_groups):
+    with open_parquet(unit) as file:
+        texts_only = pa.schema([file.schema.field(config.text_column)])
+        windows = read_windows(file, texts_only, unit, max_row_bytes=config.max_row_bytes, without=without.row_groups)
+        for window in windows:
             at = window.first_row - unit.first_row
             if window.table is None or at + window.num_rows <= start or at >= end:
                 continue
-            texts, _ = texts_of(window.table[config.text_column], config.max_text_bytes)
+            texts, _ = texts_of(window, config.text_column)
             chosen = [text for row, text in enumerate(texts, at) if start <= row < end and row not in without.rows]
             predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.tokens_per_batch)
 

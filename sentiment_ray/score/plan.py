@@ -9,7 +9,7 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import fingerprint
 from sentiment_ray.predictor import PackedBundle
 from sentiment_ray.score.config import HOW, ScoreConfig
-from sentiment_ray.score.footers import Footer, RowGroup
+from sentiment_ray.score.footers import Footer
 from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import Store
 
@@ -71,36 +71,36 @@ def make_plan(
 ) -> Plan:
     """Cut what can be scored into units; DataError when that is nothing."""
     bad_files = [
-        BadFile(file.path, sum(group.num_rows for group in footer.row_groups), footer.reason)
+        BadFile(file.path, sum(footer.group_rows), footer.reason)
         for file, footer in zip(files, footers, strict=True)
         if footer.reason
     ]
-    good = {file: footer.row_groups for file, footer in zip(files, footers, strict=True) if not footer.reason}
+    good = {file: footer.group_rows for file, footer in zip(files, footers, strict=True) if not footer.reason}
     if not good:
         raise DataError(f"{bad_files[0].path}: {bad_files[0].reason}. None of {len(files)} files can be scored.")
-    groups = {file: cut(row_groups, config.unit_rows) for file, row_groups in good.items()}
+    groups = {file: cut(group_rows, config.unit_rows) for file, group_rows in good.items()}
     parts = _part_names({file: len(groups[file]) for file in good})
     units = [unit for file in good for unit in _units_of(file, good[file], groups[file], parts[file])]
     return Plan(fingerprint(wanted), wanted, units, bad_files)
 
 
-def cut(row_groups: Sequence[RowGroup], unit_rows: int) -> list[list[int]]:
+def cut(group_rows: Sequence[int], unit_rows: int) -> list[list[int]]:
     """Group neighbouring row groups so that each has at most `unit_rows` rows (a larger row group stands alone)."""
     groups: list[list[int]] = []
     rows = 0
-    for index, row_group in enumerate(row_groups):
-        if groups and rows + row_group.num_rows <= unit_rows:
+    for index, num_rows in enumerate(group_rows):
+        if groups and rows + num_rows <= unit_rows:
             groups[-1].append(index)
-            rows += row_group.num_rows
+            rows += num_rows
         else:
             groups.append([index])
-            rows = row_group.num_rows
+            rows = num_rows
     return groups or [[]]
 
 
 def write_plan(store: Store, plan: Plan) -> None:
     """Write the plan in one step; from then on a run with the same fingerprint goes on with it."""
-    store.write(PLAN_NAME, json.dumps(asdict(plan), ensure_ascii=False).encode())
+    store.write(PLAN_NAME, json.dumps(asdict(plan)).encode())
 
 
 def read_plan(store: Store) -> Plan | None:
@@ -166,11 +166,9 @@ def _with_ending(name: str) -> str:
     return _stem(name) + ".parquet"
 
 
-def _units_of(
-    file: InputFile, row_groups: Sequence[RowGroup], groups: list[list[int]], parts: list[str]
-) -> Iterator[Unit]:
+def _units_of(file: InputFile, group_rows: Sequence[int], groups: list[list[int]], parts: list[str]) -> Iterator[Unit]:
     first_row = 0
     for group, part in zip(groups, parts, strict=True):
-        rows = tuple(row_groups[index].num_rows for index in group)
+        rows = tuple(group_rows[index] for index in group)
         yield Unit(file.path, file.version, part, tuple(group), rows, first_row)
         first_row += sum(rows)

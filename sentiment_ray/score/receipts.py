@@ -17,7 +17,7 @@ def receipt_name(part: str) -> str:
 
 def write_receipt(store: Store, receipt: Mapping[str, Any]) -> None:
     """Write the receipt of a unit, after every file that it names."""
-    store.write(receipt_name(receipt["part"]), json.dumps(receipt, ensure_ascii=False).encode())
+    store.write(receipt_name(receipt["part"]), json.dumps(receipt).encode())
 
 
 def read_receipt(store: Store, unit: Unit, fingerprint: str) -> dict[str, Any] | None:

@@ -100,7 +100,8 @@ def refuse_impossible(config: ScoreConfig, cpus: Sequence[float]) -> int:
 def fitting_workers(config: ScoreConfig) -> int:
     """Return how many actors to start on the nodes that are there; ConfigError as `refuse_impossible`."""
     cpus = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    return config.num_workers or refuse_impossible(config, cpus)
+    possible = refuse_impossible(config, cpus)
+    return config.num_workers or possible
 
 
 def _starts_a_cluster() -> bool:
@@ -121,7 +122,7 @@ def _planned(
 
 
 def _new_plan(config: ScoreConfig, wanted: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]) -> Plan:
-    footers = read_footers(files, config.text_column)
+    footers = read_footers(files)
     added = [field.name for field in added_fields(config, bundle.manifest.labels)]
     return make_plan(config, wanted, files, check_schemas(files, footers, config, added))
 

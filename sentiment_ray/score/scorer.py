@@ -19,7 +19,7 @@ from sentiment_ray.manifest import sha256_of_file
 from sentiment_ray.predictor import Predictor
 from sentiment_ray.profile import add_profiles
 from sentiment_ray.score.attempts import Attempts, Step, begin, read_attempts, survive, tokens_per_batch
-from sentiment_ray.score.columns import QUARANTINE_SCHEMA
+from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import add_groups
 from sentiment_ray.score.lock import Lock, is_held
@@ -90,8 +90,7 @@ class Scorer:
             begin(self._store, unit, attempts, ("unit", 0, unit.num_rows))
             outcome, files = self._score(unit, attempts)
         if outcome.quarantined:
-            table = pa.Table.from_pylist(outcome.quarantined, schema=QUARANTINE_SCHEMA)
-            files |= self._place_table(table, f"_quarantine/{unit.part}")
+            files |= self._place_table(quarantine_table(outcome.quarantined), f"_quarantine/{unit.part}")
         receipt = self._receipt(unit, outcome) | {
             "files": files,
             "crashes": attempts.crashes,

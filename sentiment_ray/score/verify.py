@@ -113,9 +113,10 @@ def _texts_of(store: Store, unit: Any, manifest: dict[str, Any], places: list[in
     rows = [row for row in range(unit.first_row, unit.first_row + unit.num_rows) if row not in set_aside]
     wanted = [rows[place] for place in sorted(places)]
     column = manifest["config"]["text_column"]
+    longest = manifest["config"]["max_row_bytes"]
     texts: dict[int, str] = {}
-    with open_parquet(unit) as (file, schema):
-        for window in read_windows(file, pa.schema([schema.field(column)]), unit):
+    with open_parquet(unit) as file:
+        for window in read_windows(file, pa.schema([file.schema.field(column)]), unit, max_row_bytes=longest):
             if window.table is not None:
                 inside = [row for row in wanted if 0 <= row - window.first_row < window.num_rows]
                 texts |= {row: window.table[column][row - window.first_row].as_py() for row in inside}

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_ray.errors import ConfigError
-from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.score import score_reviews
 from tests.chaos.conftest import start_cluster
 from tests.conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""A run is taken up where it stopped, by one driver at a time, and never with another bundle, input or configuration."""
+"""A run is taken up where it stopped, by one driver at a time, and never with another bundle, keys or input."""
 
 import json
 import os
