@@ -36,6 +36,8 @@ class ScoreConfig(StageConfig):
     """Rows that an actor takes at a time: whole row groups of one file, as many as fit."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a batch, padding included."""
+    remembered_texts: Annotated[int, Field(ge=0)] = 1_000_000
+    """Distinct texts whose scores all actors share, about 300 bytes each; a text that is met again costs nothing."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
     """Bytes of all strings of a row, decoded, above which the row is quarantined."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -55,7 +57,7 @@ class ScoreConfig(StageConfig):
 
 
 HOW = (
-    "output", "restart", "bundle", "num_workers", "cpus_per_worker", "max_quarantined", "engine", "variant",
-    "plan", "price_per_hour", "within_hours", "progress",
+    "output", "restart", "bundle", "num_workers", "cpus_per_worker", "remembered_texts", "max_quarantined",
+    "engine", "variant", "plan", "price_per_hour", "within_hours", "progress",
 )  # fmt: skip
 """Keys that say how a corpus is scored and not what a row gets: a run may go on with other values of these."""

@@ -75,7 +75,7 @@ def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> d
         "sample_rows": scored,
         "tokens": lengths,
         "truncated_share": round(sum(profile["truncated"] for profile in profiles) / scored, 4) if scored else None,
-        "duplicate_share": round(1 - distinct.num_distinct / scored, 4) if scored else None,
+        "duplicate_share": round(1 - distinct.num_scored / scored, 4) if scored else None,
         "rows_per_s": round(scored / seconds, 1) if scored else 0.0,
     }
 

@@ -117,6 +117,7 @@ def _defect(columns: dict[str, str], contract: dict[str, str], config: ScoreConf
 
 def _kind(kind: pa.DataType) -> str:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    value = value.storage_type if isinstance(value, pa.BaseExtensionType) else value
     is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
     return TEXT if is_text else str(kind)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 from numpy.typing import NDArray
 
 from sentiment_ray.predictor import Predictor, Scores
@@ -15,6 +16,7 @@ from sentiment_ray.profile import profile_of
 from sentiment_ray.score.columns import added_columns, kept_names, output_schema, part_writer
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import group_scores
+from sentiment_ray.score.memory import DIGEST_BYTES, from_rows, to_rows
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import Window, check_row_group, open_parquet, read_windows, texts_of
 
@@ -45,36 +47,54 @@ class Without:
 
 
 class DistinctTexts:
-    """Scores every distinct text of a unit once; what it remembers ends with the unit.
+    """Scores every distinct text of a unit once, and none that an actor of the run has scored, where `memory` is given.
 
-    It is not kept from unit to unit: a score may differ in its last bit with the texts it was batched with, and a
-    part's bytes must not depend on what its actor did before.
+    The bytes of a part must not depend on what was scored before, so there is a memory only where the engine gives a
+    text the same bits whatever it is scored with; see `Predictor.is_batch_invariant`.
     """
 
-    def __init__(self, predictor: Predictor, tokens_per_batch: int) -> None:
+    def __init__(self, predictor: Predictor, tokens_per_batch: int, memory: Any = None) -> None:
         self._predictor = predictor
         self._tokens_per_batch = tokens_per_batch
+        self._memory = memory
         self._places: dict[bytes, int] = {}
         self._scores = predictor.score([])
+        self.num_scored = 0
 
     def score(self, texts: Sequence[str]) -> Scores:
         """Return the scores of texts in their order."""
         places = np.empty(len(texts), dtype=np.int64)
-        fresh: list[str] = []
+        fresh: dict[bytes, str] = {}
         for row, text in enumerate(texts):
-            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            place = self._places.setdefault(digest, len(self._places))
-            if place == len(self._scores.label_ids) + len(fresh):
-                fresh.append(text)
-            places[row] = place
+            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+            places[row] = self._places.setdefault(digest, len(self._places))
+            if places[row] == len(self._scores.label_ids) + len(fresh):
+                fresh[digest] = text
         if fresh:
-            self._scores = _join(self._scores, self._score_within_memory(fresh))
+            self._scores = _join(self._scores, self._score_fresh(fresh))
         return _take(self._scores, places)
 
-    @property
-    def num_distinct(self) -> int:
-        """How many texts have really been scored."""
-        return len(self._places)
+    def _score_fresh(self, fresh: dict[bytes, str]) -> Scores:
+        """Return the scores of texts that this unit has not met, those that the memory holds without scoring them."""
+        rows = self._recalled(fresh)
+        unknown = {digest: text for (digest, text), row in zip(fresh.items(), rows, strict=True) if row is None}
+        scored = self._score_within_memory(list(unknown.values())) if unknown else self._predictor.score([])
+        self.num_scored += len(unknown)
+        if self._memory is None:
+            return scored
+        numbers = to_rows(scored)
+        if unknown:
+            self._memory.remember.remote(b"".join(unknown), numbers.tobytes(), numbers.shape[1] * numbers.itemsize)
+        new = iter([row.tobytes() for row in numbers])
+        return from_rows([next(new) if row is None else row for row in rows], like=scored)
+
+    def _recalled(self, fresh: dict[bytes, str]) -> list[bytes | None]:
+        if self._memory is not None:
+            try:
+                return list(ray.get(self._memory.recall.remote(b"".join(fresh))))
+            except ray.exceptions.RayActorError:
+                self._memory = None  # it died with its node; every text is scored from here on
+        return [None] * len(fresh)
 
     def _score_within_memory(self, texts: Sequence[str]) -> Scores:
         """Score texts, with batches of half the size whenever the memory does not suffice."""
@@ -96,13 +116,14 @@ def write_part(
     without: Without,
     tokens_per_batch: int,
     certain: bool,
+    memory: Any,
     report: Callable[[int, int], None],
 ) -> Outcome:
     """Score the rows of a unit into a Parquet file; what cannot be scored is noted in the outcome.
 
     `report` is told the rows scored and set aside so far. OSError as `read_windows` says.
     """
-    outcome, texts = Outcome(), DistinctTexts(predictor, tokens_per_batch)
+    outcome, texts = Outcome(), DistinctTexts(predictor, tokens_per_batch, memory)
     with open_parquet(unit) as file:
         source = file.schema
         wanted = kept_names(config, source)
@@ -119,7 +140,7 @@ def write_part(
                     columns = [*(kept[name] for name in wanted), *added_columns(config, predictor.labels, scores)]
                     writer.write_table(pa.table(columns, schema=schema))
                 report(outcome.num_scored, sum(row["rows"] for row in outcome.quarantined))
-    outcome.num_duplicates = outcome.num_scored - texts.num_distinct
+    outcome.num_duplicates = outcome.num_scored - texts.num_scored
     return outcome
 
 

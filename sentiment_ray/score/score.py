@@ -22,6 +22,7 @@ from sentiment_ray.score.estimate import estimate
 from sentiment_ray.score.footers import check_schemas, read_footers
 from sentiment_ray.score.listing import InputFile, list_files
 from sentiment_ray.score.lock import LOCKS, Lock, locked
+from sentiment_ray.score.memory import TextMemory
 from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, difference, make_plan, read_plan, wanted_of, write_plan
 from sentiment_ray.score.progress import shown_progress
 from sentiment_ray.score.receipts import read_receipts
@@ -147,7 +148,8 @@ def _execute(
     done = [sum(receipt[key] for receipt in receipts.values()) for key in ("rows", "rows_quarantined")]
     if left:
         with shown_progress(config.progress, sum(unit.num_rows for unit in plan.units), *done) as progress:
-            task = Task(config, plan.fingerprint, ray.put(bundle), lock, progress)
+            memory = TextMemory.remote(config.remembered_texts) if config.remembered_texts else None  # type: ignore[attr-defined]
+            task = Task(config, plan.fingerprint, ray.put(bundle), lock, progress, memory)
             for receipt in _run(left, task, num_workers):
                 if "error" in receipt:
                     raise getattr(errors, receipt["kind"])(receipt["error"])

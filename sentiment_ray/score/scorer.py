@@ -46,6 +46,8 @@ class Task:
     lock: Lock
     progress: Any
     """Handle of the actor that counts rows."""
+    memory: Any
+    """Handle of the actor that remembers scores, or None."""
 
 
 class Scorer:
@@ -55,6 +57,7 @@ class Scorer:
         threads = max(1, round(task.config.cpus_per_worker))
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's threads, which it counts at its first batch
         self._predictor = Predictor(ray.get(task.bundle), threads=threads)
+        self._memory = task.memory if self._predictor.is_batch_invariant() else None
         self._task = task
         self._config = task.config
         self._store = open_store(task.config.output)
@@ -141,6 +144,7 @@ class Scorer:
                         without=_without(attempts),
                         tokens_per_batch=tokens_per_batch(attempts, self._config.tokens_per_batch),
                         certain="://" not in unit.path or attempt == READ_ATTEMPTS,
+                        memory=self._memory,
                         report=lambda *rows: self._task.progress.report.remote(unit.part, *rows),
                     )
                     files = self._place(temporary, unit.part)

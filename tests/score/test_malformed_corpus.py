@@ -43,6 +43,8 @@ def test_every_row_of_a_readable_footer_is_scored_or_quarantined_once(result: An
     for row in _quarantined(scores):
         aside[Path(row["path"]).name] = aside.get(Path(row["path"]).name, 0) + row["rows"]
     for case in cases:
+        if case.path.is_dir():
+            continue
         part = scores / case.path.name
         scored = parquet.read_metadata(part).num_rows if part.is_file() else 0
         name = case.path.name.encode("utf-8", "replace").decode()
