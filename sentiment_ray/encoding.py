@@ -13,6 +13,9 @@ from sentiment_ray.errors import BundleError
 MAX_CHARACTERS_PER_TOKEN = 64
 """Characters kept for each token of `max_tokens`: an endless text is cut before it can cost gigabytes."""
 
+TEXTS_AT_ONCE = 512
+"""Texts given to the tokenizer together: what it returns, with all that was cut off, is many times their size."""
+
 
 @dataclass(frozen=True)
 class TextEncoder:
@@ -75,19 +78,24 @@ def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
     nothing of becomes one unknown token.
     """
     limit = encoder.max_tokens * MAX_CHARACTERS_PER_TOKEN
-    kept = [_valid_text(text[:limit]) for text in texts]
-    encodings = encoder.tokenizer.encode_batch_fast(kept)
     nothing = [max(encoder.unknown_id, 0)]
-    rows = [encoding.ids or nothing for encoding in encodings]
-    return Encoded(
-        ids=[np.array(row, dtype=np.int64) for row in rows],
-        lengths=np.array([len(row) for row in rows], dtype=np.int32),
-        truncated=np.array(
-            [len(text) > limit or bool(encoding.overflowing) for text, encoding in zip(texts, encodings, strict=True)],
-            dtype=np.bool_,
-        ),
-        unknown=np.array([row.count(encoder.unknown_id) for row in rows], dtype=np.int32),
-    )
+    ids: list[NDArray[np.int64]] = []
+    truncated, unknown = np.zeros(len(texts), dtype=np.bool_), np.zeros(len(texts), dtype=np.int32)
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        some = texts[start : start + TEXTS_AT_ONCE]
+        encodings = encoder.tokenizer.encode_batch_fast([_valid_text(text[:limit]) for text in some])
+        for row, (text, encoding) in enumerate(zip(some, encodings, strict=True), start):
+            tokens = encoding.ids or nothing
+            ids.append(np.array(tokens, dtype=np.int64))
+            truncated[row] = len(text) > limit or bool(encoding.overflowing)
+            unknown[row] = tokens.count(encoder.unknown_id)
+    return Encoded(ids, np.array([len(row) for row in ids], dtype=np.int32), truncated, unknown)
+
+
+def join_texts(parts: Sequence[str | None]) -> str | None:
+    """Return the text that several columns of a row make: those that are not empty, a line each; None for none."""
+    kept = [part for part in parts if part and not part.isspace()]
+    return "\n".join(kept) if kept else None
 
 
 def pad(ids: Sequence[NDArray[np.int64]], *, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -158,7 +158,7 @@ def replace(cluster: Config, key: str, old: str, new: str) -> None:
         (lambda c: c["available_node_types"]["gpu"].pop("worker_setup_commands"), "gpu installs .*'cpu'"),
         (lambda c: replace(c, "worker_setup_commands", "[cpu", "[gpu"), "cpu installs .*'gpu'"),
         (lambda c: replace(c, "head_setup_commands", "[cpu", "[cpu,gpu"), "head installs"),
-        (lambda c: replace(c, "head_setup_commands", "export]", "exports]"), "do not exist"),
+        (lambda c: replace(c, "head_setup_commands", "export,", "exports,"), "do not exist"),
         (lambda c: replace(c, "head_setup_commands", "-c constraints.txt", ""), "head: no pins"),
         (lambda c: c["file_mounts"].update({"/x": "requirements.txt"}), "requirements.txt"),
         (lambda c: c["file_mounts"].pop("/home/ray/sentiment-ray/constraints.txt"), "constraints.txt"),

@@ -47,7 +47,7 @@ def quarantine_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
 def kept_names(config: ScoreConfig, schema: pa.Schema) -> list[str]:
     """Return the names of the input's columns that go into the output."""
     names = list(config.columns) or schema.names
-    return [name for name in names if not (config.drop_text and name == config.text_column)]
+    return [name for name in names if not (config.drop_text and name in config.text_column)]
 
 
 def output_schema(config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str) -> pa.Schema:

@@ -21,6 +21,7 @@ from sentiment_ray.score.lock import Lock, is_held
 from sentiment_ray.score.plan import PLAN_NAME, Plan
 from sentiment_ray.score.receipts import receipt_name
 from sentiment_ray.score.report import write_report
+from sentiment_ray.score.sinks import DELTA_LOG, commit_to_sink
 from sentiment_ray.storage import TEMPORARY, Store
 from sentiment_ray.versions import installed_versions
 
@@ -67,6 +68,9 @@ def commit(
     files |= _write(store, "_report.html", write_report(report).encode())
     for name in (PLAN_NAME, *(receipt_name(receipt["part"]) for receipt in receipts)):
         files[name] = _entry(store.read(name))
+    _refuse_if_taken_over(store, config, lock)
+    commit_to_sink(store, config, plan, parts)
+    files |= {name: _entry(store.read(name)) for name in store.list(DELTA_LOG)}
     manifest = counts | {
         "format_version": 1,
         "bundle_id": bundle.manifest.bundle_id,
@@ -79,12 +83,16 @@ def commit(
         "parts": parts,
         "files": dict(sorted(files.items())),
     }
-    if not is_held(store, lock):
-        raise ConfigError(f"output = {config.output!r} was taken over by another run, so this one ends.")
+    _refuse_if_taken_over(store, config, lock)
     data = (json.dumps(manifest, indent=1) + "\n").encode()
     store.write(MANIFEST_NAME, data)
     store.write(SUCCESS_NAME, (hashlib.sha256(data).hexdigest() + "\n").encode())
     return manifest
+
+
+def _refuse_if_taken_over(store: Store, config: ScoreConfig, lock: Lock) -> None:
+    if not is_held(store, lock):
+        raise ConfigError(f"output = {config.output!r} was taken over by another run, so this one ends.")
 
 
 def _counts(plan: Plan, receipts: Receipts) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sentiment_ray.config import Names, StageConfig
 
@@ -14,8 +14,8 @@ class ScoreConfig(StageConfig):
     """Directory that export_bundle wrote."""
     input: str
     """Parquet to score: a file, a directory with everything below it, or a glob."""
-    text_column: str = "text"
-    """Column that holds the review."""
+    text_column: Names = ("text",)
+    """Column that holds the review; several, as title,body, are read one after the other, a line each."""
     columns: Names = ()
     """Columns of the input to carry into the output; by default all of them."""
     drop_text: bool = False
@@ -46,6 +46,12 @@ class ScoreConfig(StageConfig):
     """onnxruntime or openvino; auto takes the fastest that passed the bundle's gate."""
     variant: str = "auto"
     """Variant of the bundle; auto takes the fastest that passed its gate."""
+    sink: Literal["parquet", "delta", "iceberg"] = "parquet"
+    """Table that the parts are also committed to, where they stand: of Delta Lake in the output itself, or Iceberg."""
+    iceberg_table: str | None = None
+    """With --sink iceberg: namespace.table, made when it is missing."""
+    iceberg_catalog: str = "default"
+    """With --sink iceberg: name of a catalog in .pyiceberg.yaml or in PYICEBERG_CATALOG__ variables."""
     plan: bool = False
     """Print files, rows, token lengths, speed, time and cost, measured on a sample, and score nothing."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None
@@ -54,6 +60,12 @@ class ScoreConfig(StageConfig):
     """With --plan: say how many workers finish in that time."""
     progress: Literal["auto", "json", "none"] = "auto"
     """On stderr: a bar on a terminal (auto), a JSON line every ten seconds (json), or nothing."""
+
+    @model_validator(mode="after")
+    def _iceberg_needs_a_table(self) -> "ScoreConfig":
+        if self.sink == "iceberg" and "." not in (self.iceberg_table or ""):
+            raise ValueError("sink = 'iceberg' needs a table. Pass --iceberg-table namespace.table.")
+        return self
 
 
 HOW = (

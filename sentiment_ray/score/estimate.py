@@ -87,7 +87,7 @@ def _sample_units(units: Sequence[Unit]) -> list[Unit]:
 
 def _first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
     with open_parquet(unit) as file:
-        schema = pa.schema([file.schema.field(config.text_column)])
+        schema = pa.schema([file.schema.field(name) for name in config.text_column])
         for window in read_windows(file, schema, unit, max_row_bytes=config.max_row_bytes):
             if window.table is not None:
                 texts, _ = texts_of(window, config.text_column)

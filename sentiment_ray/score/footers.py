@@ -90,12 +90,12 @@ def _contract(footers: Sequence[Footer], config: ScoreConfig) -> dict[str, str]:
     types: dict[str, Counter[str]] = {}
     total = 0
     for footer in footers:
-        if footer.reason is None and footer.columns.get(config.text_column) == TEXT:
+        if footer.reason is None and all(footer.columns.get(name) == TEXT for name in config.text_column):
             rows = 1 + sum(footer.group_rows)
             total += rows
             for name, kind in footer.columns.items():
                 types.setdefault(name, Counter())[kind] += 0 if kind == "null" else rows
-    wanted = {config.text_column, *config.columns, *([config.group_by] if config.group_by else [])}
+    wanted = {*config.text_column, *config.columns, *([config.group_by] if config.group_by else [])}
     common = [name for name, kinds in types.items() if 2 * kinds.total() > total]
     names = wanted if config.columns else wanted | set(common)
     return {name: types[name].most_common(1)[0][0] if name in types else "" for name in sorted(names)}
@@ -106,7 +106,7 @@ def _defect(columns: dict[str, str], contract: dict[str, str], config: ScoreConf
     for name, kind in contract.items():
         if name not in columns:
             return f"column {name!r} is missing (found: {found}); pass --text-column or --columns with what is there"
-        if name == config.text_column:
+        if name in config.text_column:
             if columns[name] != TEXT:
                 return f"column {name!r} is {columns[name]}, not text; pass --text-column with another"
         elif columns[name] not in (kind, "null"):

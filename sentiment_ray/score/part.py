@@ -127,7 +127,7 @@ def write_part(
     with open_parquet(unit) as file:
         source = file.schema
         wanted = kept_names(config, source)
-        needed = [*wanted, config.text_column, *([config.group_by] if config.group_by else [])]
+        needed = [*wanted, *config.text_column, *([config.group_by] if config.group_by else [])]
         reading = pa.schema([source.field(name) for name in dict.fromkeys(needed)])
         schema = output_schema(config, predictor.labels, source, predictor.manifest.bundle_id)
         windows = read_windows(
@@ -184,7 +184,7 @@ def try_read(unit: Unit, row_group: int) -> None:
 def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, end: int, without: Without) -> None:
     """Score the rows of a unit from `start` to `end`, counted from its first, and keep nothing; may end the process."""
     with open_parquet(unit) as file:
-        texts_only = pa.schema([file.schema.field(config.text_column)])
+        texts_only = pa.schema([file.schema.field(name) for name in config.text_column])
         windows = read_windows(file, texts_only, unit, max_row_bytes=config.max_row_bytes, without=without.row_groups)
         for window in windows:
             at = window.first_row - unit.first_row

@@ -1,6 +1,6 @@
 """Reads the rows of a unit in windows of bounded size and says which texts cannot be scored; knows no model."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sentiment_ray.encoding import join_texts
 from sentiment_ray.errors import DataError
 from sentiment_ray.score.footers import UNREADABLE, first_line
 from sentiment_ray.score.plan import Unit
@@ -135,39 +136,40 @@ def check_row_group(file: UnitFile, schema: pa.Schema, index: int, num_rows: int
     return reason
 
 
-def texts_of(window: Window, text_column: str) -> tuple[list[str | None], dict[int, str]]:
+def texts_of(window: Window, text_columns: Sequence[str]) -> tuple[list[str | None], dict[int, str]]:
     """Return the texts of a window, None for one that cannot be scored, and by index the reasons of those."""
     assert window.table is not None
-    column = window.table[text_column]
     reasons: dict[int, str] = {}
-    try:
-        texts: list[str | None] = column.to_pylist()
-    except UnicodeDecodeError:
-        texts, reasons = _decode_each(column)
+    columns = [_decode(window.table[name], reasons) for name in text_columns]
     reasons |= dict.fromkeys(np.flatnonzero(window.too_long).tolist(), "row is longer than max_row_bytes")
+    texts = columns[0] if len(columns) == 1 else [join_texts(parts) for parts in zip(*columns, strict=True)]
     for index, text in enumerate(texts):
-        if index not in reasons:
-            if text is None:
-                reasons[index] = "text is null"
-            elif not text or text.isspace():
-                reasons[index] = "text is empty"
-    for index in reasons:
-        texts[index] = None
+        if index in reasons:
+            texts[index] = None
+        elif text is None:
+            reasons[index] = "text is null"
+        elif not text or text.isspace():
+            reasons[index] = "text is empty"
+            texts[index] = None
     return texts, reasons
 
 
-def _decode_each(column: pa.ChunkedArray) -> tuple[list[str | None], dict[int, str]]:
+def _decode(column: pa.ChunkedArray, reasons: dict[int, str]) -> list[str | None]:
+    """Return the strings of a column; one that is no UTF-8 is None and gets a reason."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        pass
     value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     texts: list[str | None] = []
-    reasons: dict[int, str] = {}
     for index, value in enumerate(column.cast(value_type).cast(pa.large_binary())):
+        data = value.as_py()
         try:
-            data = value.as_py()
             texts.append(None if data is None else data.decode("utf-8"))
         except UnicodeDecodeError as error:
             texts.append(None)
             reasons[index] = f"text is not valid UTF-8 (byte {error.start} of {len(data)})"
-    return texts, reasons
+    return texts
 
 
 def _unread(first_row: int, num_rows: int, reason: str) -> Window:

@@ -27,6 +27,7 @@ from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, difference, make_pla
 from sentiment_ray.score.progress import shown_progress
 from sentiment_ray.score.receipts import read_receipts
 from sentiment_ray.score.scorer import Scorer, Task
+from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
 
 MAX_DEATHS_AT_START = 8
@@ -40,6 +41,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     docs/scoring.md. GateError when more than `max_quarantined` of the rows, or of the files, could not be scored.
     """
     started = time.time()
+    check_sink(config)
     config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
     with local_copy(config.bundle, "bundle") as directory:
         bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
@@ -53,7 +55,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     store = open_store(config.output)
     if is_same_plan(store, config, wanted):
         manifest = committed_manifest(store)
-        if manifest:
+        if manifest and is_in_sink(config, manifest):
             return _result(config.output, manifest, skipped=True)
     refuse_impossible(config, [os.cpu_count() or 1] if _starts_a_cluster() else [])
     with locked(store, config.output) as lock:

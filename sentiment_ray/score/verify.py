@@ -14,7 +14,7 @@ from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.predictor import Predictor
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.plan import read_plan, unit_from
-from sentiment_ray.score.reading import open_parquet, read_windows
+from sentiment_ray.score.reading import open_parquet, read_windows, texts_of
 from sentiment_ray.storage import Store, absolute, local_copy, open_store
 
 MAX_DIFFERENCE = 1e-3
@@ -112,15 +112,16 @@ def _texts_of(store: Store, unit: Any, manifest: dict[str, Any], places: list[in
             set_aside.update(range(row["row"], row["row"] + row["rows"]))
     rows = [row for row in range(unit.first_row, unit.first_row + unit.num_rows) if row not in set_aside]
     wanted = [rows[place] for place in sorted(places)]
-    column = manifest["config"]["text_column"]
-    longest = manifest["config"]["max_row_bytes"]
-    texts: dict[int, str] = {}
+    columns, longest = manifest["config"]["text_column"], manifest["config"]["max_row_bytes"]
+    texts: dict[int, str | None] = {}
     with open_parquet(unit) as file:
-        for window in read_windows(file, pa.schema([file.schema.field(column)]), unit, max_row_bytes=longest):
+        schema = pa.schema([file.schema.field(name) for name in columns])
+        for window in read_windows(file, schema, unit, max_row_bytes=longest):
             if window.table is not None:
+                found, _ = texts_of(window, columns)
                 inside = [row for row in wanted if 0 <= row - window.first_row < window.num_rows]
-                texts |= {row: window.table[column][row - window.first_row].as_py() for row in inside}
-    return [texts[row] for row in wanted]
+                texts |= {row: found[row - window.first_row] for row in inside}
+    return [texts[row] or "" for row in wanted]
 
 
 def _wrong_sums(store: Store, manifest: dict[str, Any]) -> Iterator[str]:

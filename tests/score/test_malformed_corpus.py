@@ -46,7 +46,7 @@ def test_every_row_of_a_readable_footer_is_scored_or_quarantined_once(result: An
         if case.path.is_dir():
             continue
         part = scores / case.path.name
-        scored = parquet.read_metadata(part).num_rows if part.is_file() else 0
+        scored = parquet.ParquetFile(part.open("rb")).metadata.num_rows if part.is_file() else 0
         name = case.path.name.encode("utf-8", "replace").decode()
         assert part.is_file() or name in aside, case.name
         assert not (case.must_fail and scored), case.name

@@ -1,0 +1,74 @@
+"""Writes the corpora that are scored: real reviews in their real lengths; knows nothing of who scores them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from sentiment_ray.errors import DataError
+
+SOURCES = ("imdb_train.parquet", "sentences.parquet", "tweets.parquet")
+NUM_FILES = 8
+
+
+def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float = 0.0, seed: int = 0) -> Path:
+    """Write `rows` reviews, a third of each source, shuffled; the share `duplicates` of them repeats others.
+
+    The texts that a corpus with duplicates is made of are those of the corpus of `(1 - duplicates) * rows` rows.
+    """
+    distinct = round(rows * (1 - duplicates))
+    path = directory / f"mixed-{rows}-rows-{round(duplicates * 100)}-duplicates-seed-{seed}"
+    if path.exists():
+        return path
+    random = np.random.default_rng(seed)
+    texts: list[str] = []
+    for index, name in enumerate(SOURCES):
+        share = distinct // len(SOURCES) + (index < distinct % len(SOURCES))
+        texts.extend(_sample(_distinct_texts(samples / name), share, random, name))
+    repeated = [texts[index] for index in random.choice(len(texts), rows - distinct)]
+    texts = texts + repeated
+    return _write(path, [texts[index] for index in random.permutation(len(texts))])
+
+
+def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: int = 0) -> Path:
+    """Write the first `words` words of `rows` film reviews that have as many."""
+    path = directory / f"cut-{rows}-rows-{words}-words-seed-{seed}"
+    if path.exists():
+        return path
+    name = SOURCES[0]
+    starts = (text.split()[:words] for text in _distinct_texts(samples / name))
+    texts = [" ".join(start) for start in starts if len(start) == words]
+    return _write(path, _sample(texts, rows, np.random.default_rng(seed), name))
+
+
+def describe(path: Path) -> dict[str, object]:
+    """Return the number of rows, of distinct texts and the words a text of a corpus."""
+    texts = parquet.read_table(path)["text"].to_pylist()
+    words = [len(text.split()) for text in texts]
+    quartiles = np.percentile(words, [25, 50, 75]).tolist()
+    return {"rows": len(texts), "distinct": len(set(texts)), "words_mean": sum(words) / len(words), "words": quartiles}
+
+
+def _distinct_texts(path: Path) -> list[str]:
+    if not path.exists():
+        raise DataError(f"{path} is missing. Run: python -m jobs.fetch_samples --imdb")
+    return list(dict.fromkeys(parquet.read_table(path)["text"].to_pylist()))
+
+
+def _sample(texts: list[str], rows: int, random: np.random.Generator, name: str) -> list[str]:
+    if rows > len(texts):
+        raise DataError(f"{name} holds {len(texts)} texts that fit, and {rows} are needed. Ask for fewer rows.")
+    return [texts[index] for index in random.permutation(len(texts))[:rows]]
+
+
+def _write(path: Path, texts: list[str]) -> Path:
+    """Write texts and their numbers as files of equal size, all or none."""
+    table = pa.table({"id": np.arange(len(texts)), "text": texts})
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    rows_per_file = -(-len(texts) // NUM_FILES)
+    for number in range(NUM_FILES):
+        part = table.slice(number * rows_per_file, rows_per_file)
+        parquet.write_table(part, unfinished / f"reviews-{number}.parquet")
+    return unfinished.rename(path)

@@ -1,0 +1,100 @@
+"""Adds files that are there to an Iceberg table, in one snapshot; knows nothing of plans, receipts or manifests."""
+
+import functools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.footers import first_line
+
+FINGERPRINT, OUTPUT = "sentiment_ray.fingerprint", "sentiment_ray.output"
+"""Properties of a snapshot: the plan of the run, and the directory whose parts it added."""
+NAME_MAPPING = "schema.name-mapping.default"
+FILES_AT_A_TIME = 16
+
+
+def open_catalog(config: ScoreConfig) -> Any:
+    """Return the catalog that pyiceberg's configuration describes; ConfigError when it describes none."""
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.exceptions import NotInstalledError
+
+    try:
+        return load_catalog(config.iceberg_catalog)
+    except (ValueError, NotInstalledError) as error:
+        raise ConfigError(
+            f"iceberg_catalog = {config.iceberg_catalog!r}: {first_line(error)}. "
+            "Describe the catalog in .pyiceberg.yaml or in PYICEBERG_CATALOG__… variables."
+        ) from None
+
+
+def add_to_iceberg(
+    config: ScoreConfig,
+    output: str,
+    fingerprint: str,
+    files: Mapping[str, Mapping[str, str | None]],
+    columns: pa.Schema,
+    partitions: pa.Schema,
+) -> None:
+    """Add files below `output`, each with the values of its partition, in place of those that stood there before.
+
+    Files of other outputs stay in the table. Nothing happens when the last snapshot of this output is of the same plan.
+    DataError when the table's columns or partitions are not those of the files.
+    """
+    from pyiceberg.io.pyarrow import UnsupportedPyArrowTypeException, parquet_file_to_data_file
+    from pyiceberg.table.snapshots import ancestors_of
+
+    try:
+        table = _open_table(config, columns, partitions)
+        summaries = (snapshot.summary or {} for snapshot in ancestors_of(table.current_snapshot(), table.metadata))
+        last = next((summary for summary in summaries if summary.get(OUTPUT) == output), {})
+        if last.get(FINGERPRINT) == fingerprint:
+            return
+        present = [task.file for task in table.scan().plan_files()]
+        replaced = [file for file in present if file.file_path.startswith(output.rstrip("/") + "/")]
+        places = _partition_places(table, partitions)
+        with table.transaction() as transaction, ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+            if table.name_mapping() is None:
+                transaction.set_properties({NAME_MAPPING: table.schema().name_mapping.model_dump_json()})
+            update = transaction.update_snapshot(snapshot_properties={OUTPUT: output, FINGERPRINT: fingerprint})
+            with update.overwrite() if replaced else update.fast_append() as snapshot:
+                for file in replaced:
+                    snapshot.delete_data_file(file)
+                for file in pool.map(lambda path: parquet_file_to_data_file(table.io, table.metadata, path), files):
+                    values = files[file.file_path]
+                    for name, (place, value_of) in places.items():
+                        file.partition[place] = value_of(values[name])
+                    snapshot.append_data_file(file)
+    except (ValueError, TypeError, UnsupportedPyArrowTypeException) as error:
+        raise DataError(f"Iceberg table {config.iceberg_table} cannot hold the parts of {output}: {error}") from error
+
+
+def _open_table(config: ScoreConfig, columns: pa.Schema, partitions: pa.Schema) -> Any:
+    """Return the table, which is made, empty, when it is missing."""
+    catalog, name = open_catalog(config), str(config.iceberg_table)
+    if not catalog.table_exists(name):
+        catalog.create_namespace_if_not_exists(name.rpartition(".")[0])
+        creation = catalog.create_table_transaction(name, pa.schema([*columns, *partitions]))
+        with creation, creation.update_spec() as spec:
+            for partition in partitions.names:
+                spec.add_identity(partition)
+    return catalog.load_table(name)
+
+
+def _partition_places(table: Any, partitions: pa.Schema) -> dict[str, Any]:
+    """Return for each partition column its place in the table's partitions and what makes its value of a text."""
+    from pyiceberg.conversions import partition_to_py
+    from pyiceberg.transforms import IdentityTransform
+
+    places = {}
+    for place, field in enumerate(table.spec().fields):
+        source = table.schema().find_field(field.source_id)
+        if isinstance(field.transform, IdentityTransform):
+            places[source.name] = (place, functools.partial(partition_to_py, source.field_type))
+    missing = [name for name in partitions.names if name not in places]
+    if missing:
+        raise ValueError(f"its partitions are {', '.join(places) or 'none'}, the parts have {missing[0]!r} too.")
+    return {name: places[name] for name in partitions.names}

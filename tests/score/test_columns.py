@@ -1,0 +1,95 @@
+"""What can be asked of the output: which columns, which names, which sums, and where it stands."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray import Predictor
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.score import score_reviews
+from sentiment_ray.score.verify import verify_scores
+from sentiment_ray.storage import open_store
+
+LABELS = ("negative", "neutral", "positive")
+
+
+@pytest.fixture
+def settings(bundle: Path, corpus: Path, tmp_path: Path, ray_cluster: None) -> dict[str, Any]:
+    return {
+        "bundle": str(bundle), "input": str(corpus), "output": str(tmp_path / "out"), "text_column": "body",
+        "engine": "onnxruntime", "variant": "fp32",
+    }  # fmt: skip
+
+
+def _read(directory: Path) -> pandas.DataFrame:
+    paths = sorted(directory.glob("year=*/*.parquet"))
+    return pandas.concat([parquet.read_table(path, partitioning=None).to_pandas() for path in paths])
+
+
+def test_columns_are_left_out_and_named_on_request(settings: dict[str, Any], tmp_path: Path) -> None:
+    score_reviews(ScoreConfig(**settings, drop_text=True, prefix="mood_", probabilities=False))
+    expected = ["review_id", "stars", "mood_label", "mood_score", "mood_tokens", "mood_truncated"]
+    assert _read(tmp_path / "out").columns.tolist() == expected
+
+
+def test_sums_by_group_are_those_of_the_rows(settings: dict[str, Any], tmp_path: Path) -> None:
+    score_reviews(ScoreConfig(**settings, group_by="review_id", uncertain_below=0.5, unit_rows=50))
+    rows = _read(tmp_path / "out")
+    found = parquet.read_table(tmp_path / "out/_groups/groups.parquet").to_pandas().set_index("review_id")
+    expected = rows.groupby("review_id").agg(rows=("stars", "size"), **{
+        f"mean_{label}": (f"sentiment_{label}", "mean") for label in LABELS
+    })  # fmt: skip
+    assert found["rows"].to_dict() == expected["rows"].to_dict()
+    for label in LABELS:
+        np.testing.assert_allclose(found.sort_index()[f"mean_{label}"], expected[f"mean_{label}"], atol=1e-6)
+    shares = rows.assign(uncertain=rows["sentiment_score"] < 0.5).groupby("review_id")["uncertain"].mean()
+    np.testing.assert_allclose(found.sort_index()["uncertain_share"], shares)
+
+
+def test_several_text_columns_are_read_one_after_the_other(
+    settings: dict[str, Any], predictor: Predictor, tmp_path: Path
+) -> None:
+    source = tmp_path / "titled.parquet"
+    rows = {"title": ["Great", None, " ", None], "body": ["would buy again", "bad pie", "good", None]}
+    pandas.DataFrame(rows).to_parquet(source)
+    config = settings | {"input": str(source), "text_column": "title,body", "max_quarantined": 0.5}
+    result = score_reviews(ScoreConfig(**config))
+    assert (result["rows_scored"], result["rows_quarantined"]) == (3, 1)
+    scores = parquet.read_table(tmp_path / "out/titled.parquet").to_pandas()
+    expected = predictor.predict(["Great\nwould buy again", "bad pie", "good"])
+    assert scores["sentiment_score"].tolist() == pytest.approx([answer.score for answer in expected], abs=1e-6)
+
+
+def test_everything_may_stand_on_an_object_store(
+    settings: dict[str, Any], scores: Path, corpus: Path, bundle: Path, s3: str
+) -> None:
+    fs = open_store(s3).fs
+    fs.put(f"{corpus}/", f"{s3}/columns/corpus/", recursive=True)
+    fs.put(f"{bundle}/", f"{s3}/columns/bundle/", recursive=True)
+    output = f"{s3}/columns/scores"
+    places = {"bundle": f"{s3}/columns/bundle", "input": f"{s3}/columns/corpus", "output": output}
+    result = score_reviews(ScoreConfig(**settings | places, unit_rows=100))
+    manifest = json.loads((scores / "_MANIFEST.json").read_text())
+    assert result["rows_scored"] == manifest["rows_scored"]
+    store = open_store(output)
+    assert {part["path"]: store.read(part["path"]) for part in manifest["parts"]} == {
+        part["path"]: (scores / part["path"]).read_bytes() for part in manifest["parts"]
+    }
+    assert verify_scores(output)["verified"]
+    assert score_reviews(ScoreConfig(**settings | places, unit_rows=100))["skipped"]
+
+
+def test_a_plan_says_what_a_run_takes_and_writes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+    plan = score_reviews(ScoreConfig(**settings, plan=True, price_per_hour=2, within_hours=1))
+    assert plan["rows"] == sum(
+        parquet.read_metadata(path).num_rows for path in Path(settings["input"]).rglob("*.parquet")
+    )
+    assert plan["rows_per_s"] > 0
+    assert plan["workers_needed"] == 1
+    assert sum(plan["tokens"].values()) == plan["sample_rows"] >= 100
+    assert not (tmp_path / "out").exists()
