@@ -58,18 +58,18 @@ def commit(
     """
     counts = _counts(plan, receipts)
     _check_quarantine(counts, plan, config)
+    _refuse_if_taken_over(store, config, lock)
+    parts = [_part_of(receipt) for receipt in receipts if receipt["part"] in receipt["files"]]
+    commit_to_sink(store, config, plan, parts)  # first, for a sink that refuses leaves a finished output finished
     for name in (TEMPORARY, "_plan/attempts", SUCCESS_NAME):
         store.remove(name)
     files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
-    parts = [_part_of(receipt) for receipt in receipts if receipt["part"] in receipt["files"]]
     files |= _write_bad_files(store, plan) | _write_groups(store, config, bundle, receipts)
     report = _report(config, plan, bundle, receipts, counts, started_at)
     files |= _write(store, "_report.json", json.dumps(report, indent=2).encode())
     files |= _write(store, "_report.html", write_report(report).encode())
     for name in (PLAN_NAME, *(receipt_name(receipt["part"]) for receipt in receipts)):
         files[name] = _entry(store.read(name))
-    _refuse_if_taken_over(store, config, lock)
-    commit_to_sink(store, config, plan, parts)
     files |= {name: _entry(store.read(name)) for name in store.list(DELTA_LOG)}
     manifest = counts | {
         "format_version": 1,

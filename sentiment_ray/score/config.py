@@ -30,6 +30,8 @@ class ScoreConfig(StageConfig):
     """Score under which a row counts as uncertain in the groups."""
     num_workers: Annotated[int, Field(ge=1)] | None = None
     """Actors that score, each with an engine of its own; by default as many as the cluster's CPUs allow."""
+    max_workers: Annotated[int, Field(ge=1)] | None = None
+    """Actors that the pool may grow to, on a cluster that adds nodes; by default it keeps its first size."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs, and so threads, of each actor."""
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
@@ -69,7 +71,8 @@ class ScoreConfig(StageConfig):
 
 
 HOW = (
-    "output", "restart", "bundle", "num_workers", "cpus_per_worker", "remembered_texts", "max_quarantined",
-    "engine", "variant", "plan", "price_per_hour", "within_hours", "progress",
+    "output", "restart", "bundle", "num_workers", "max_workers", "cpus_per_worker", "remembered_texts",
+    "max_quarantined", "engine", "variant", "sink", "iceberg_table", "iceberg_catalog", "plan", "price_per_hour",
+    "within_hours", "progress",
 )  # fmt: skip
 """Keys that say how a corpus is scored and not what a row gets: a run may go on with other values of these."""

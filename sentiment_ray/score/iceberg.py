@@ -68,8 +68,11 @@ def add_to_iceberg(
                     for name, (place, value_of) in places.items():
                         file.partition[place] = value_of(values[name])
                     snapshot.append_data_file(file)
-    except (ValueError, TypeError, UnsupportedPyArrowTypeException) as error:
-        raise DataError(f"Iceberg table {config.iceberg_table} cannot hold the parts of {output}: {error}") from error
+    except (ValueError, TypeError, ArithmeticError, UnsupportedPyArrowTypeException) as error:
+        raise DataError(
+            f"Iceberg table {config.iceberg_table} cannot hold the parts of {output}: {str(error).rstrip('.')}. "
+            "Change the table or name another, or commit with --sink parquet, which scores nothing again."
+        ) from error
 
 
 def _open_table(config: ScoreConfig, columns: pa.Schema, partitions: pa.Schema) -> Any:
@@ -96,5 +99,5 @@ def _partition_places(table: Any, partitions: pa.Schema) -> dict[str, Any]:
             places[source.name] = (place, functools.partial(partition_to_py, source.field_type))
     missing = [name for name in partitions.names if name not in places]
     if missing:
-        raise ValueError(f"its partitions are {', '.join(places) or 'none'}, the parts have {missing[0]!r} too.")
+        raise ValueError(f"its partitions are {', '.join(places) or 'none'}, the parts have {missing[0]!r} too")
     return {name: places[name] for name in partitions.names}

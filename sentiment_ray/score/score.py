@@ -30,8 +30,9 @@ from sentiment_ray.score.scorer import Scorer, Task
 from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
 
-MAX_DEATHS_AT_START = 8
-"""Actors in a row that may die before they have loaded their engine: a node may be lost, an engine be broken."""
+MAX_DEATHS_AT_START = 100
+"""Actors in a row that may die before they have loaded their engine, before the run does. A growing pool needs many:
+Ray (2.60) counts those that it asked for and took back before there was room."""
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -41,8 +42,8 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     docs/scoring.md. GateError when more than `max_quarantined` of the rows, or of the files, could not be scored.
     """
     started = time.time()
-    check_sink(config)
     config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
+    check_sink(config)
     with local_copy(config.bundle, "bundle") as directory:
         bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
     files = list_files(config.input, config.output)
@@ -164,14 +165,17 @@ def _run(units: Sequence[Unit], task: Task, num_workers: int) -> Iterator[dict[s
 
     Ray Data brings a dead actor back and gives it its unit again, for ever; that this ends is the work of `attempts`.
     """
-    context = ray.data.DataContext.get_current()
-    # One unit at a time for an actor: those queued behind it would wait if its node died. So full use is what scales.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-    context.max_consecutive_actor_init_deaths = MAX_DEATHS_AT_START
     largest_first = sorted(units, key=lambda unit: -unit.num_rows)
     rows = [{"unit": json.dumps(asdict(unit))} for unit in largest_first]
-    most = min(task.config.num_workers or len(units), len(units))
-    pool = ray.data.ActorPoolStrategy(min_size=min(num_workers, most), max_size=most, max_tasks_in_flight_per_actor=1)
+    # One unit at a time for an actor: those queued behind it would wait if its node died.
+    pool = ray.data.ActorPoolStrategy(
+        min_size=min(num_workers, len(units)),
+        max_size=min(max(num_workers, task.config.max_workers or 0), len(units)),
+        max_tasks_in_flight_per_actor=1,
+    )
+    context = ray.data.DataContext.get_current()
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context.max_consecutive_actor_init_deaths = MAX_DEATHS_AT_START
     receipts = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Scorer, fn_constructor_args=(task,), batch_size=1, num_cpus=task.config.cpus_per_worker, compute=pool
     )

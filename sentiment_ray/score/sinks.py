@@ -145,8 +145,8 @@ def _partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
                 f"{', '.join(values[0]) or 'nothing'}. A table has one partitioning. {REMEDY}"
             )
     names = [name for name in values[0] if name not in columns.names]
-    texts = {name: [found[name] for found in values if found[name] is not None] for name in names}
-    whole = {name for name in names if texts[name] and all(WHOLE_NUMBER.fullmatch(text) for text in texts[name])}
+    texts = {name: {found[name] for found in values} - {None} for name in names}
+    whole = {name for name in names if texts[name] and all(WHOLE_NUMBER.fullmatch(str(text)) for text in texts[name])}
     return pa.schema([(name, pa.int64() if name in whole else pa.string()) for name in names])
 
 

@@ -1,5 +1,6 @@
 """Whatever is killed, whenever: every row ends once, and every file has the bytes of a run that nobody disturbed."""
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,10 @@ def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
         source = f"{s3}/corpus-{kills}"
         open_store(source).fs.put(f"{chaos_corpus}/", source + "/", recursive=True)
     expected = undisturbed
-    while len(done) < kills:
-        output = f"{workplace}/scores-{len(done)}" if place == "local" else f"{s3}/scores-{kills}-{len(done)}"
+    for episode in itertools.count():
+        if len(done) >= kills:
+            break
+        output = f"{workplace}/scores-{episode}" if place == "local" else f"{s3}/scores-{kills}-{episode}"
         chaos = Chaos(two_nodes, settings | {"input": source, "output": output}, workplace, generator)
         result = chaos.run_until_done(max_kills=min(8, kills - len(done)))
         done += chaos.kills

@@ -84,6 +84,11 @@ def test_everything_may_stand_on_an_object_store(
     assert score_reviews(ScoreConfig(**settings | places, unit_rows=100))["skipped"]
 
 
+def test_a_pool_that_may_grow_ends_on_a_cluster_that_does_not(settings: dict[str, Any]) -> None:
+    result = score_reviews(ScoreConfig(**settings, unit_rows=50, num_workers=1, max_workers=8))
+    assert result["parts"] > 4
+
+
 def test_a_plan_says_what_a_run_takes_and_writes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
     plan = score_reviews(ScoreConfig(**settings, plan=True, price_per_hour=2, within_hours=1))
     assert plan["rows"] == sum(
