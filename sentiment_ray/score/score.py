@@ -116,8 +116,9 @@ def _planned(
     store: Store, config: ScoreConfig, wanted: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]
 ) -> Plan:
     """Return the plan of the run that is taken up or, after removing what it replaces, a new one."""
-    plan = read_plan(store)
-    if plan and plan.wanted == wanted:
+    if is_same_plan(store, config, wanted):  # asked again: another run may have come and gone before the lock was ours
+        plan = read_plan(store)
+        assert plan is not None
         return plan
     _remove_scores(store)
     plan = _new_plan(config, wanted, bundle, files)
