@@ -68,7 +68,8 @@ def start_cluster(num_cpus: int = 1) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def two_nodes(ray_cluster: None) -> Iterator[Cluster]:
+    """A head and a second node; begun after the tests' own cluster, which turns token authentication on."""
     cluster = start_cluster()
     cluster.add_node()
     yield cluster
