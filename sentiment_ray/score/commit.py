@@ -174,8 +174,8 @@ def _report(
         "bundle_id": bundle.manifest.bundle_id,
         "engine": bundle.engine,
         "variant": bundle.variant,
-        "started_at": started_at,
-        "finished_at": finished_at,
+        "started_at": _when(started_at),
+        "finished_at": _when(finished_at),
         "elapsed_s": finished_at - started_at,
         "files": len(plan.wanted["files"]),
         "parts": sum(receipt["part"] in receipt["files"] for receipt in receipts),
@@ -188,6 +188,10 @@ def _report(
         "duplicates": sum(receipt["duplicates"] for receipt in receipts),
         "versions": installed_versions("ray", "pyarrow", "onnxruntime", "openvino"),
     }
+
+
+def _when(time_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time_s))
 
 
 def _write_table(store: Store, name: str, table: pa.Table) -> dict[str, Any]:
