@@ -14,7 +14,8 @@ from sentiment_ray.shell import run, stage_job
 def main(config: ScoreConfig) -> dict[str, Any]:
     """Score every row of a Parquet corpus; the output mirrors the input's files and adds sentiment columns.
 
-    Rows that cannot be scored go to _quarantine/ with their reason. The output appears whole or not at all.
+    Rows that cannot be scored go to _quarantine/ with their reason. Given again after a crash, the command does what is
+    missing; the output is finished when it holds _SUCCESS. --plan says before what it takes.
     """
     from sentiment_ray.score.score import score_reviews
 
