@@ -76,16 +76,18 @@ def is_same_plan(store: Store, config: ScoreConfig, wanted: dict[str, Any]) -> b
     plan = read_plan(store)
     if plan and plan.wanted == wanted:
         return True
-    ours = (LOCKS, TEMPORARY + "/", PLAN_NAME, MANIFEST_NAME)
-    foreign = [name for name in store.list() if not name.startswith(ours)]
-    if foreign and not plan and MANIFEST_NAME not in store.list():
+    found = f"scores of {difference(plan.wanted, wanted)}" if plan else ""
+    if not plan:
+        there = store.list()
+        foreign = [name for name in there if not name.startswith((LOCKS, TEMPORARY + "/"))]
+        if foreign and MANIFEST_NAME not in there:
+            raise ConfigError(
+                f"output = {config.output!r} already holds {foreign[0]!r} and no scores. Name another output."
+            )
+        found = "scores without a plan, as an older release wrote them" if foreign else ""
+    if found and not config.restart:
         raise ConfigError(
-            f"output = {config.output!r} already holds {foreign[0]!r} and no scores. Name another output."
-        )
-    if plan and not config.restart:
-        raise ConfigError(
-            f"output = {config.output!r} holds scores of {difference(plan.wanted, wanted)}. "
-            "Name another output, or pass --restart to replace them."
+            f"output = {config.output!r} holds {found}. Name another output, or pass --restart to replace them."
         )
     return False
 

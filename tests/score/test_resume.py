@@ -86,6 +86,15 @@ def test_an_output_that_holds_something_else_is_never_removed(copied: Path, tmp_
     assert (other / "thesis.txt").exists()
 
 
+def test_scores_without_a_plan_are_replaced_only_on_request(copied: Path) -> None:
+    config = _config(copied)
+    (copied / "_plan/plan.json").unlink()
+    with pytest.raises(ConfigError, match="scores without a plan"):
+        score_reviews(config)
+    assert (copied / "_SUCCESS").exists()
+    assert not score_reviews(config.model_copy(update={"restart": True}))["skipped"]
+
+
 def test_a_second_run_on_the_same_output_is_refused(copied: Path) -> None:
     (copied / "_SUCCESS").unlink()
     with locked(open_store(str(copied)), "scores"), pytest.raises(ConfigError, match="being written by another run"):
