@@ -1,6 +1,7 @@
 """Reads the footers of Parquet files in parallel tasks and says which files cannot be scored; reads no rows."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import is_local, open_location
 
 FILES_PER_TASK = 32
+REMOTE_ATTEMPTS = 3
 TEXT = "string"
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
 """What PyArrow raises for damaged files; which one depends on where the damage is."""
@@ -133,18 +135,30 @@ def _read_some(paths: list[str]) -> list[Footer]:
 def read_footer(path: str) -> Footer:
     """Read the footer of one file; what cannot be read becomes a reason, never an error.
 
-    Of a row group only its rows are asked for: what a damaged footer says of its columns can end the process.
+    On an object store it is read again before it counts as broken, and OSError is raised when the store cannot be
+    reached: a failing network must not set files aside.
     """
-    try:
-        fs, inner = open_location(path)
-        if is_local(fs) and not os.path.isfile(inner):
-            return Footer({}, (), "not a file, or a link to nothing")
-        with fs.open(inner, "rb") as handle, parquet.ParquetFile(handle) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-            columns = {field.name: _kind(field.type) for field in schema}
-            rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    except UNREADABLE as error:
-        return Footer({}, (), f"not a Parquet file that can be read ({first_line(error)})")
+    fs, inner = open_location(path)
+    if is_local(fs) and not os.path.isfile(inner):
+        return Footer({}, (), "not a file, or a link to nothing")
+    reason = ""
+    for attempt in range(1 if is_local(fs) else REMOTE_ATTEMPTS):
+        time.sleep(attempt)
+        try:
+            return _parse_footer(fs, inner)
+        except UNREADABLE as error:
+            reason = f"not a Parquet file that can be read ({first_line(error)})"
+    if not is_local(fs):
+        fs.info(inner)
+    return Footer({}, (), reason)
+
+
+def _parse_footer(fs: Any, path: str) -> Footer:
+    """Return what a footer says; of a row group only its rows, for what a damaged one says of columns can abort."""
+    with fs.open(path, "rb") as handle, parquet.ParquetFile(handle) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+        columns = {field.name: _kind(field.type) for field in schema}
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
     if len(columns) != len(schema):
         return Footer(columns, (), "two of its columns have the same name")
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
