@@ -7,6 +7,7 @@ number names it.
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -58,6 +59,11 @@ def locked(store: Store, output: str) -> Iterator[Lock]:
         renewal.join()
         if is_held(store, lock):
             store.remove(lock.name)
+
+
+def is_lock(name: str) -> bool:
+    """Whether a file of an output is a lock."""
+    return re.fullmatch(rf"{LOCKS}\d{{5,}}\.json", name) is not None
 
 
 def is_held(store: Store, lock: Lock) -> bool:

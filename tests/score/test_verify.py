@@ -57,6 +57,15 @@ def test_every_change_is_found(scores: Path, tmp_path: Path) -> None:
     assert verify_scores(str(copy))["verified"]
 
 
+def test_the_lock_of_a_run_that_died_after_its_last_step_is_no_change(scores: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(scores, tmp_path / "scores"))
+    (copy / "_plan/lock-00002.json").write_text("{}")
+    assert verify_scores(str(copy))["verified"]
+    (copy / "_plan/lock-of-mine.json").write_text("{}")
+    with pytest.raises(DataError, match="lock-of-mine.json is not in the manifest"):
+        verify_scores(str(copy))
+
+
 def test_a_change_is_named(scores: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(scores, tmp_path / "scores"))
     (copy / "year=2024/reviews-00000.parquet").unlink()
