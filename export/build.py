@@ -13,7 +13,7 @@ from export.gate import TorchEngine, measure
 from export.graph import export_graph
 from export.model_card import model_card
 from export.optimize import optimize
-from export.quantize import quantize
+from export.quantize import quantize, quantize_weights
 from sentiment_ray.bundle import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -39,7 +39,12 @@ from sentiment_ray.predictor import score_texts
 from sentiment_ray.profile import profile_of
 from sentiment_ray.versions import installed_versions
 
-FILES = {"fp32": "onnx/model.onnx", "optimized": "onnx/model_optimized.onnx", "int8": "onnx/model_quantized.onnx"}
+FILES = {
+    "fp32": "onnx/model.onnx",
+    "optimized": "onnx/model_optimized.onnx",
+    "int8": "onnx/model_quantized.onnx",
+    "int8_weights": "onnx/model_quantized_weights.onnx",
+}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -131,9 +136,11 @@ def _write_variants(
                 optimize(plain, checkpoint, directory / FILES[name])
             elif name == "int8":
                 quantize(plain, checkpoint, directory / FILES[name])
+            elif name == "int8_weights":
+                quantize_weights(plain, directory / FILES[name])
             bar.update()
             gate, bench, scores = measure(directory / FILES[name], encoder, texts, label_ids, reference, config)
-            precision = "int8" if name == "int8" else "fp32"
+            precision = "int8" if name.startswith("int8") else "fp32"
             variants[name] = Variant(file=FILES[name], precision=precision, gate=gate, bench=bench)
             profiles[name] = {engine: profile_of(texts, found, labels) for engine, found in scores.items()}
             bar.update()

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sentiment_ray.config import Names, StageConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
-VARIANTS = ("fp32", "optimized", "int8")
+VARIANTS = ("fp32", "optimized", "int8", "int8_weights")
 
 
 class ExportConfig(StageConfig):
@@ -18,8 +18,8 @@ class ExportConfig(StageConfig):
     checkpoint: str | None = None
     """Checkpoint in the run to export; by default the best one."""
     variants: Names = VARIANTS
-    """ONNX files to write: fp32, optimized (fused by ONNX Runtime), int8 (dynamic quantisation)."""
-    required: Literal["fp32", "optimized", "int8"] = "fp32"
+    """ONNX files to write: fp32, optimized (fused by ONNX Runtime), int8 (dynamic quantisation), int8_weights."""
+    required: Literal["fp32", "optimized", "int8", "int8_weights"] = "fp32"
     """Variant without which there is no bundle: when it misses its gate the job ends with exit code 3."""
     gate_rows: Annotated[int, Field(ge=1)] = 1000
     """Held-out validation reviews on which every file is compared with torch."""

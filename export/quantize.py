@@ -1,9 +1,12 @@
-"""An ONNX file to int8, through Optimum; knows nothing of fused graphs or of reviews."""
+"""An ONNX file to int8, whole or its weights alone; knows nothing of fused graphs or of reviews."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
@@ -11,7 +14,7 @@ from export.graph import quiet
 
 
 def quantize(model: Path, checkpoint: Path, target: Path) -> None:
-    """Write `model` with int8 weights, one scale a channel, as `target`; activations are quantised as they come.
+    """Write `model` with int8 weights, one scale a channel, as `target`; activations get one scale a batch.
 
     Start from the plain file: int8 on the fused graph is slower on x86. `checkpoint` gives the config.json.
     """
@@ -22,3 +25,33 @@ def quantize(model: Path, checkpoint: Path, target: Path) -> None:
         configuration = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
         quantizer.quantize(save_dir=Path(directory) / "int8", quantization_config=configuration)
         target.write_bytes(next((Path(directory) / "int8").glob("*.onnx")).read_bytes())
+
+
+def quantize_weights(model: Path, target: Path) -> None:
+    """Write `model` with the weights of its matrix products as int8, one scale a channel, as `target`.
+
+    The graph is otherwise that of the plain file, with a DequantizeLinear for each weight, so what activations become
+    is left to the engine: OpenVINO gives every token scales of its own where the processor has VNNI and no AMX.
+    """
+    graph_of = onnx.load(model)
+    graph = graph_of.graph
+    weights = {value.name: value for value in graph.initializer if len(value.dims) == 2}
+    chosen = dict.fromkeys(
+        node.input[1] for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights
+    )
+    restored = []
+    for name in chosen:
+        values = numpy_helper.to_array(weights[name])
+        scale = np.maximum(np.abs(values).max(axis=0) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        parts = {
+            f"{name}_int8": np.rint(values / scale).astype(np.int8),
+            f"{name}_scale": scale,
+            f"{name}_zero": np.zeros(scale.shape, dtype=np.int8),
+        }
+        graph.initializer.remove(weights[name])
+        graph.initializer.extend(numpy_helper.from_array(part, key) for key, part in parts.items())
+        restored.append(helper.make_node("DequantizeLinear", list(parts), [name], axis=1))
+    nodes = [*restored, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(graph_of, target)

@@ -39,7 +39,7 @@ class ScoreConfig(StageConfig):
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a batch; its texts have one length, so nothing is padded."""
     remembered_texts: Annotated[int, Field(ge=0)] = 1_000_000
-    """Distinct texts whose scores all actors share, about 300 bytes each; a text that is met again costs nothing."""
+    """Places for texts whose scores all actors share, some 60 bytes each; a text that is met again costs nothing."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
     """Bytes of all strings of a row, decoded, above which the row is quarantined."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05

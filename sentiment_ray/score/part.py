@@ -76,25 +76,27 @@ class DistinctTexts:
 
     def _score_fresh(self, fresh: dict[bytes, str]) -> Scores:
         """Return the scores of texts that this unit has not met, those that the memory holds without scoring them."""
-        rows = self._recalled(fresh)
-        unknown = {digest: text for (digest, text), row in zip(fresh.items(), rows, strict=True) if row is None}
-        scored = self._score_within_memory(list(unknown.values())) if unknown else self._predictor.score([])
-        self.num_scored += len(unknown)
         if self._memory is None:
-            return scored
-        numbers = to_rows(scored)
-        if unknown:
-            self._memory.remember.remote(b"".join(unknown), numbers.tobytes(), numbers.shape[1] * numbers.itemsize)
-        new = iter([row.tobytes() for row in numbers])
-        return from_rows([next(new) if row is None else row for row in rows], like=scored)
+            return self._score_counted(list(fresh.values()))
+        digests = np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        try:
+            known, recalled = ray.get(self._memory.recall.remote(digests))
+        except ray.exceptions.RayActorError:
+            self._memory = None  # it died with its node; every text is scored from here on
+            return self._score_counted(list(fresh.values()))
+        scored = self._score_counted(
+            [text for text, is_known in zip(fresh.values(), known, strict=True) if not is_known]
+        )
+        rows = np.empty((len(fresh), to_rows(scored).shape[1]), dtype=np.uint8)
+        rows[~known] = to_rows(scored)
+        if known.any():
+            rows[known] = recalled
+        self._memory.remember.remote(digests[~known], rows[~known])
+        return from_rows(rows, like=scored)
 
-    def _recalled(self, fresh: dict[bytes, str]) -> list[bytes | None]:
-        if self._memory is not None:
-            try:
-                return list(ray.get(self._memory.recall.remote(b"".join(fresh))))
-            except ray.exceptions.RayActorError:
-                self._memory = None  # it died with its node; every text is scored from here on
-        return [None] * len(fresh)
+    def _score_counted(self, texts: Sequence[str]) -> Scores:
+        self.num_scored += len(texts)
+        return self._score_within_memory(texts)
 
     def _score_within_memory(self, texts: Sequence[str]) -> Scores:
         """Score texts, with batches of half the size whenever the memory does not suffice."""

@@ -154,7 +154,7 @@ def _execute(
     done = [sum(receipt[key] for receipt in receipts.values()) for key in ("rows", "rows_quarantined")]
     if left:
         with shown_progress(config.progress, sum(unit.num_rows for unit in plan.units), *done) as progress:
-            memory = TextMemory.remote(config.remembered_texts) if config.remembered_texts else None  # type: ignore[attr-defined]
+            memory = TextMemory.remote(config.remembered_texts) if config.remembered_texts else None
             task = Task(config, plan.fingerprint, ray.put(bundle), lock, progress, memory)
             for receipt in _run(left, task, num_workers):
                 if "error" in receipt:

@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from pyarrow import parquet
 
 from export.build import export_bundle
 from export.config import ExportConfig
 from export.gate import TorchEngine, compare
+from export.quantize import quantize_weights
 from sentiment_ray import Predictor
 from sentiment_ray.bundle import bundle_id_of, open_bundle
 from sentiment_ray.encoding import load_encoder
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.predictor import PackedBundle, score_texts
 from sentiment_ray.profile import drift_of, profile_of
 
 
@@ -48,13 +51,42 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
     assert manifest.bundle_id == bundle_id_of(manifest.files, manifest.labels, manifest.max_tokens, manifest.steps)
 
 
-def test_int8_is_smaller(bundle: Path) -> None:
+@pytest.mark.parametrize("name", ["int8", "int8_weights"])
+def test_int8_is_smaller(bundle: Path, name: str) -> None:
     manifest = open_bundle(bundle).manifest
-    entries = {name: manifest.files[variant.file].bytes for name, variant in manifest.variants.items()}
-    if "int8" not in entries:
-        assert "int8" in manifest.evaluation["left_out"]
+    entries = {key: manifest.files[variant.file].bytes for key, variant in manifest.variants.items()}
+    if name not in entries:
+        assert name in manifest.evaluation["left_out"]
     else:
-        assert entries["int8"] < entries["fp32"]
+        assert entries[name] < entries["fp32"]
+
+
+def test_int8_weights_are_as_near_as_127_steps_a_channel_allow(bundle: Path, tmp_path: Path) -> None:
+    quantize_weights(bundle / "onnx/model.onnx", tmp_path / "weights.onnx")
+    plain, stored = (
+        {value.name: numpy_helper.to_array(value) for value in onnx.load(path).graph.initializer}
+        for path in (bundle / "onnx/model.onnx", tmp_path / "weights.onnx")
+    )
+    quantised = [name.removesuffix("_int8") for name in stored if name.endswith("_int8")]
+    assert len(quantised) == 2 * 6
+    for name in quantised:
+        scale = stored[f"{name}_scale"]
+        assert np.abs(stored[f"{name}_int8"] * scale - plain[name]).max() <= scale.max() * 0.501
+        assert name not in stored
+
+
+def test_quantised_weights_give_a_text_the_same_bits_in_any_company(bundle: Path, tmp_path: Path) -> None:
+    quantize_weights(bundle / "onnx/model.onnx", tmp_path / "weights.onnx")
+    manifest = open_bundle(bundle).manifest
+    packed = PackedBundle(
+        manifest,
+        engine="openvino",
+        variant="fp32",
+        tokenizer=(bundle / "tokenizer.json").read_bytes(),
+        model=(tmp_path / "weights.onnx").read_bytes(),
+        source=str(bundle),
+    )
+    assert Predictor(packed, threads=2).is_batch_invariant()
 
 
 def test_an_equal_export_is_skipped_and_another_refused(bundle: Path, run: Path) -> None:
@@ -103,5 +135,5 @@ def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
         export_bundle(ExportConfig(run=str(tmp_path), output=str(tmp_path / "bundle")))
     with pytest.raises(ConfigError, match=r"model\.safetensors is missing"):
         export_bundle(ExportConfig(run=str(run), checkpoint="nowhere", output=str(tmp_path / "bundle")))
-    with pytest.raises(ValueError, match="choose from fp32, optimized, int8"):
+    with pytest.raises(ValueError, match="choose from fp32, optimized, int8, int8_weights"):
         ExportConfig(run=str(run), output="bundle", variants=("fp32", "int4"))

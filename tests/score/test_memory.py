@@ -7,16 +7,16 @@ import pytest
 import ray
 
 from sentiment_ray import Predictor
-from sentiment_ray.score.memory import DIGEST_BYTES, TextMemory
+from sentiment_ray.score.memory import DIGEST_BYTES, WAYS, TextMemory, TextTable
 from sentiment_ray.score.part import DistinctTexts
 
 
-def _digest(number: int) -> bytes:
-    return number.to_bytes(DIGEST_BYTES, "big")
+def _digests(*numbers: int) -> np.ndarray:
+    return np.array([list((number + 1).to_bytes(DIGEST_BYTES, "little")) for number in numbers], dtype=np.uint8)
 
 
 def test_scores_from_the_memory_are_those_of_the_engine_to_the_bit(predictor: Predictor, ray_cluster: None) -> None:
-    memory = TextMemory.remote(1000)  # type: ignore[attr-defined]
+    memory = TextMemory.remote(1000)
     texts = [f"text number {number % 70} of many" for number in range(100)]
     first = DistinctTexts(predictor, 2048, memory)
     expected = first.score(texts)
@@ -29,16 +29,29 @@ def test_scores_from_the_memory_are_those_of_the_engine_to_the_bit(predictor: Pr
         assert np.array_equal(mine, theirs)
 
 
-def test_the_oldest_give_way(ray_cluster: None) -> None:
-    memory = TextMemory.remote(3)  # type: ignore[attr-defined]
-    for number in range(5):
-        ray.get(memory.remember.remote(_digest(number), bytes([number]), 1))
-    found = ray.get(memory.recall.remote(b"".join(_digest(number) for number in range(5))))
-    assert found == [None, None, b"\x02", b"\x03", b"\x04"]
+def test_the_oldest_give_way() -> None:
+    table = TextTable(WAYS)
+    for number in range(WAYS + 2):
+        table.remember(_digests(number), np.array([[number]], dtype=np.uint8))
+    known, rows = table.recall(_digests(*range(WAYS + 2)))
+    assert known.tolist() == [False] * 2 + [True] * WAYS
+    assert rows[:, 0].tolist() == list(range(2, WAYS + 2))
+
+
+def test_nearly_all_of_half_as_many_texts_as_there_are_places_are_known_again() -> None:
+    generator = np.random.default_rng(0)
+    digests = generator.integers(0, 256, size=(50_000, DIGEST_BYTES), dtype=np.uint8)
+    table = TextTable(100_000)
+    for start in range(0, len(digests), 7000):
+        table.remember(digests[start : start + 7000], digests[start : start + 7000, :5])
+    known, rows = table.recall(digests)
+    assert known.mean() > 0.98
+    assert np.array_equal(rows, digests[known, :5])
+    assert not table.recall(digests[:, ::-1])[0].any()
 
 
 def test_scoring_goes_on_without_a_memory_that_has_died(predictor: Predictor, ray_cluster: None) -> None:
-    memory = TextMemory.remote(3)  # type: ignore[attr-defined]
+    memory = TextMemory.remote(3)
     distinct = DistinctTexts(predictor, 2048, memory)
     ray.kill(memory)
     assert len(distinct.score(["good", "bad", "good"]).label_ids) == 3
