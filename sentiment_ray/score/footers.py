@@ -13,7 +13,7 @@ from pyarrow import parquet
 from ray.exceptions import RayError
 from tqdm import tqdm
 
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import is_local, open_location
@@ -53,6 +53,9 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
             try:
                 found = ray.get(ready)
             except RayError as error:
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, DataError):
+                    raise cause from None
                 if not _is_death(error):
                     raise
                 if len(chunk) > 1:
@@ -135,8 +138,8 @@ def _read_some(paths: list[str]) -> list[Footer]:
 def read_footer(path: str) -> Footer:
     """Read the footer of one file; what cannot be read becomes a reason, never an error.
 
-    On an object store it is read again before it counts as broken, and OSError is raised when the store cannot be
-    reached: a failing network must not set files aside.
+    On an object store it is read again before it counts as broken, and DataError is raised when it cannot be reached:
+    a failing network must not set files aside.
     """
     fs, inner = open_location(path)
     if is_local(fs) and not os.path.isfile(inner):
@@ -146,11 +149,23 @@ def read_footer(path: str) -> Footer:
         time.sleep(attempt)
         try:
             return _parse_footer(fs, inner)
-        except UNREADABLE as error:
+        except Exception as error:
+            if is_local(fs) and not isinstance(error, UNREADABLE):
+                raise
             reason = f"not a Parquet file that can be read ({first_line(error)})"
     if not is_local(fs):
-        fs.info(inner)
+        _refuse_unreachable(fs, inner, path)
     return Footer({}, (), reason)
+
+
+def _refuse_unreachable(fs: Any, inner: str, path: str) -> None:
+    try:
+        fs.info(inner)
+    except Exception as error:  # every store's library has errors of its own for a network that fails
+        raise DataError(
+            f"{path} cannot be reached ({type(error).__name__}: {first_line(error)}). "
+            "Nothing was set aside. Give the same command again when the store answers."
+        ) from None
 
 
 def _parse_footer(fs: Any, path: str) -> Footer:
