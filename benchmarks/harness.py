@@ -50,6 +50,11 @@ class Bench:
     threads: int
     timeout_s: float
 
+    @property
+    def optimum(self) -> Path:
+        """The directory of the checkpoint as Optimum exports it, which `score_vs_peers.py` makes."""
+        return self.workdir / "optimum"
+
     def output_of(self, contender: Contender, corpus: Path) -> Path:
         """Return the directory of the latest scores of a contender."""
         return self.workdir / "outputs" / contender.name / corpus.name
@@ -71,7 +76,17 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: bench.threads]))
     command: list[str | Path] = ["taskset", "-c", cores, bench.python_of(contender.environment)]
     command += [CONTENDERS / contender.script, "--bundle", bench.bundle, "--checkpoint", bench.checkpoint]
-    command += ["--threads", str(bench.threads), "--input", corpus, "--output", output, *contender.flags]
+    command += [
+        "--optimum",
+        bench.optimum,
+        "--threads",
+        str(bench.threads),
+        "--input",
+        corpus,
+        "--output",
+        output,
+        *contender.flags,
+    ]
     log = output.parent / f"{corpus.name}.log"
     with tempfile.TemporaryDirectory(prefix="b-", ignore_cleanup_errors=True) as name, log.open("w") as errors:
         scratch = Path(name)

@@ -16,6 +16,7 @@ class Task:
 
     bundle: str
     checkpoint: str
+    optimum: str
     input: str
     output: str
     threads: int
@@ -26,8 +27,9 @@ class Task:
 def parse_task(description: str | None) -> Task:
     """Read the command line; the number of tokens at which texts are cut is the bundle's."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True, help="directory that export_bundle wrote, with onnx/model.onnx")
+    parser.add_argument("--bundle", required=True, help="directory that export_bundle wrote")
     parser.add_argument("--checkpoint", default="", help="the same model as transformers saves it, for torch")
+    parser.add_argument("--optimum", default="", help="the same model as optimum-cli exports and quantises it")
     parser.add_argument("--input", required=True, help="directory of Parquet files with the columns id and text")
     parser.add_argument("--output", required=True, help="directory for the same rows with a column of labels")
     parser.add_argument("--threads", type=int, default=2, help="threads that may compute at a time")

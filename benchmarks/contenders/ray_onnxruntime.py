@@ -15,9 +15,9 @@ from transformers import AutoTokenizer, pipeline
 class TextClassifier:
     """Ray's class around Optimum's pipeline."""
 
-    def __init__(self, bundle: str, max_tokens: int) -> None:
-        model = ORTModelForSequenceClassification.from_pretrained(bundle, subfolder="onnx", file_name="model.onnx")
-        tokenizer = AutoTokenizer.from_pretrained(bundle)
+    def __init__(self, directory: str, max_tokens: int) -> None:
+        model = ORTModelForSequenceClassification.from_pretrained(directory, file_name="model.onnx")
+        tokenizer = AutoTokenizer.from_pretrained(directory)
         self.model = pipeline("text-classification", model=model, tokenizer=tokenizer)
         self.max_tokens = max_tokens
 
@@ -36,7 +36,7 @@ def main() -> None:
         rows = ray.data.read_parquet(task.input)
         labelled = rows.map_batches(
             TextClassifier,
-            fn_constructor_args=(task.bundle, task.max_tokens),
+            fn_constructor_args=(task.optimum, task.max_tokens),
             compute=ray.data.ActorPoolStrategy(size=task.threads),
         )
         labelled.write_parquet(task.output)

@@ -1,6 +1,6 @@
 """Ray Data with ONNX Runtime through Optimum, tuned: one thread a session that does not spin, texts sorted by length.
 
-`--file model_quantized.onnx` takes the bundle's int8 model. What was tried: README.md.
+`--file model_quantized.onnx` takes the int8 model that Optimum makes. What was tried: README.md.
 """
 
 import argparse
@@ -19,14 +19,12 @@ TEXTS_PER_RUN = 4
 class TextClassifier:
     """A session of one thread an actor, which sees texts of one length together."""
 
-    def __init__(self, bundle: str, file: str, max_tokens: int) -> None:
+    def __init__(self, directory: str, file: str, max_tokens: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = ORTModelForSequenceClassification.from_pretrained(
-            bundle, subfolder="onnx", file_name=file, session_options=options
-        )
-        tokenizer = AutoTokenizer.from_pretrained(bundle)
+        model = ORTModelForSequenceClassification.from_pretrained(directory, file_name=file, session_options=options)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
         self.model = pipeline("text-classification", model=model, tokenizer=tokenizer, batch_size=TEXTS_PER_RUN)
         self.max_tokens = max_tokens
 
@@ -50,7 +48,7 @@ def main() -> None:
         rows = ray.data.read_parquet(task.input)
         labelled = rows.map_batches(
             TextClassifier,
-            fn_constructor_args=(task.bundle, file, task.max_tokens),
+            fn_constructor_args=(task.optimum, file, task.max_tokens),
             compute=ray.data.ActorPoolStrategy(size=task.threads),
             batch_size=ROWS_PER_BATCH,
         )
