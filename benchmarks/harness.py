@@ -107,7 +107,8 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
         return {"error": f"took longer than {bench.timeout_s:g} s"}
     if process.returncode != 0:
         return {"error": f"exit code {process.returncode}: {_last_line(log)} (all of it: {log})"}
-    result: Result = json.loads(lines[-1])
+    # Ray's own processes may write on stdout behind the result, when one of them dies late.
+    result: Result = next(json.loads(line) for line in reversed(lines) if line.startswith('{"rows"'))
     return result | {"seconds_total": round(seconds, 3), "seconds_first_part": round(first_part, 3)}
 
 

@@ -37,6 +37,15 @@ OURS = Contender(
 )
 CONTENDERS = (
     OURS,
+    Contender(
+        "ours-fp32",
+        "sentiment_ray_job.py",
+        "sentiment-ray",
+        "jobs.score_reviews, fp32 file",
+        ("--variant", "fp32"),
+        label_column="sentiment_label",
+        ours=True,
+    ),
     Contender("bare-1x2", "sentiment_ray_bare.py", "sentiment-ray", "Predictor, 1 process", ours=True),
     Contender(
         "bare-2x1", "sentiment_ray_bare.py", "sentiment-ray", "Predictor, 2 processes", ("--processes", "2"), ours=True

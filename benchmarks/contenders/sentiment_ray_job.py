@@ -17,7 +17,7 @@ def main() -> None:
     task = parse_task(__doc__)
     command = [sys.executable, "-m", "jobs.score_reviews"]
     command += ["--bundle", task.bundle, "--input", task.input, "--output", task.output]
-    flags = task.rest or ["--num-workers", str(task.threads), "--cpus-per-worker", "1"]
+    flags = ["--num-workers", str(task.threads), "--cpus-per-worker", "1", *task.rest]
     with timed(task):
         done = subprocess.run([*command, *flags], cwd=ROOT, stdout=sys.stderr, check=False)
         if done.returncode != 0:
