@@ -14,43 +14,64 @@ WAYS = 8
 """Places that a text may take: with half of all places taken, 2 % of the texts find theirs full."""
 
 Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 
 class TextTable:
     """Rows of bytes by the digest of a text, in memory that is taken at once and never grows.
 
-    A digest names a set of WAYS places; when they are full, a new text takes the place of the oldest.
+    A digest names a set of WAYS places; when they are full, a new text takes the place of the oldest. A text that an
+    actor is about to score is claimed, so that others leave it for later instead of scoring it too.
     """
 
     def __init__(self, max_texts: int) -> None:
         self._num_sets = max(1, max_texts // WAYS)
         self._digests = np.full((self._num_sets, WAYS, 2), 0, dtype=np.uint64)
+        self._claimed = np.full((self._num_sets, WAYS), False)
         self._oldest = np.full(self._num_sets, 0, dtype=np.int64)
         self._rows: Bytes = np.zeros((self._num_sets, WAYS, 0), dtype=np.uint8)
 
-    def recall(self, digests: Bytes) -> tuple[NDArray[np.bool_], Bytes]:
-        """Return which digests `(texts, DIGEST_BYTES)` are known, and the rows of those `(known, row_bytes)`."""
-        keys, sets = self._sets_of(digests)
-        hits = (self._digests[sets] == keys[:, None]).all(axis=2)
-        known = hits.any(axis=1)
-        return known, self._rows[sets[known], hits[known].argmax(axis=1)]
+    def recall(self, digests: Bytes) -> tuple[Mask, Bytes]:
+        """Return which digests `(texts, DIGEST_BYTES)` have rows, and the rows of those `(known, row_bytes)`."""
+        found, sets, ways = self._places_of(digests)
+        known = found & ~self._claimed[sets, ways]
+        return known, self._rows[sets[known], ways[known]]
+
+    def claim(self, digests: Bytes) -> tuple[Mask, Bytes, Mask]:
+        """Return what `recall` does and which digests somebody else has claimed; those that are new are claimed now."""
+        found, sets, ways = self._places_of(digests)
+        others = found & self._claimed[sets, ways]
+        known, rows = self.recall(digests)
+        self._insert(digests[~found], claimed=True)
+        return known, rows, others
 
     def remember(self, digests: Bytes, rows: Bytes) -> None:
-        """Keep a row of uint8 `(texts, row_bytes)` for each digest; those that are known already stay as they are."""
+        """Keep a row of uint8 `(texts, row_bytes)` for each digest."""
         if self._rows.shape[2] != rows.shape[1]:
             self._rows = np.full((self._num_sets, WAYS, rows.shape[1]), 0, dtype=np.uint8)
-        known, _ = self.recall(digests)
-        keys, sets = self._sets_of(digests[~known])
+        found, _, _ = self._places_of(digests)
+        self._insert(digests[~found], claimed=False)
+        found, sets, ways = self._places_of(digests)
+        self._rows[sets[found], ways[found]] = rows[found]
+        self._claimed[sets[found], ways[found]] = False
+
+    def _places_of(self, digests: Bytes) -> tuple[Mask, Places, Places]:
+        """Return which digests are there, the set of each, and its way where it is there."""
+        keys = np.ascontiguousarray(digests).view(np.uint64)
+        sets = (keys[:, 0] % np.uint64(self._num_sets)).astype(np.int64)
+        hits = (self._digests[sets] == keys[:, None]).all(axis=2)
+        return hits.any(axis=1), sets, hits.argmax(axis=1)
+
+    def _insert(self, digests: Bytes, *, claimed: bool) -> None:
+        keys = np.ascontiguousarray(digests).view(np.uint64)
+        sets = (keys[:, 0] % np.uint64(self._num_sets)).astype(np.int64)
         order = np.argsort(sets, kind="stable")
         keys, sets = keys[order], sets[order]
         before_in_set = np.arange(len(sets)) - np.searchsorted(sets, sets)
         ways = (self._oldest[sets] + before_in_set) % WAYS
-        self._digests[sets, ways], self._rows[sets, ways] = keys, rows[~known][order]
+        self._digests[sets, ways], self._claimed[sets, ways] = keys, claimed
         np.add.at(self._oldest, sets, 1)
-
-    def _sets_of(self, digests: Bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        keys = np.ascontiguousarray(digests).view(np.uint64)
-        return keys, (keys[:, 0] % np.uint64(self._num_sets)).astype(np.int64)
 
 
 TextMemory: Any = ray.remote(num_cpus=0)(TextTable)

@@ -21,6 +21,8 @@ from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import Window, check_row_group, open_parquet, read_windows, texts_of
 
 MIN_TOKENS_PER_BATCH = 64
+TEXTS_AT_ONCE = 512
+"""Texts, of about one length, after which their scores are shared with the other actors."""
 
 
 @dataclass
@@ -76,23 +78,42 @@ class DistinctTexts:
 
     def _score_fresh(self, fresh: dict[bytes, str]) -> Scores:
         """Return the scores of texts that this unit has not met, those that the memory holds without scoring them."""
+        texts = list(fresh.values())
         if self._memory is None:
-            return self._score_counted(list(fresh.values()))
-        digests = np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+            return self._score_counted(texts)
+        scored_before = self.num_scored
         try:
-            known, recalled = ray.get(self._memory.recall.remote(digests))
+            return self._score_with_memory(
+                np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES), texts
+            )
         except ray.exceptions.RayActorError:
             self._memory = None  # it died with its node; every text is scored from here on
-            return self._score_counted(list(fresh.values()))
-        scored = self._score_counted(
-            [text for text, is_known in zip(fresh.values(), known, strict=True) if not is_known]
-        )
-        rows = np.empty((len(fresh), to_rows(scored).shape[1]), dtype=np.uint8)
-        rows[~known] = to_rows(scored)
-        if known.any():
-            rows[known] = recalled
-        self._memory.remember.remote(digests[~known], rows[~known])
-        return from_rows(rows, like=scored)
+            self.num_scored = scored_before
+            return self._score_counted(texts)
+
+    def _score_with_memory(self, digests: NDArray[np.uint8], texts: Sequence[str]) -> Scores:
+        """Score what nobody has scored or is about to; what others were about to and have not yet, in the end."""
+        like = self._predictor.score([])
+        rows = np.zeros((len(texts), to_rows(like).shape[1]), dtype=np.uint8)
+
+        def score(places: NDArray[np.int64]) -> None:
+            rows[places] = to_rows(self._score_counted([texts[place] for place in places]))
+            self._memory.remember.remote(digests[places], rows[places])
+
+        known, recalled, claimed = ray.get(self._memory.claim.remote(digests))
+        _fill(rows, np.flatnonzero(known), recalled)
+        mine = np.flatnonzero(~known & ~claimed)
+        # The longest first: what is not there yet when another asks for it at its end is then what costs least.
+        mine = mine[np.argsort([-len(texts[place]) for place in mine], kind="stable")]
+        for start in range(0, len(mine), TEXTS_AT_ONCE):
+            score(mine[start : start + TEXTS_AT_ONCE])
+        theirs = np.flatnonzero(claimed)
+        if len(theirs):
+            known, recalled = ray.get(self._memory.recall.remote(digests[theirs]))
+            _fill(rows, theirs[known], recalled)
+            if not known.all():
+                score(theirs[~known])
+        return from_rows(rows, like=like)
 
     def _score_counted(self, texts: Sequence[str]) -> Scores:
         self.num_scored += len(texts)
@@ -195,6 +216,11 @@ def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, 
             texts, _ = texts_of(window, config.text_column)
             chosen = [text for row, text in enumerate(texts, at) if start <= row < end and row not in without.rows]
             predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.tokens_per_batch)
+
+
+def _fill(rows: NDArray[np.uint8], places: NDArray[np.int64], recalled: NDArray[np.uint8]) -> None:
+    if len(places):  # a memory that has met nothing yet does not know how wide its rows are
+        rows[places] = recalled
 
 
 def _take(scores: Scores, places: NDArray[np.int64]) -> Scores:

@@ -1,5 +1,6 @@
 """Texts that were scored once are not scored again, and nothing in a part tells."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,28 @@ def test_the_oldest_give_way() -> None:
     known, rows = table.recall(_digests(*range(WAYS + 2)))
     assert known.tolist() == [False] * 2 + [True] * WAYS
     assert rows[:, 0].tolist() == list(range(2, WAYS + 2))
+
+
+def test_a_text_that_another_has_claimed_is_left_until_it_is_there() -> None:
+    table = TextTable(100)
+    known, _, claimed = table.claim(_digests(1, 2))
+    assert (known.any(), claimed.any()) == (False, False)
+    known, _, claimed = table.claim(_digests(2, 3))
+    assert (known.tolist(), claimed.tolist()) == ([False, False], [True, False])
+    assert not table.recall(_digests(2))[0].any()
+    table.remember(_digests(2), np.array([[7]], dtype=np.uint8))
+    known, rows, claimed = table.claim(_digests(2, 3))
+    assert (known.tolist(), rows.tolist(), claimed.tolist()) == ([True, False], [[7]], [False, True])
+
+
+def test_a_text_whose_claimant_has_died_is_scored_by_the_next(predictor: Predictor, ray_cluster: None) -> None:
+    memory = TextMemory.remote(100)
+    texts = ["good", "bad"]
+    digests = [hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts]
+    ray.get(memory.claim.remote(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(2, -1)))
+    distinct = DistinctTexts(predictor, 2048, memory)
+    assert np.array_equal(distinct.score(texts).logits, predictor.score(texts).logits)
+    assert distinct.num_scored == 2
 
 
 def test_nearly_all_of_half_as_many_texts_as_there_are_places_are_known_again() -> None:
