@@ -32,13 +32,17 @@ def quantize_weights(model: Path, target: Path) -> None:
 
     The graph is otherwise that of the plain file, with a DequantizeLinear for each weight, so what activations become
     is left to the engine: OpenVINO gives every token scales of its own where the processor has VNNI and no AMX.
+    Products for the first token alone stay as they are: they cost nothing and stand next to the answer.
     """
     graph_of = onnx.load(model)
     graph = graph_of.graph
+    inferred = onnx.shape_inference.infer_shapes(graph_of, data_prop=True).graph
+    sizes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
+    one_row = {name for name, dims in sizes.items() if len(dims) == 3 and dims[1].dim_value == 1}
     weights = {value.name: value for value in graph.initializer if len(value.dims) == 2}
-    chosen = dict.fromkeys(
-        node.input[1] for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights
-    )
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    kept = {node.input[1] for node in products if node.output[0] in one_row}
+    chosen = dict.fromkeys(node.input[1] for node in products if node.input[1] not in kept)
     restored = []
     for name in chosen:
         values = numpy_helper.to_array(weights[name])

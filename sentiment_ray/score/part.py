@@ -96,15 +96,15 @@ class DistinctTexts:
         like = self._predictor.score([])
         rows = np.zeros((len(texts), to_rows(like).shape[1]), dtype=np.uint8)
 
-        def score(places: NDArray[np.int64]) -> None:
-            rows[places] = to_rows(self._score_counted([texts[place] for place in places]))
+        def score(places: NDArray[np.intp]) -> None:
+            rows[places] = to_rows(self._score_counted([texts[int(place)] for place in places]))
             self._memory.remember.remote(digests[places], rows[places])
 
         known, recalled, claimed = ray.get(self._memory.claim.remote(digests))
         _fill(rows, np.flatnonzero(known), recalled)
         mine = np.flatnonzero(~known & ~claimed)
         # The longest first: what is not there yet when another asks for it at its end is then what costs least.
-        mine = mine[np.argsort([-len(texts[place]) for place in mine], kind="stable")]
+        mine = mine[np.argsort([-len(texts[int(place)]) for place in mine], kind="stable")]
         for start in range(0, len(mine), TEXTS_AT_ONCE):
             score(mine[start : start + TEXTS_AT_ONCE])
         theirs = np.flatnonzero(claimed)

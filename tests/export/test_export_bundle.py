@@ -68,7 +68,7 @@ def test_int8_weights_are_as_near_as_127_steps_a_channel_allow(bundle: Path, tmp
         for path in (bundle / "onnx/model.onnx", tmp_path / "weights.onnx")
     )
     quantised = [name.removesuffix("_int8") for name in stored if name.endswith("_int8")]
-    assert len(quantised) == 2 * 6
+    assert len(quantised) == 6 + 2  # of the last of two layers only keys and values work on every token
     for name in quantised:
         scale = stored[f"{name}_scale"]
         assert np.abs(stored[f"{name}_int8"] * scale - plain[name]).max() <= scale.max() * 0.501
