@@ -21,7 +21,7 @@ from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import Window, check_row_group, open_parquet, read_windows, texts_of
 
 MIN_TOKENS_PER_BATCH = 64
-TEXTS_AT_ONCE = 512
+TEXTS_AT_ONCE = 1024
 """Texts, of about one length, after which their scores are shared with the other actors."""
 
 
