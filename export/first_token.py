@@ -14,6 +14,9 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper, shape_inference
 ELEMENTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Sqrt", "Relu", "Gelu", "Cast", "Where"))
 ALONG_LAST_AXIS = frozenset(("LayerNormalization", "Softmax"))
 
+CUT = "_first"
+"""How the name of a tensor ends that holds the first row of another; all that is made of it has one row."""
+
 Shapes = dict[str, list[int | None]]
 Constants = dict[str, np.ndarray]
 Cuts = dict[int, int]
@@ -44,6 +47,15 @@ def keep_first_token(model: ModelProto) -> ModelProto:
             wanted[name].add((cuts or {}).get(index))
     nodes = [part for node in model.graph.node for part in _rewritten(node, cuts_of, shapes)]
     return _with_nodes(model, nodes)
+
+
+def made_of_first_row(model: ModelProto) -> set[str]:
+    """Return the tensors of a graph of `keep_first_token` that hold one row a text, by what they are made of."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.output[0].endswith(CUT) or found.intersection(node.input):
+            found.update(node.output)
+    return found
 
 
 def _takes_first_row(node: NodeProto, shapes: Shapes, constants: Constants) -> bool:
@@ -97,7 +109,7 @@ def _rewritten(node: NodeProto, cuts_of: dict[str, Cuts], shapes: Shapes) -> lis
             continue
         limits = {key: f"{node.output[0]}_{index}_{key}" for key in ("starts", "ends", "axes")}
         before += [_constant(limits[key], [value]) for key, value in zip(limits, (0, 1, axis), strict=True)]
-        node.input[index] = f"{node.output[0]}_{index}_first"
+        node.input[index] = f"{node.output[0]}_{index}{CUT}"
         before.append(helper.make_node("Slice", [name, *limits.values()], [node.input[index]]))
     if node.op_type == "Reshape":
         node.input[1] = f"{node.output[0]}_shape"

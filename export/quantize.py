@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
+from export.first_token import made_of_first_row
 from export.graph import quiet
 
 
@@ -36,9 +37,7 @@ def quantize_weights(model: Path, target: Path) -> None:
     """
     graph_of = onnx.load(model)
     graph = graph_of.graph
-    inferred = onnx.shape_inference.infer_shapes(graph_of, data_prop=True).graph
-    sizes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
-    one_row = {name for name, dims in sizes.items() if len(dims) == 3 and dims[1].dim_value == 1}
+    one_row = made_of_first_row(graph_of)
     weights = {value.name: value for value in graph.initializer if len(value.dims) == 2}
     products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     kept = {node.input[1] for node in products if node.output[0] in one_row}
