@@ -41,7 +41,7 @@ def _print_quality(run: Path, evaluation: Path) -> None:
 
 def _print_variants(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    _say(f"\n{'variant':<11}{'engine':<13}{'MB':>5}{'rows/s':>8}{'agrees with torch':>19}")
+    _say(f"\n{'variant':<14}{'engine':<13}{'MB':>5}{'rows/s':>8}{'agrees with torch':>19}")
     for name, variant in manifest.variants.items():
         for engine, gate in variant.gate.items():
             chosen = (
@@ -52,7 +52,7 @@ def _print_variants(bundle: Bundle) -> None:
             passed = f"{100 * gate['label_agreement']:.1f} %" if gate["passed"] else "missed its gate"
             megabytes = manifest.files[variant.file].bytes / 1e6
             rate = variant.bench[engine]["rows_per_s"]
-            _say(f"{name:<11}{engine:<13}{megabytes:>5.0f}{rate:>8,.0f}{passed:>19}{chosen}")
+            _say(f"{name:<14}{engine:<13}{megabytes:>5.0f}{rate:>8,.0f}{passed:>19}{chosen}")
 
 
 def _print_messages(predictor: Predictor) -> None:
