@@ -125,12 +125,12 @@ def length_sorted_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) 
 
 
 def equal_length_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
-    """Yield row indices, shortest texts first, in batches of texts of one length and at most `tokens_per_batch` tokens.
+    """Yield row indices, longest texts first, in batches of texts of one length and at most `tokens_per_batch` tokens.
 
     Nothing is padded, so no work is wasted and no text's logits depend on the texts beside it. A text longer than the
     budget makes a batch of its own. Every index comes exactly once.
     """
-    order = np.argsort(lengths, kind="stable")
+    order = np.argsort(-lengths, kind="stable")
     ends = np.flatnonzero(np.diff(lengths[order])) + 1
     for same in np.split(order, ends):
         if len(same):

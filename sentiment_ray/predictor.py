@@ -1,7 +1,7 @@
 """The one path from texts through a bundle to labels and probabilities; knows nothing of files of reviews or Ray."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -48,29 +48,47 @@ def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+def score_in_batches(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+) -> Iterator[tuple[NDArray[np.intp], Scores]]:
+    """Yield batch after batch, each with the places of its texts and their scores; the longest texts come first.
+
+    A batch has texts of one length and at most `tokens_per_batch` tokens, so the fp32 and bf16 kernels of both engines
+    give a text the same bits whatever it is scored with.
+    """
+    encoded = encode(encoder, texts)
+    for places in equal_length_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
+        logits = engine.logits(*pad([encoded.ids[place] for place in places], pad_id=encoder.pad_id))
+        yield (
+            places,
+            Scores(
+                logits=logits,
+                probabilities=probabilities_of(logits),
+                label_ids=logits.argmax(axis=1),
+                tokens=encoded.lengths[places],
+                truncated=encoded.truncated[places],
+                unknown=encoded.unknown[places],
+            ),
+        )
+
+
 def score_texts(
     engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
 ) -> Scores:
-    """Score texts in batches of one length and at most `tokens_per_batch` tokens; rows come back in their order.
+    """Score texts, at least one, in batches as `score_in_batches` says; rows come back in their order."""
+    return in_order(score_in_batches(engine, encoder, texts, tokens_per_batch=tokens_per_batch), len(texts))
 
-    So the fp32 and bf16 kernels of both engines give a text the same bits whatever it is scored with.
-    """
-    encoded = encode(encoder, texts)
-    rows = [
-        (batch, engine.logits(*pad([encoded.ids[index] for index in batch], pad_id=encoder.pad_id)))
-        for batch in equal_length_batches(encoded.lengths, tokens_per_batch=tokens_per_batch)
-    ]
-    order = np.concatenate([batch for batch, _ in rows])
-    logits = np.empty((len(texts), rows[0][1].shape[1]), dtype=np.float32)
-    logits[order] = np.concatenate([values for _, values in rows])
-    return Scores(
-        logits=logits,
-        probabilities=probabilities_of(logits),
-        label_ids=logits.argmax(axis=1),
-        tokens=encoded.lengths,
-        truncated=encoded.truncated,
-        unknown=encoded.unknown,
-    )
+
+def in_order(batches: Iterable[tuple[NDArray[np.intp], Scores]], num_texts: int) -> Scores:
+    """Return the scores of at least one batch as one, each row at its place; where a place comes twice, the last."""
+    places, scores = zip(*batches, strict=True)
+    columns = []
+    for field in fields(Scores):
+        values = np.concatenate([getattr(batch, field.name) for batch in scores])
+        column = np.empty((num_texts, *values.shape[1:]), dtype=values.dtype)
+        column[np.concatenate(places)] = values
+        columns.append(column)
+    return Scores(*columns)
 
 
 @dataclass(frozen=True)
@@ -136,16 +154,22 @@ class Predictor:
 
     def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
         """Score texts as arrays; DataError names the first entry that is no text."""
+        if not texts:
+            empty = np.zeros((0, len(self.labels)), dtype=np.float32)
+            none = np.zeros(0, dtype=np.int32)
+            return Scores(empty, empty, none.astype(np.int64), none, none.astype(np.bool_), none)
+        return in_order(self.score_in_batches(texts, tokens_per_batch=tokens_per_batch), len(texts))
+
+    def score_in_batches(
+        self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+    ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
+        """Yield places and scores of batch after batch, as they are ready; see the function of this name."""
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(
                     f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text."
                 )
-        if not texts:
-            empty = np.zeros((0, len(self.labels)), dtype=np.float32)
-            none = np.zeros(0, dtype=np.int32)
-            return Scores(empty, empty, none.astype(np.int64), none, none.astype(np.bool_), none)
-        return score_texts(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
+        return score_in_batches(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
 
     def is_batch_invariant(self) -> bool:
         """Whether a text gets the same bits alone and in company: true of fp32 and bf16, not of dynamic int8.

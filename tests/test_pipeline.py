@@ -35,11 +35,15 @@ output = "{work}/bundle"
 bundle = "{work}/bundle"
 input = "{work}/prepared/test"
 output = "{work}/evaluation"
+engine = "onnxruntime"
+variant = "fp32"
 
 [score]
 bundle = "{work}/bundle"
 input = "{work}/prepared/test"
 output = "{work}/scores"
+engine = "onnxruntime"
+variant = "fp32"
 """
 
 
@@ -77,7 +81,7 @@ def test_the_pipeline_runs_every_stage_then_none(config: Path) -> None:
 def test_a_change_makes_only_what_depends_on_it_again(config: Path) -> None:
     config.write_text(config.read_text().replace("[export]", "[export]\ngate_rows = 7"))
     stages, _ = _run(config)
-    # The same checkpoint gives the same bundle_id, so what was made with it stays.
+    # The same checkpoint gives the same bundle_id, so what was made with it and the same engine stays.
     assert {section: result["skipped"] for section, result in stages.items()} == {
         "prepare": True,
         "train": True,

@@ -14,3 +14,7 @@ class EvaluateConfig(StageConfig):
     """Column that holds the review."""
     label_column: str = "label"
     """Column that holds the label."""
+    engine: str = "auto"
+    """onnxruntime or openvino; auto takes the fastest that passed the bundle's gate."""
+    variant: str = "auto"
+    """Variant of the bundle; auto takes the fastest that passed its gate."""

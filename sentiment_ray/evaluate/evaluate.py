@@ -22,11 +22,12 @@ MANIFEST_NAME = "evaluation.json"
 def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     """Return accuracy and macro-F1 of a bundle on labelled reviews, beside those of always naming the largest label."""
     output = local_path(config.output, "output")
-    predictor = Predictor.load(local_path(config.bundle, "bundle"))
+    predictor = Predictor.load(local_path(config.bundle, "bundle"), engine=config.engine, variant=config.variant)
     bundle, labels = predictor.manifest, predictor.labels
     table, files = _read(local_path(config.input, "input"), config)
-    settings = config.model_dump(mode="json", exclude={"output", "restart", "bundle"})
-    wanted = fingerprint([settings, bundle.bundle_id, describe_files(files)])
+    settings = config.model_dump(mode="json", exclude={"output", "restart", "bundle", "engine", "variant"})
+    scored_by = [bundle.bundle_id, predictor.engine, predictor.variant]
+    wanted = fingerprint([settings, scored_by, describe_files(files)])
     finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
     if finished:
         return _result(output, finished, skipped=True)

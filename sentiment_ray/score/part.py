@@ -1,7 +1,7 @@
 """Turns the rows of one unit into a Parquet file of scores, window by window; knows no other unit and no protocol."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.predictor import Predictor, Scores
+from sentiment_ray.predictor import Predictor, Scores, in_order
 from sentiment_ray.profile import profile_of
 from sentiment_ray.score.columns import added_columns, kept_names, output_schema, part_writer
 from sentiment_ray.score.config import ScoreConfig
@@ -21,8 +21,8 @@ from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import Window, check_row_group, open_parquet, read_windows, texts_of
 
 MIN_TOKENS_PER_BATCH = 64
-TEXTS_AT_ONCE = 1024
-"""Texts, of about one length, after which their scores are shared with the other actors."""
+SHARED_TEXTS = 256
+"""Texts after which their scores are shared with the other actors: a second or two of work."""
 
 
 @dataclass
@@ -79,51 +79,58 @@ class DistinctTexts:
     def _score_fresh(self, fresh: dict[bytes, str]) -> Scores:
         """Return the scores of texts that this unit has not met, those that the memory holds without scoring them."""
         texts = list(fresh.values())
-        if self._memory is None:
-            return self._score_counted(texts)
-        scored_before = self.num_scored
-        try:
-            return self._score_with_memory(
-                np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES), texts
-            )
-        except ray.exceptions.RayActorError:
-            self._memory = None  # it died with its node; every text is scored from here on
-            self.num_scored = scored_before
-            return self._score_counted(texts)
+        if self._memory is not None:
+            scored_before = self.num_scored
+            try:
+                digests = np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+                return self._score_with_memory(digests, texts)
+            except ray.exceptions.RayActorError:
+                self._memory = None  # it died with its node; every text is scored from here on
+                self.num_scored = scored_before
+        return in_order(self._score_in_batches(texts), len(texts))
 
     def _score_with_memory(self, digests: NDArray[np.uint8], texts: Sequence[str]) -> Scores:
-        """Score what nobody has scored or is about to; what others were about to and have not yet, in the end."""
+        """Score what nobody has scored or is about to; what others were about to and have not yet, in the end.
+
+        Batches come longest first: what is not there yet when another asks for it at its end is then what costs least.
+        """
         like = self._predictor.score([])
         rows = np.zeros((len(texts), to_rows(like).shape[1]), dtype=np.uint8)
 
-        def score(places: NDArray[np.intp]) -> None:
-            rows[places] = to_rows(self._score_counted([texts[int(place)] for place in places]))
-            self._memory.remember.remote(digests[places], rows[places])
+        def score(wanted: NDArray[np.intp]) -> None:
+            ready: list[NDArray[np.intp]] = []
+            for places, scores in self._score_in_batches([texts[int(place)] for place in wanted]):
+                rows[wanted[places]] = to_rows(scores)
+                ready.append(wanted[places])
+                if sum(map(len, ready)) >= SHARED_TEXTS:
+                    share(ready)
+            share(ready)
+
+        def share(ready: list[NDArray[np.intp]]) -> None:
+            if ready:
+                places = np.concatenate(ready)
+                self._memory.remember.remote(digests[places], rows[places])
+                ready.clear()
 
         known, recalled, claimed = ray.get(self._memory.claim.remote(digests))
         _fill(rows, np.flatnonzero(known), recalled)
-        mine = np.flatnonzero(~known & ~claimed)
-        # The longest first: what is not there yet when another asks for it at its end is then what costs least.
-        mine = mine[np.argsort([-len(texts[int(place)]) for place in mine], kind="stable")]
-        for start in range(0, len(mine), TEXTS_AT_ONCE):
-            score(mine[start : start + TEXTS_AT_ONCE])
+        score(np.flatnonzero(~known & ~claimed))
         theirs = np.flatnonzero(claimed)
         if len(theirs):
             known, recalled = ray.get(self._memory.recall.remote(digests[theirs]))
             _fill(rows, theirs[known], recalled)
-            if not known.all():
-                score(theirs[~known])
+            score(theirs[~known])
         return from_rows(rows, like=like)
 
-    def _score_counted(self, texts: Sequence[str]) -> Scores:
+    def _score_in_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], Scores]]:
+        """Yield places and scores of batches; from the start, in batches of half the size, when memory gives out."""
+        if not texts:
+            return
         self.num_scored += len(texts)
-        return self._score_within_memory(texts)
-
-    def _score_within_memory(self, texts: Sequence[str]) -> Scores:
-        """Score texts, with batches of half the size whenever the memory does not suffice."""
         while True:
             try:
-                return self._predictor.score(texts, tokens_per_batch=self._tokens_per_batch)
+                yield from self._predictor.score_in_batches(texts, tokens_per_batch=self._tokens_per_batch)
+                return
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error) or self._tokens_per_batch <= MIN_TOKENS_PER_BATCH:
                     raise
