@@ -1,31 +1,35 @@
-"""A run to a bundle, whole or not at all: graph, optimise, quantise, gate, manifest; knows nothing of Ray."""
+"""A run to a bundle, whole or not at all: calibrate, graph, variants, gate, default; knows nothing of Ray."""
 
 import shutil
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyarrow import parquet
 from tqdm import tqdm
 
-from export.config import ExportConfig
-from export.gate import TorchEngine, measure
+from export.calibration import fold_temperature
+from export.config import VARIANTS, ExportConfig
+from export.gate import check
 from export.graph import export_graph
+from export.held_out import HeldOut, hold_out
 from export.model_card import model_card
-from export.optimize import optimize
-from export.quantize import quantize, quantize_weights
+from export.speed import BENCH_TEXTS, Pair, default_of, race, rate_of
+from export.variants import FILES, PRECISIONS, write_variant
 from sentiment_ray.bundle import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Default,
     Manifest,
+    SelfTest,
     Variant,
     bundle_id_of,
     describe_bundle_files,
 )
 from sentiment_ray.encoding import TextEncoder, load_encoder
-from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.labels import label2id
+from sentiment_ray.engines import available_engines, load_engine
+from sentiment_ray.errors import ConfigError, GateError
 from sentiment_ray.manifest import (
     fingerprint,
     finished_result,
@@ -35,17 +39,12 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.predictor import Scores
 from sentiment_ray.profile import profile_of
 from sentiment_ray.versions import installed_versions
 
-FILES = {
-    "fp32": "onnx/model.onnx",
-    "optimized": "onnx/model_optimized.onnx",
-    "int8": "onnx/model_quantized.onnx",
-    "int8_weights": "onnx/model_quantized_weights.onnx",
-}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+SELF_TEST_TEXTS = 32
 
 
 def export_bundle(config: ExportConfig) -> dict[str, Any]:
@@ -71,6 +70,20 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     return _result(output, manifest.model_dump(mode="json"), skipped=False)
 
 
+@dataclass
+class Measured:
+    """What each pair of variant and engine gave: its gate, texts a second, scores of the reviews and of the suite."""
+
+    gates: dict[Pair, dict[str, Any]] = field(default_factory=dict)
+    rates: dict[Pair, float] = field(default_factory=dict)
+    scores: dict[Pair, Scores] = field(default_factory=dict)
+    case_scores: dict[Pair, Scores] = field(default_factory=dict)
+
+    def passed(self) -> dict[Pair, float]:
+        """Return the rates of the pairs that passed."""
+        return {pair: rate for pair, rate in self.rates.items() if self.gates[pair]["passed"]}
+
+
 def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle but its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
@@ -80,34 +93,34 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, directory)
     encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens)
-    measured, profiles = _write_variants(config, run, checkpoint, directory, encoder)
-    variants = {name: variant for name, variant in measured.items() if _has_passed(variant)}
-    missed = {name: variant.gate for name, variant in measured.items() if name not in variants}
-    if config.required not in variants:
-        raise GateError(
-            f"The required variant {config.required!r} missed its gate, so there is no bundle: "
-            f"{missed[config.required]}. [export] min_agreement, max_mean_difference and "
-            "max_macro_f1_drop are the bounds."
-        )
-    for name in missed:
-        (directory / FILES[name]).unlink()
-    best = _fastest(variants)
+    with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
+        held_out = hold_out(config, Path(run["config"]["prepared"]), checkpoint, encoder, labels)
+        bar.update()
+        measured = _write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)
+        left_out = _remove_missed(config, measured, directory)
+        files = {name: directory / FILES[name] for name, _ in measured.passed()}
+        bench = race(measured.passed(), files, encoder, held_out.texts[:BENCH_TEXTS], config.threads)
+    best = default_of({pair: found["rows_per_s"] for pair, found in bench.items()}, VARIANTS)
+    variants = _variants(measured, bench, config)
+    default = Default(engine=best[1], variant=best[0])
     training = {"best": run["best"], "model": run["config"]["model"], "made_from": run["made_from"]}
-    (directory / "README.md").write_text(model_card(labels, max_tokens, training, variants, best), encoding="utf-8")
-    files = describe_bundle_files(directory)
+    (directory / "README.md").write_text(model_card(labels, max_tokens, training, variants, default), encoding="utf-8")
+    listed = describe_bundle_files(directory)
     return Manifest(
         format_version=FORMAT_VERSION,
-        bundle_id=bundle_id_of(files, labels, max_tokens, ()),
+        bundle_id=bundle_id_of(listed, labels, max_tokens, ()),
         labels=labels,
         max_tokens=max_tokens,
         steps=(),
         thresholds={},
         variants=variants,
-        defaults={"cpu": best},
-        files=files,
+        defaults={"cpu": default},
+        files=listed,
         training=training,
-        evaluation={"left_out": missed},
-        reference=profiles[best.variant][best.engine],
+        evaluation={"left_out": left_out},
+        reference=profile_of(held_out.texts, measured.scores[best], labels),
+        temperature=held_out.temperature,
+        self_test=_self_test(held_out, measured),
         versions=installed_versions(
             "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino"
         ),
@@ -115,65 +128,83 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     )
 
 
-def _write_variants(
-    config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, encoder: TextEncoder
-) -> tuple[dict[str, Variant], dict[str, dict[str, dict[str, Any]]]]:
-    """Write the configured ONNX files and return how each compares with torch on held-out reviews.
-
-    Beside that, the profile of those reviews as each variant scores them, by variant and engine.
-    """
-    labels = tuple(run["labels"])
-    texts, label_ids = _held_out_reviews(Path(run["config"]["prepared"]), labels, config.gate_rows)
-    variants: dict[str, Variant] = {}
-    profiles: dict[str, dict[str, dict[str, Any]]] = {}
-    plain = directory / FILES["fp32"]
-    with tqdm(total=2 * len(config.variants) + 1, desc="exporting", unit="step", disable=None, leave=False) as bar:
-        reference = score_texts(TorchEngine(checkpoint), encoder, texts)
+def _write_and_check(
+    config: ExportConfig,
+    checkpoint: Path,
+    directory: Path,
+    encoder: TextEncoder,
+    held_out: HeldOut,
+    labels: tuple[str, ...],
+    bar: Any,
+) -> Measured:
+    """Write the configured ONNX files and hold each, with every engine, against torch."""
+    measured = Measured()
+    with tempfile.TemporaryDirectory() as temporary:
+        calibrated = Path(temporary) / "checkpoint"
+        fold_temperature(checkpoint, held_out.temperature, calibrated)
+        export_graph(calibrated, directory / FILES["fp32"])
         bar.update()
-        export_graph(checkpoint, plain)
         for name in config.variants:
-            if name == "optimized":
-                optimize(plain, checkpoint, directory / FILES[name])
-            elif name == "int8":
-                quantize(plain, checkpoint, directory / FILES[name])
-            elif name == "int8_weights":
-                quantize_weights(plain, directory / FILES[name])
-            bar.update()
-            gate, bench, scores = measure(directory / FILES[name], encoder, texts, label_ids, reference, config)
-            precision = "int8" if name.startswith("int8") else "fp32"
-            variants[name] = Variant(file=FILES[name], precision=precision, gate=gate, bench=bench)
-            profiles[name] = {engine: profile_of(texts, found, labels) for engine, found in scores.items()}
+            write_variant(name, directory, calibrated, encoder, held_out.texts)
+            file = directory / FILES[name]
+            for kind in available_engines():
+                engine, pair = load_engine(kind, file.read_bytes(), threads=config.threads, source=file), (name, kind)
+                measured.gates[pair], measured.scores[pair], measured.case_scores[pair] = check(
+                    engine, encoder, held_out, labels, config
+                )
+                measured.rates[pair] = rate_of(engine, encoder, held_out.texts[:BENCH_TEXTS])
             bar.update()
     if "fp32" not in config.variants:
-        plain.unlink()
-    return variants, profiles
+        (directory / FILES["fp32"]).unlink()
+    return measured
 
 
-def _held_out_reviews(prepared: Path, labels: tuple[str, ...], num_rows: int) -> tuple[list[str], np.ndarray]:
-    """Return texts and int64 label ids of up to `num_rows` validation reviews, spread evenly over the split."""
-    if not (prepared / "validation").is_dir():
-        raise DataError(f"{prepared}/validation is missing: the gate compares on held-out reviews. Prepare them again.")
-    table = parquet.read_table(prepared / "validation", columns=["text", "label"])
-    rows = np.unique(np.linspace(0, len(table) - 1, num=min(num_rows, len(table))).astype(np.int64))
-    table, ids = table.take(rows), label2id(labels)
-    label_ids = np.array([ids[label] for label in table.column("label").to_pylist()], dtype=np.int64)
-    return table.column("text").to_pylist(), label_ids
+def _remove_missed(config: ExportConfig, measured: Measured, directory: Path) -> dict[str, dict[str, Any]]:
+    """Remove the files that passed with no engine and return their gates; GateError when one is the required file."""
+    kept = {name for name, _ in measured.passed()}
+    missed: dict[str, dict[str, Any]] = {}
+    for (name, kind), gate in measured.gates.items():
+        if name not in kept:
+            missed.setdefault(name, {})[kind] = gate
+    if config.required in missed:
+        reasons = "; ".join(f"with {kind} {', '.join(gate['missed'])}" for kind, gate in missed[config.required].items())
+        raise GateError(
+            f"The required variant {config.required!r} missed its gate, so there is no bundle: {reasons}. "
+            "The bounds are keys of [export]."
+        )
+    for name in missed:
+        (directory / FILES[name]).unlink()
+    return missed
 
 
-def _has_passed(variant: Variant) -> bool:
-    return any(gate["passed"] for gate in variant.gate.values())
+def _variants(measured: Measured, bench: dict[Pair, dict[str, Any]], config: ExportConfig) -> dict[str, Variant]:
+    """Return the entries of the manifest for the files that passed with at least one engine."""
+    variants = {}
+    for name in dict.fromkeys(name for name, _ in measured.passed()):
+        kinds = [kind for other, kind in measured.gates if other == name]
+        once = {kind: {"rows_per_s": round(measured.rates[name, kind], 1), "rounds": 1} for kind in kinds}
+        variants[name] = Variant(
+            file=FILES[name],
+            precision=PRECISIONS.get(name, "int8"),
+            gate={kind: measured.gates[name, kind] for kind in kinds},
+            bench={kind: bench.get((name, kind), once[kind]) | {"threads": config.threads} for kind in kinds},
+        )
+    return variants
 
 
-def _fastest(variants: dict[str, Variant]) -> Default:
-    """Return the engine and variant with the most rows a second among those that passed."""
-    choices = [
-        (bench["rows_per_s"], engine, name)
-        for name, variant in variants.items()
-        for engine, bench in variant.bench.items()
-        if variant.gate[engine]["passed"]
-    ]
-    _, engine, name = max(choices)
-    return Default(engine=engine, variant=name)
+def _self_test(held_out: HeldOut, measured: Measured) -> SelfTest:
+    """Return some cases of the suite, torch's answers, and how far from them each pair that passed was."""
+    expected = held_out.case_scores.probabilities
+    rows = np.unique(np.linspace(0, len(expected) - 1, SELF_TEST_TEXTS).astype(np.int64))
+    differences: dict[str, dict[str, float]] = {}
+    for name, kind in measured.passed():
+        difference = np.abs(measured.case_scores[name, kind].probabilities - expected)[rows].max()
+        differences.setdefault(name, {})[kind] = round(float(difference), 6)
+    return SelfTest(
+        texts=tuple(held_out.cases[row].text for row in rows),
+        probabilities=tuple(tuple(round(float(value), 6) for value in expected[row]) for row in rows),
+        differences=differences,
+    )
 
 
 def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:

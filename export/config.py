@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from sentiment_ray.config import Names, StageConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
-VARIANTS = ("fp32", "optimized", "int8", "int8_weights")
+VARIANTS = ("fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8")
+"""The most exact first: of two that are as fast the first is the default."""
 
 
 class ExportConfig(StageConfig):
@@ -18,17 +19,29 @@ class ExportConfig(StageConfig):
     checkpoint: str | None = None
     """Checkpoint in the run to export; by default the best one."""
     variants: Names = VARIANTS
-    """ONNX files to write: fp32, optimized (fused by ONNX Runtime), int8 (dynamic quantisation), int8_weights."""
-    required: Literal["fp32", "optimized", "int8", "int8_weights"] = "fp32"
+    """ONNX files to write: fp32, optimized (fused by ONNX Runtime), fp16, int8_weights, int8_static, int8 (dynamic)."""
+    required: Literal["fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8"] = "fp32"
     """Variant without which there is no bundle: when it misses its gate the job ends with exit code 3."""
+    calibrate: bool = True
+    """Fold a temperature into the last layer, so that probabilities mean what they say; no label changes."""
+    calibration_rows: Annotated[int, Field(ge=1)] = 1000
+    """Held-out validation reviews that the temperature is fitted to."""
     gate_rows: Annotated[int, Field(ge=1)] = 1000
     """Held-out validation reviews on which every file is compared with torch."""
+    batch_rows: Annotated[int, Field(ge=1)] = 256
+    """Those of them that are scored alone and in padded batches as well."""
     min_agreement: Share = 0.97
     """Gate: share of rows that must get the label that torch gives."""
     max_mean_difference: Share = 0.02
     """Gate: largest mean difference of a probability from torch's."""
     max_macro_f1_drop: Share = 0.01
     """Gate: largest loss of macro-F1 against torch."""
+    max_suite_drop: Share = 0.02
+    """Gate: largest loss against torch of the share of the suite's cases that are right."""
+    max_batch_flips: Annotated[int, Field(ge=0)] = 0
+    """Gate: reviews whose label is another when they are scored alone."""
+    max_batch_difference: Share = 0.05
+    """Gate: how far a probability may move when a review is scored alone or in a padded batch."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the engines while they are measured; by default every core."""
 

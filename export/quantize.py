@@ -2,16 +2,23 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnxruntime import quantization
 from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
 from export.first_token import made_of_first_row
 from export.graph import quiet
+
+STATIC_OPERATORS = ("MatMul", "Gemm")
+
+Feed = dict[str, NDArray[np.int64]]
 
 
 def quantize(model: Path, checkpoint: Path, target: Path) -> None:
@@ -58,3 +65,40 @@ def quantize_weights(model: Path, target: Path) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.save(graph_of, target)
+
+
+def quantize_static(model: Path, target: Path, batches: Iterable[Feed]) -> None:
+    """Write `model` with int8 matrix products as `target`, whose activations have the scales that `batches` need.
+
+    Activations are uint8 with one scale each, weights int8 with one a channel, as QuantizeLinear and DequantizeLinear.
+    Products for the first token alone, the head among them, stay in fp32.
+    """
+    plain = onnx.load(model)
+    one_row = made_of_first_row(plain)
+    inputs = {value.name for value in plain.graph.input}
+    feeds = ({name: values for name, values in batch.items() if name in inputs} for batch in batches)
+    with tempfile.TemporaryDirectory() as directory, quiet():
+        quantization.quantize_static(
+            model,
+            Path(directory) / "model.onnx",
+            _Batches(feeds),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=list(STATIC_OPERATORS),
+            nodes_to_exclude=[node.name for node in plain.graph.node if node.output[0] in one_row],
+            extra_options={"MatMulConstBOnly": True},
+        )
+        target.write_bytes((Path(directory) / "model.onnx").read_bytes())
+
+
+class _Batches(quantization.CalibrationDataReader):
+    """Batches as ONNX Runtime's calibration asks for them, one after the other and None at their end."""
+
+    def __init__(self, batches: Iterable[Feed]) -> None:
+        self._batches = iter(batches)
+
+    def get_next(self) -> Feed | None:
+        """Return the next batch, None after the last."""
+        return next(self._batches, None)

@@ -41,6 +41,18 @@ class Default(BaseModel):
     variant: str
 
 
+class SelfTest(BaseModel):
+    """Short texts and what torch says of them, by which a loader sees that this processor computes as the exporter's.
+
+    `probabilities` has a row a text; `differences` how far each variant's were from them, at most, by engine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    texts: tuple[str, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    differences: dict[str, dict[str, float]]
+
+
 class Manifest(BaseModel):
     """The content of bundle.json."""
 
@@ -58,6 +70,9 @@ class Manifest(BaseModel):
     evaluation: dict[str, Any]
     reference: dict[str, Any] = {}
     """Profile (`sentiment_ray.profile`) of held-out reviews as the default variant scores them."""
+    temperature: float = 1.0
+    """What the checkpoint's logits are divided by in every file."""
+    self_test: SelfTest | None = None
     versions: dict[str, str]
     fingerprint: str
 

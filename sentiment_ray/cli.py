@@ -68,6 +68,59 @@ def verify(path: str, sample: int | None, bundle: str | None) -> None:
     shell.print_result(result | (compare_sample(path, bundle, rows=sample) if sample and bundle else {}))
 
 
+@commands.command(epilog="\b\nExample:\n  sentiment-ray bench runs/demo/bundle --batch 1,32 --tokens 32,128")
+@click.argument("bundle")
+@click.option("--batch", default="1,8,32", show_default=True, help="Texts a call, several between commas.")
+@click.option("--tokens", default="16,64,128", show_default=True, help="Tokens a text; cut at the bundle's max_tokens.")
+@click.option("--threads", help="Threads of the engine. [1 and every core]")
+@click.option("--seconds", default=0.5, show_default=True, help="How long each combination is measured.")
+def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: float) -> None:
+    """Measure every file and engine of a bundle on this machine: one JSON line each, a table on stderr."""
+    from sentiment_ray.bench import all_threads, measure_bundle
+    from sentiment_ray.bundle import open_bundle
+
+    counts = _numbers("--threads", threads) if threads else tuple(sorted({1, all_threads()}))
+    click.echo(f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
+               f"{'of peak':>9}", err=True)
+    found = measure_bundle(
+        open_bundle(bundle),
+        batches=_numbers("--batch", batch),
+        lengths=_numbers("--tokens", tokens),
+        threads=counts,
+        seconds=seconds,
+    )
+    for row in found:
+        share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else ""
+        click.echo(
+            f"{row['variant']:<14}{row['engine']:<13}{row['threads']:>7}{row['batch']:>6}{row['tokens']:>7}"
+            f"{row['rows_per_s']:>10,.1f}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{share:>9}",
+            err=True,
+        )
+        shell.print_result(row)
+
+
+@commands.command(epilog="\b\nExample:\n  sentiment-ray doctor runs/demo/bundle")
+@click.argument("bundle", required=False)
+def doctor(bundle: str | None) -> None:
+    """Print what this machine has, and with a BUNDLE which of its files `auto` loads here, and why."""
+    from sentiment_ray.bundle import open_bundle
+    from sentiment_ray.doctor import diagnose, examine
+
+    result = examine() | ({"bundle": diagnose(open_bundle(bundle))} if bundle else {})
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Return the positive whole numbers between commas; ConfigError names the flag."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise ConfigError(f"{flag} = {text!r}: positive whole numbers between commas, such as 1,32, are wanted.")
+    return numbers
+
+
 def _serve(**given: Any) -> None:
     """Answer POST /predict over HTTP, on loopback unless asked otherwise."""
     require_extra("serve", "fastapi", "uvicorn")

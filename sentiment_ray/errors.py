@@ -4,6 +4,7 @@ SentimentRayError            the input is wrong: exit code 2
 ├── ConfigError              a key, a flag or a path in the configuration
 ├── DataError                a file, a column, a row or a label in the data
 ├── BundleError              a bundle that is damaged, foreign or of another format
+│   └── SelfTestError        a file of it answers otherwise on this processor than where it was exported
 ├── GateError                a bundle or a run missed a bound that was set for it: exit code 3
 └── MissingExtraError        a library of an optional extra is not installed
 """
@@ -28,6 +29,10 @@ class DataError(SentimentRayError):
 
 class BundleError(SentimentRayError):
     """A bundle is damaged, foreign, or written in a format that this release does not read."""
+
+
+class SelfTestError(BundleError):
+    """A file of a bundle answers otherwise on this processor than where it was exported."""
 
 
 class GateError(SentimentRayError):

@@ -1,5 +1,6 @@
 """The one path from texts through a bundle to labels and probabilities; knows nothing of files of reviews or Ray."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,9 +11,13 @@ from numpy.typing import NDArray
 from sentiment_ray.bundle import Bundle, Manifest, open_bundle
 from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder
 from sentiment_ray.engines import ENGINES, Engine, available_engines, load_engine
-from sentiment_ray.errors import BundleError, ConfigError, DataError
+from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_TOKENS_PER_BATCH = 2048
+SELF_TEST_SLACK = 0.02
+"""How much farther from torch than at the export a probability may be: bf16 and fp32 differ by half of it."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ def pack_bundle(path: str | Path, *, engine: str = "auto", variant: str = "auto"
     ConfigError or MissingExtraError say what to do.
     """
     bundle = open_bundle(path)
-    engine, variant = _choose(bundle, engine, variant)
+    return _pack(bundle, *choices_of(bundle, engine, variant)[0])
+
+
+def _pack(bundle: Bundle, engine: str, variant: str) -> PackedBundle:
     model = bundle.path / bundle.manifest.variants[variant].file
     tokenizer = bundle.path / "tokenizer.json"
     return PackedBundle(
@@ -141,6 +149,7 @@ class Predictor:
         )
         source = f"{packed.source}/{manifest.variants[packed.variant].file}"
         self._engine = load_engine(packed.engine, packed.model, threads=threads, source=source)
+        self._test_itself(source)
 
     @classmethod
     def load(
@@ -148,9 +157,17 @@ class Predictor:
     ) -> "Predictor":
         """Load a bundle after checking every byte of it; see `pack_bundle` for `auto` and the errors.
 
-        `threads` defaults to every core this process may use.
+        `threads` defaults to every core this process may use. Where `auto` leaves a choice, what answers otherwise on
+        this processor than where it was exported is passed over with a warning.
         """
-        return cls(pack_bundle(path, engine=engine, variant=variant), threads=threads)
+        bundle = open_bundle(path)
+        *others, last = choices_of(bundle, engine, variant)
+        for choice in others:
+            try:
+                return cls(_pack(bundle, *choice), threads=threads)
+            except SelfTestError as error:
+                logger.warning("%s", error)
+        return cls(_pack(bundle, *last), threads=threads)
 
     def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
         """Score texts as arrays; DataError names the first entry that is no text."""
@@ -170,6 +187,22 @@ class Predictor:
                     f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text."
                 )
         return score_in_batches(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
+
+    def _test_itself(self, source: str) -> None:
+        """Score the bundle's own test; SelfTestError when the answers are farther from torch's than at the export.
+
+        The same int8 file gives other answers on processors without VNNI (onnxruntime#5849, #6004, #14642).
+        """
+        test = self.manifest.self_test
+        recorded = test.differences.get(self.variant, {}).get(self.engine) if test else None
+        if test is None or recorded is None:
+            return
+        difference = np.abs(self.score(test.texts).probabilities - np.array(test.probabilities, np.float32)).max()
+        if not difference <= recorded + SELF_TEST_SLACK:
+            raise SelfTestError(
+                f"{source}: with {self.engine} on this processor probabilities are up to {difference:.3f} from torch's "
+                f"({recorded:.3f} where it was exported). Name another engine or variant; `sentiment-ray inspect` lists them."
+            )
 
     def is_batch_invariant(self) -> bool:
         """Whether a text gets the same bits alone and in company: true of fp32 and bf16, not of dynamic int8.
@@ -200,8 +233,8 @@ class Predictor:
         ]
 
 
-def _choose(bundle: Bundle, engine: str, variant: str) -> tuple[str, str]:
-    """Return the engine and variant to load: only what passed the gate, and where there is a choice, the fastest."""
+def choices_of(bundle: Bundle, engine: str, variant: str) -> list[tuple[str, str]]:
+    """Return the engines and variants that may be loaded, the best first: the default, then by speed at the export."""
     variants = bundle.manifest.variants
     if engine not in ("auto", *ENGINES):
         raise ConfigError(f"engine = {engine!r} is unknown. Known: auto, {', '.join(ENGINES)}.")
@@ -217,6 +250,8 @@ def _choose(bundle: Bundle, engine: str, variant: str) -> tuple[str, str]:
             "Use auto for both, or pip install 'sentiment-ray[cpu]'."
         )
     default = bundle.manifest.defaults["cpu"]
-    if (default.engine, default.variant) in passed:
-        return default.engine, default.variant
-    return max(passed, key=lambda pair: variants[pair[1]].bench[pair[0]]["rows_per_s"])
+
+    def speed(pair: tuple[str, str]) -> tuple[bool, float]:
+        return pair == (default.engine, default.variant), variants[pair[1]].bench[pair[0]]["rows_per_s"]
+
+    return sorted(passed, key=speed, reverse=True)

@@ -1,12 +1,14 @@
 """The Predictor answers as the checkpoint does, whatever engine, batch or text."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sentiment_ray import Predictor
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import ConfigError, DataError, SelfTestError
 from sentiment_ray.predictor import probabilities_of
 from tests.conftest import LABELS, NASTY_TEXTS
 
@@ -30,7 +32,11 @@ def test_answers_are_those_of_the_checkpoint(predictor: Predictor, run: Path, ev
 
     checkpoint = str(next(run.glob("checkpoint_*")))
     texts = [text for text, _ in everyday[:50]]
-    theirs = pipeline("text-classification", model=checkpoint, top_k=None)(texts, truncation=True, max_length=32)
+    ask = pipeline("text-classification", model=checkpoint, top_k=None)
+    ask.model.register_forward_hook(  # the bundle's probabilities are calibrated
+        lambda model, given, output: output.logits.div_(predictor.manifest.temperature)
+    )
+    theirs = ask(texts, truncation=True, max_length=32)
     for prediction, answer in zip(predictor.predict(texts), theirs, strict=True):
         assert prediction.probabilities == pytest.approx({row["label"]: row["score"] for row in answer}, abs=1e-4)
 
@@ -49,6 +55,36 @@ def test_auto_loads_what_the_bundle_names_as_default(bundle: Path) -> None:
     predictor = Predictor.load(bundle)
     default = predictor.manifest.defaults["cpu"]
     assert (predictor.engine, predictor.variant) == (default.engine, default.variant)
+
+
+def _with_wrong_self_test(bundle: Path, copy: Path, pairs: dict[str, list[str]]) -> Path:
+    """Copy a bundle as if its files had been exact where it was exported, but those of `pairs` far off now."""
+    shutil.copytree(bundle, copy)
+    manifest = json.loads((copy / "bundle.json").read_text())
+    for name, engines in pairs.items():
+        for engine in engines:
+            manifest["self_test"]["differences"][name][engine] = -1.0
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def test_what_answers_otherwise_on_this_processor_is_passed_over(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    default = Predictor.load(bundle).manifest.defaults["cpu"]
+    copy = _with_wrong_self_test(bundle, tmp_path / "copy", {default.variant: [default.engine]})
+    found = Predictor.load(copy)
+    assert (found.engine, found.variant) != (default.engine, default.variant)
+    assert "on this processor probabilities are up to" in caplog.text
+    with pytest.raises(SelfTestError, match="Name another engine or variant"):
+        Predictor.load(copy, engine=default.engine, variant=default.variant)
+
+
+def test_when_nothing_answers_as_at_the_export_nothing_is_loaded(bundle: Path, tmp_path: Path) -> None:
+    differences = Predictor.load(bundle).manifest.self_test.differences  # type: ignore[union-attr]
+    copy = _with_wrong_self_test(bundle, tmp_path / "copy", {name: list(found) for name, found in differences.items()})
+    with pytest.raises(SelfTestError):
+        Predictor.load(copy)
 
 
 def test_no_texts_give_no_answers(predictor: Predictor) -> None:

@@ -2,10 +2,13 @@
 
 import io
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
+from openvino import opset13 as opset
 
 LARGEST_GROUP = 128
 """As fast as a whole row of 384 and nearer to the exact answer; see docs/benchmarks.md."""
@@ -18,9 +21,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, threads: int) -> None:
         core = openvino.Core()
-        config = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-        # Pinned threads of several processes all sit on the first cores: two actors of one thread shared one core.
-        config["ENABLE_CPU_PINNING"] = False
+        config = _config(threads)
         graph = core.read_model(io.BytesIO(model))
         group = _group_size(graph)
         if group:
@@ -35,6 +36,31 @@ class OpenVinoEngine:
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(input_ids)
         return np.array(self._request.infer(feed)["logits"], dtype=np.float32)
+
+
+def matrix_product(
+    weights: NDArray[np.float32], threads: int
+) -> tuple[Callable[[NDArray[np.float32]], object], str]:
+    """Return a function that multiplies rows with `weights` as an encoder's layers do, and the precision it takes."""
+    rows = opset.parameter([-1, len(weights)], np.float32)
+    graph = openvino.Model([opset.matmul(rows, opset.constant(weights), False, False)], [rows])
+    compiled = openvino.Core().compile_model(graph, "CPU", _config(threads))
+    request = compiled.create_infer_request()
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return lambda values: request.infer([values]), f"openvino {precision}"
+
+
+def _config(threads: int) -> dict[str, Any]:
+    """Return the settings of a model with one stream.
+
+    Pinned threads of several processes all sit on the first cores: two actors of one thread shared one core.
+    """
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+    }
 
 
 def _group_size(graph: openvino.Model) -> int:

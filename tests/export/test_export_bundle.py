@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from export.build import export_bundle
 from export.config import ExportConfig
-from export.gate import TorchEngine, compare
+from export.held_out import TorchEngine
 from export.quantize import quantize_weights
 from sentiment_ray import Predictor
 from sentiment_ray.bundle import bundle_id_of, open_bundle
@@ -27,8 +27,9 @@ def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Pa
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
     expected = score_texts(TorchEngine(checkpoint), encoder, texts)
     for name in ("fp32", "optimized"):
-        found = Predictor.load(bundle, engine="onnxruntime", variant=name, threads=2).score(texts)
-        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+        found = Predictor.load(bundle, engine="onnxruntime", variant=name, threads=2)
+        temperature = found.manifest.temperature
+        np.testing.assert_allclose(found.score(texts).logits * temperature, expected.logits, atol=1e-4)
 
 
 def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Path) -> None:
@@ -37,6 +38,10 @@ def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Pa
     for variant in manifest.variants.values():
         for engine, gate in variant.gate.items():
             assert gate["rows"] == rows
+            assert gate["batches"]["rows"] == min(rows, 256)
+            assert len(gate["suite"]) >= 10
+            low, high = gate["macro_f1_drop_interval"]
+            assert low <= gate["macro_f1_drop"] + 1e-9 and gate["macro_f1_drop"] <= high + 1e-9
             assert variant.bench[engine]["rows_per_s"] > 0
     assert manifest.variants["fp32"].gate["onnxruntime"]["label_agreement"] == 1
 
@@ -51,8 +56,8 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
     assert manifest.bundle_id == bundle_id_of(manifest.files, manifest.labels, manifest.max_tokens, manifest.steps)
 
 
-@pytest.mark.parametrize("name", ["int8", "int8_weights"])
-def test_int8_is_smaller(bundle: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["fp16", "int8", "int8_static", "int8_weights"])
+def test_fewer_bits_are_smaller_files(bundle: Path, name: str) -> None:
     manifest = open_bundle(bundle).manifest
     entries = {key: manifest.files[variant.file].bytes for key, variant in manifest.variants.items()}
     if name not in entries:
@@ -99,24 +104,9 @@ def test_an_impossible_bound_gives_no_bundle(run: Path, tmp_path: Path) -> None:
     config = ExportConfig(
         run=str(run), output=str(tmp_path / "bundle"), variants=("fp32", "int8"), required="int8", max_mean_difference=0
     )
-    with pytest.raises(GateError, match="'int8' missed its gate"):
+    with pytest.raises(GateError, match="'int8' missed its gate.*max_mean_difference = 0, found"):
         export_bundle(config)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_swapped_labels_do_not_pass_the_gate(predictor: Predictor, everyday: list[tuple[str, str]]) -> None:
-    reference = predictor.score([text for text, _ in everyday])
-    swapped = type(reference)(
-        reference.logits[:, ::-1],
-        reference.probabilities[:, ::-1],
-        reference.logits[:, ::-1].argmax(axis=1),
-        reference.tokens,
-        reference.truncated,
-        reference.unknown,
-    )
-    config = ExportConfig(run="run", output="bundle")
-    assert compare(reference, reference, reference.label_ids, config)["passed"]
-    assert not compare(swapped, reference, reference.label_ids, config)["passed"]
 
 
 def test_the_bundle_loads_in_optimum_with_the_same_probabilities(bundle: Path, predictor: Predictor) -> None:
@@ -135,5 +125,5 @@ def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
         export_bundle(ExportConfig(run=str(tmp_path), output=str(tmp_path / "bundle")))
     with pytest.raises(ConfigError, match=r"model\.safetensors is missing"):
         export_bundle(ExportConfig(run=str(run), checkpoint="nowhere", output=str(tmp_path / "bundle")))
-    with pytest.raises(ValueError, match="choose from fp32, optimized, int8, int8_weights"):
+    with pytest.raises(ValueError, match="choose from fp32, optimized, fp16"):
         ExportConfig(run=str(run), output="bundle", variants=("fp32", "int4"))

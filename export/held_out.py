@@ -1,0 +1,97 @@
+"""Held-out reviews and what torch says of them: what every file of a bundle is compared with; knows no ONNX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyarrow import parquet
+from transformers import AutoModelForSequenceClassification
+
+from export.calibration import fit_temperature
+from export.config import ExportConfig
+from sentiment_ray.encoding import TextEncoder
+from sentiment_ray.errors import DataError
+from sentiment_ray.labels import label2id
+from sentiment_ray.predictor import Scores, probabilities_of, score_texts
+from sentiment_ray.suite import Case, load_cases
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation reviews with their int64 label ids `(texts,)`, the cases of the suite, and torch's scores of both.
+
+    The scores are those of the checkpoint, its logits divided by `temperature`.
+    """
+
+    texts: list[str]
+    label_ids: NDArray[np.int64]
+    scores: Scores
+    cases: tuple[Case, ...]
+    case_scores: Scores
+    temperature: float
+
+
+class TorchEngine:
+    """The checkpoint itself, in fp32, behind the interface of the engines."""
+
+    name = "torch"
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, trust_remote_code=False, use_safetensors=True, local_files_only=True
+        ).eval()
+
+    @torch.no_grad()
+    def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return float32 logits `(batch, labels)`; see `sentiment_ray.engines.Engine`."""
+        ids, mask = torch.from_numpy(input_ids), torch.from_numpy(attention_mask)
+        return self._model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+
+
+def hold_out(
+    config: ExportConfig, prepared: Path, checkpoint: Path, encoder: TextEncoder, labels: tuple[str, ...]
+) -> HeldOut:
+    """Score validation reviews and the suite with torch, and fit the temperature; DataError without a split."""
+    texts, label_ids = _reviews(prepared, labels)
+    engine = TorchEngine(checkpoint)
+    gate_rows = _spread(len(texts), config.gate_rows)
+    fit_rows = _spread(len(texts), config.calibration_rows) if config.calibrate else gate_rows[:0]
+    rows = np.union1d(gate_rows, fit_rows)
+    scores = score_texts(engine, encoder, [texts[row] for row in rows])
+    fit = np.isin(rows, fit_rows)
+    temperature = fit_temperature(scores.logits[fit], label_ids[fit_rows]) if config.calibrate else 1.0
+    cases = load_cases()
+    return HeldOut(
+        texts=[texts[row] for row in gate_rows],
+        label_ids=label_ids[gate_rows],
+        scores=_divided(_rows_of(scores, np.isin(rows, gate_rows)), temperature),
+        cases=cases,
+        case_scores=_divided(score_texts(engine, encoder, [case.text for case in cases]), temperature),
+        temperature=temperature,
+    )
+
+
+def _reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:
+    if not (prepared / "validation").is_dir():
+        raise DataError(f"{prepared}/validation is missing: the gate compares on held-out reviews. Prepare them again.")
+    table = parquet.read_table(prepared / "validation", columns=["text", "label"])
+    ids = label2id(labels)
+    return table["text"].to_pylist(), np.array([ids[label] for label in table["label"].to_pylist()], dtype=np.int64)
+
+
+def _spread(num_rows: int, wanted: int) -> NDArray[np.int64]:
+    """Return up to `wanted` rows of `num_rows`, evenly spread."""
+    return np.unique(np.linspace(0, num_rows - 1, num=min(wanted, num_rows)).astype(np.int64))
+
+
+def _rows_of(scores: Scores, rows: NDArray[np.bool_]) -> Scores:
+    columns: Sequence[str] = tuple(vars(scores))
+    return Scores(**{name: getattr(scores, name)[rows] for name in columns})
+
+
+def _divided(scores: Scores, temperature: float) -> Scores:
+    logits = scores.logits / np.float32(temperature)
+    return replace(scores, logits=logits, probabilities=probabilities_of(logits))

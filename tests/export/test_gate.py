@@ -1,0 +1,171 @@
+"""The gate bites: what differs from torch in any way that a user would notice does not pass."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.calibration import fit_temperature
+from export.config import ExportConfig
+from export.gate import check, compare_batches
+from export.held_out import HeldOut, TorchEngine, hold_out
+from export.speed import default_of
+from export.variants import FILES, write_variant
+from sentiment_ray.bundle import open_bundle
+from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.engines import load_engine
+from sentiment_ray.metrics import macro_f1_drop_interval
+from sentiment_ray.predictor import probabilities_of, score_texts
+from tests.conftest import LABELS, ROOT
+
+CONFIG = ExportConfig(run="run", output="bundle")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(run: Path) -> Path:
+    return run / json.loads((run / "run.json").read_text())["best"]["checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint: Path) -> TextEncoder:
+    return load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
+
+
+@pytest.fixture(scope="module")
+def held_out(prepared: Path, checkpoint: Path, encoder: TextEncoder) -> HeldOut:
+    return hold_out(CONFIG, prepared, checkpoint, encoder, LABELS)
+
+
+@pytest.fixture
+def variants(bundle: Path, checkpoint: Path, encoder: TextEncoder, held_out: HeldOut, tmp_path: Path) -> Path:
+    """A directory with every variant's file, whether it passed or not."""
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / FILES["fp32"]).write_bytes((bundle / FILES["fp32"]).read_bytes())
+    for name in FILES:
+        write_variant(name, tmp_path, checkpoint, encoder, held_out.texts)
+    return tmp_path
+
+
+def _swap_two_labels(model: onnx.ModelProto) -> None:
+    for name in ("classifier.weight", "classifier.bias"):
+        values = next(value for value in model.graph.initializer if value.name == name)
+        array = numpy_helper.to_array(values)
+        axis = list(array.shape).index(len(LABELS))
+        values.CopyFrom(numpy_helper.from_array(np.flip(array, axis=axis).copy(), name))
+
+
+def _ruin_a_weight(model: onnx.ModelProto) -> None:
+    values = next(value for value in model.graph.initializer if value.name.endswith("_int8"))
+    array = numpy_helper.to_array(values)
+    values.CopyFrom(numpy_helper.from_array(np.full_like(array, 127), values.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"), [("fp32", _swap_two_labels), ("int8_weights", _swap_two_labels), ("int8_weights", _ruin_a_weight)]
+)
+def test_a_file_that_is_wrong_does_not_pass(
+    variants: Path, encoder: TextEncoder, held_out: HeldOut, name: str, harm: Callable[[onnx.ModelProto], None]
+) -> None:
+    model = onnx.load(variants / FILES[name])
+    for damaged in (False, True):
+        if damaged:
+            harm(model)
+        engine = load_engine("openvino", model.SerializeToString(), threads=2, source=name)
+        found, _, _ = check(engine, encoder, held_out, LABELS, CONFIG)
+        assert found["passed"] != damaged, found["missed"]
+    assert any(missed.startswith("min_agreement") for missed in found["missed"])
+
+
+def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.export_bundle", "--run", str(run), "--output", str(tmp_path / "bundle")]
+    bounds = ["--variants", "fp32,int8", "--required", "int8", "--max-mean-difference", "0"]
+    done = subprocess.run([*command, *bounds], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "'int8' missed its gate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dynamic_int8_is_seen_to_depend_on_its_batch(variants: Path, encoder: TextEncoder, held_out: HeldOut) -> None:
+    moved = {}
+    for name in ("fp32", "int8"):
+        model = (variants / FILES[name]).read_bytes()
+        engine = load_engine("onnxruntime", model, threads=2, source=name)
+        scores = score_texts(engine, encoder, held_out.texts)
+        moved[name] = compare_batches(engine, encoder, held_out.texts, scores)
+    assert moved["fp32"]["max_difference_alone"] == 0
+    assert moved["fp32"]["flips_alone"] == moved["fp32"]["flips_padded"] == 0
+    assert moved["int8"]["max_difference_alone"] > 0
+    assert moved["int8"]["max_difference_padded"] > moved["fp32"]["max_difference_padded"]
+
+
+def test_static_int8_leaves_what_stands_next_to_the_answer_exact(variants: Path) -> None:
+    graph = onnx.load(variants / FILES["int8_static"]).graph
+    stored = {value.name: value.data_type for value in graph.initializer}
+    assert stored["classifier.weight"] == onnx.TensorProto.FLOAT
+    assert sum(kind == onnx.TensorProto.INT8 and name.endswith("_quantized") for name, kind in stored.items()) >= 8
+    activations = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert len(activations) >= 4
+
+
+def test_fp16_holds_halves_and_gives_float32_logits_near_the_plain_file(
+    variants: Path, encoder: TextEncoder, held_out: HeldOut
+) -> None:
+    model = onnx.load(variants / FILES["fp16"])
+    large = [value for value in model.graph.initializer if len(value.dims) == 2]
+    assert {value.data_type for value in large} == {onnx.TensorProto.FLOAT16}
+    assert model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    half, plain = (
+        score_texts(
+            load_engine("onnxruntime", (variants / FILES[name]).read_bytes(), threads=2, source=name),
+            encoder,
+            held_out.texts,
+        )
+        for name in ("fp16", "fp32")
+    )
+    np.testing.assert_allclose(half.probabilities, plain.probabilities, atol=5e-3)
+
+
+def test_the_temperature_is_the_one_that_labels_were_drawn_with() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, size=(20_000, 3)).astype(np.float32)
+    chances = probabilities_of(logits / 2.5)
+    label_ids = (chances.cumsum(axis=1) < rng.random((len(chances), 1))).sum(axis=1).clip(0, 2)
+    assert fit_temperature(logits, label_ids) == pytest.approx(2.5, rel=0.05)
+
+
+def test_every_file_holds_the_temperature(bundle: Path, checkpoint: Path, encoder: TextEncoder, held_out: HeldOut) -> None:
+    manifest = open_bundle(bundle).manifest
+    plain = score_texts(TorchEngine(checkpoint), encoder, held_out.texts)
+    assert manifest.temperature == held_out.temperature != 1
+    np.testing.assert_allclose(held_out.scores.logits * manifest.temperature, plain.logits, atol=1e-5)
+    assert np.array_equal(held_out.scores.label_ids, plain.label_ids)
+
+
+def test_the_interval_of_the_loss_is_zero_for_equal_answers_and_clear_for_others() -> None:
+    rng = np.random.default_rng(0)
+    label_ids = rng.integers(0, 3, size=600)
+    good, bad = (np.where(rng.random(600) < share, label_ids, rng.integers(0, 3, size=600)) for share in (0.9, 0.6))
+    assert macro_f1_drop_interval(label_ids, good, good, num_labels=3) == [0, 0]
+    low, high = macro_f1_drop_interval(label_ids, good, bad, num_labels=3)
+    assert 0.1 < low < high < 0.35
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({("fp32", "openvino"): 100, ("int8_weights", "openvino"): 104}, ("fp32", "openvino")),
+        ({("fp32", "openvino"): 100, ("int8_weights", "openvino"): 130}, ("int8_weights", "openvino")),
+        ({("fp32", "openvino"): 99, ("fp32", "onnxruntime"): 100}, ("fp32", "onnxruntime")),
+    ],
+)
+def test_a_less_exact_file_is_the_default_only_when_it_is_clearly_faster(
+    rates: dict[tuple[str, str], float], expected: tuple[str, str]
+) -> None:
+    assert default_of(rates, list(FILES)) == expected
