@@ -40,7 +40,7 @@ def fold_temperature(checkpoint: Path, temperature: float, target: Path) -> None
     if last.out_features != model.config.num_labels:
         raise AssertionError(f"{type(model).__name__} does not end in a layer of {model.config.num_labels} labels")
     with torch.no_grad():
-        last.weight /= temperature
+        last.weight.div_(temperature)
         if last.bias is not None:
-            last.bias /= temperature
+            last.bias.div_(temperature)
     model.save_pretrained(target, safe_serialization=True)

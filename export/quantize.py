@@ -93,7 +93,7 @@ def quantize_static(model: Path, target: Path, batches: Iterable[Feed]) -> None:
         target.write_bytes((Path(directory) / "model.onnx").read_bytes())
 
 
-class _Batches(quantization.CalibrationDataReader):
+class _Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Batches as ONNX Runtime's calibration asks for them, one after the other and None at their end."""
 
     def __init__(self, batches: Iterable[Feed]) -> None:

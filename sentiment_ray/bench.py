@@ -43,7 +43,8 @@ def shape_of(bundle: Bundle) -> Shape | None:
     """Return the sizes that a bundle's config.json names, None where it names them otherwise."""
     values = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
     found = {size: next((values[key] for key in keys if key in values), None) for size, keys in SIZE_KEYS.items()}
-    return Shape(**found) if all(isinstance(value, int) for value in found.values()) else None
+    sizes = {size: value for size, value in found.items() if isinstance(value, int)}
+    return Shape(**sizes) if len(sizes) == len(SIZE_KEYS) else None
 
 
 def measure_bundle(

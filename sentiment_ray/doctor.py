@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle import Bundle
-from sentiment_ray.engines import ENGINES, available_engines
+from sentiment_ray.engines import available_engines
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.predictor import Predictor, choices_of
 
@@ -64,11 +64,12 @@ def diagnose(bundle: Bundle) -> dict[str, Any]:
                 "note": note,
             }
         )
+    seen = {(row["engine"], row["variant"]) for row in tried}
     passed_over = [
-        {"engine": engine, "variant": name, "note": _why_not(engine, gate)}
+        {"engine": engine, "variant": name, "note": _why_not(gate)}
         for name, variant in bundle.manifest.variants.items()
         for engine, gate in variant.gate.items()
-        if {"engine": engine, "variant": name} not in [{key: row[key] for key in ("engine", "variant")} for row in tried]
+        if (engine, name) not in seen
     ]
     return {"auto": picked, "tried": tried, "passed_over": passed_over}
 
@@ -85,7 +86,8 @@ def _engine(name: str) -> dict[str, Any]:
     import openvino
 
     core = openvino.Core()
-    return found | {"devices": core.available_devices, "precisions": core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")}
+    precisions = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found | {"devices": core.available_devices, "precisions": precisions}
 
 
 def _hints(engines: dict[str, dict[str, Any]], flags: set[str]) -> list[str]:
@@ -101,10 +103,10 @@ def _hints(engines: dict[str, dict[str, Any]], flags: set[str]) -> list[str]:
     return hints
 
 
-def _why_not(engine: str, gate: dict[str, Any]) -> str:
+def _why_not(gate: dict[str, Any]) -> str:
     if not gate.get("passed"):
         return "missed its gate: " + "; ".join(gate.get("missed", ["see inspect"]))
-    return "not installed" if engine in ENGINES else "unknown engine"
+    return "not installed here"
 
 
 def _version(distribution: str) -> str | None:

@@ -60,4 +60,4 @@ def _macro_f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return macro-F1 `(draws,)` of confusion counts `(draws, labels, labels)`; a label that is nowhere counts as 0."""
     right = np.diagonal(counts, axis1=1, axis2=2)
     either = counts.sum(axis=1) + counts.sum(axis=2)
-    return (2 * right / np.maximum(either, 1)).mean(axis=1)
+    return np.asarray((2 * right / np.maximum(either, 1)).mean(axis=1))

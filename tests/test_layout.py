@@ -112,7 +112,8 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     assert {name.split("/")[0].removesuffix(".dist-info").partition("-")[0] for name in names} == {"sentiment_ray"}
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
     tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sentiment_ray").rglob("*.py")}
-    assert packaged == tracked | {"sentiment_ray/py.typed", "sentiment_ray/score/report.html.j2"}
+    data = {"sentiment_ray/py.typed", "sentiment_ray/suite.toml", "sentiment_ray/score/report.html.j2"}
+    assert packaged == tracked | data
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/benchmarks.md", "CONTRIBUTING.md"])
