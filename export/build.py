@@ -167,7 +167,9 @@ def _remove_missed(config: ExportConfig, measured: Measured, directory: Path) ->
         if name not in kept:
             missed.setdefault(name, {})[kind] = gate
     if config.required in missed:
-        reasons = "; ".join(f"with {kind} {', '.join(gate['missed'])}" for kind, gate in missed[config.required].items())
+        reasons = "; ".join(
+            f"with {kind} {', '.join(gate['missed'])}" for kind, gate in missed[config.required].items()
+        )
         raise GateError(
             f"The required variant {config.required!r} missed its gate, so there is no bundle: {reasons}. "
             "The bounds are keys of [export]."

@@ -1,4 +1,4 @@
-"""The temperature of a checkpoint, and a copy of it that holds the temperature; knows no ONNX and no files of reviews."""
+"""The temperature of a checkpoint, and a copy of it that holds the temperature; knows no ONNX and no reviews."""
 
 import shutil
 from pathlib import Path

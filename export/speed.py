@@ -30,7 +30,7 @@ def rate_of(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> float
 def race(
     rates: dict[Pair, float], files: dict[str, Path], encoder: TextEncoder, texts: Sequence[str], threads: int | None
 ) -> dict[Pair, dict[str, Any]]:
-    """Measure the fastest pairs of variant and engine again, in turns, and return the median rate and spread of each."""
+    """Measure the fastest pairs of variant and engine again, in turns, and return the median rate of each."""
     close = [pair for pair, rate in rates.items() if rate >= IN_REACH * max(rates.values())]
     engines = {
         (name, kind): load_engine(kind, files[name].read_bytes(), threads=threads, source=files[name])

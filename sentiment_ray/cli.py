@@ -80,8 +80,11 @@ def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: fl
     from sentiment_ray.bundle import open_bundle
 
     counts = _numbers("--threads", threads) if threads else tuple(sorted({1, all_threads()}))
-    click.echo(f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
-               f"{'of peak':>9}", err=True)
+    click.echo(
+        f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
+        f"{'of peak':>9}",
+        err=True,
+    )
     found = measure_bundle(
         open_bundle(bundle),
         batches=_numbers("--batch", batch),

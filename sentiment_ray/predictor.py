@@ -200,9 +200,9 @@ class Predictor:
         difference = np.abs(self.score(test.texts).probabilities - np.array(test.probabilities, np.float32)).max()
         if not difference <= recorded + SELF_TEST_SLACK:
             raise SelfTestError(
-                f"{source}: with {self.engine} on this processor probabilities are up to {difference:.3f} from torch's, "
-                f"{max(recorded, 0):.3f} where it was exported. Name another engine or variant: `sentiment-ray inspect` "
-                "lists them."
+                f"{source}: with {self.engine} on this processor probabilities are up to {difference:.3f} from "
+                f"torch's, {max(recorded, 0):.3f} where it was exported. Name another engine or variant: "
+                "`sentiment-ray inspect` lists them."
             )
 
     def is_batch_invariant(self) -> bool:

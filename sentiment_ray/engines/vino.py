@@ -38,9 +38,7 @@ class OpenVinoEngine:
         return np.array(self._request.infer(feed)["logits"], dtype=np.float32)
 
 
-def matrix_product(
-    weights: NDArray[np.float32], threads: int
-) -> tuple[Callable[[NDArray[np.float32]], object], str]:
+def matrix_product(weights: NDArray[np.float32], threads: int) -> tuple[Callable[[NDArray[np.float32]], object], str]:
     """Return a function that multiplies rows with `weights` as an encoder's layers do, and the precision it takes."""
     rows = opset.parameter([-1, len(weights)], np.float32)
     graph = openvino.Model([opset.matmul(rows, opset.constant(weights), False, False)], [rows])

@@ -56,7 +56,7 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
     assert manifest.bundle_id == bundle_id_of(manifest.files, manifest.labels, manifest.max_tokens, manifest.steps)
 
 
-@pytest.mark.parametrize("name", ["fp16", "int8", "int8_static", "int8_weights"])
+@pytest.mark.parametrize("name", ["fp16", "int8", "int8_weights"])
 def test_fewer_bits_are_smaller_files(bundle: Path, name: str) -> None:
     manifest = open_bundle(bundle).manifest
     entries = {key: manifest.files[variant.file].bytes for key, variant in manifest.variants.items()}
