@@ -18,8 +18,8 @@ class ExportConfig(StageConfig):
     """Directory that train_encoder wrote."""
     checkpoint: str | None = None
     """Checkpoint in the run to export; by default the best one."""
-    variants: Names = VARIANTS
-    """ONNX files to write: fp32, optimized (fused by ONNX Runtime), fp16, int8_weights, int8_static, int8 (dynamic)."""
+    variants: Names = ("fp32", "optimized", "fp16", "int8_weights")
+    """ONNX files to write: of fp32, optimized (for ONNX Runtime), fp16, int8_weights, int8_static, int8 (dynamic)."""
     required: Literal["fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8"] = "fp32"
     """Variant without which there is no bundle: when it misses its gate the job ends with exit code 3."""
     calibrate: bool = True

@@ -11,8 +11,8 @@ from sentiment_ray.engines import Engine, load_engine
 from sentiment_ray.predictor import score_texts
 
 BENCH_TEXTS = 256
-ROUNDS = 5
-IN_REACH = 0.7
+ROUNDS = 3
+IN_REACH = 0.5
 """Share of the best rate from which a pair of file and engine is measured again beside the best."""
 CLEARLY_FASTER = 1.05
 """How much faster a less exact file must be to be the default; less than that is the machine's noise."""
@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 
 def rate_of(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> float:
-    """Return texts a second of one pass over texts that the engine has met before."""
+    """Return texts a second of a pass over texts that the engine has met before."""
     started = time.perf_counter()
     score_texts(engine, encoder, texts)
     return len(texts) / (time.perf_counter() - started)

@@ -38,6 +38,54 @@ def test_inspect_prints_the_manifest(bundle: Path) -> None:
     assert json.loads(done.stdout) == json.loads((bundle / "bundle.json").read_text())
 
 
+def test_bench_measures_every_file_and_engine_that_passed(bundle: Path) -> None:
+    command = [
+        COMMAND,
+        "bench",
+        str(bundle),
+        "--batch",
+        "1,4",
+        "--tokens",
+        "8,999",
+        "--threads",
+        "1",
+        "--seconds",
+        "0.01",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    variants = json.loads((bundle / "bundle.json").read_text())["variants"]
+    passed = {
+        (name, kind) for name, variant in variants.items() for kind, gate in variant["gate"].items() if gate["passed"]
+    }
+    assert {(row["variant"], row["engine"]) for row in rows} == passed
+    assert len(rows) == len(passed) * 2 * 2
+    assert {row["tokens"] for row in rows} == {8, 32}, "no text is longer than the bundle reads"
+    for row in rows:
+        assert row["p50_ms"] <= row["p99_ms"]
+        assert row["rows_per_s"] > 0
+        assert 0 < row["share_of_peak"] < 1
+    assert done.stderr.count("\n") == len(rows) + 1, "a table for the eye"
+
+
+@pytest.mark.parametrize("value", ["0", "a", "1,,2"])
+def test_bench_refuses_what_is_no_number(bundle: Path, value: str) -> None:
+    done = subprocess.run([COMMAND, "bench", str(bundle), "--batch", value], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"--batch = '{value}'" in done.stderr
+
+
+def test_doctor_says_what_is_here_and_what_auto_loads(bundle: Path, predictor: Predictor) -> None:
+    done = subprocess.run([COMMAND, "doctor", str(bundle)], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["cores"] >= 1
+    assert set(found["engines"]) == {"openvino", "onnxruntime"}
+    assert "CPUExecutionProvider" in found["engines"]["onnxruntime"]["providers"]
+    loaded = Predictor.load(bundle)
+    assert found["bundle"]["auto"] == {"engine": loaded.engine, "variant": loaded.variant}
+    assert found["bundle"]["tried"][0]["note"] == "its self-test passed here"
+
+
 def test_serve_answers_over_http_and_stops_when_asked(bundle: Path) -> None:
     port = _free_port()
     process = subprocess.Popen([COMMAND, "serve", str(bundle), "--port", str(port)], stderr=subprocess.PIPE)
