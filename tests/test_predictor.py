@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sentiment_ray import Predictor
-from sentiment_ray.errors import ConfigError, DataError, SelfTestError
+from sentiment_ray.errors import ConfigError, DataError, MissingExtraError, SelfTestError
 from sentiment_ray.predictor import probabilities_of
 from tests.conftest import LABELS, NASTY_TEXTS
 
@@ -101,14 +101,21 @@ def test_what_is_no_list_of_texts_is_refused(predictor: Predictor, texts: object
         predictor.predict(texts)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("choice", "error"), [({"engine": "tensorrt"}, ConfigError), ({"variant": "fp8"}, ConfigError)]
-)
+@pytest.mark.parametrize(("choice", "error"), [({"engine": "tpu"}, ConfigError), ({"variant": "fp8"}, ConfigError)])
 def test_an_unknown_engine_or_variant_is_refused_by_name(
     bundle: Path, choice: dict[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error, match=next(iter(choice.values()))):
         Predictor.load(bundle, **choice)
+
+
+@pytest.mark.parametrize("engine", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_refused_by_name(
+    bundle: Path, engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MissingExtraError, match=f"engine = '{engine}'.*pip install"):
+        Predictor.load(bundle, engine=engine)
+    assert capfd.readouterr().out == ""
 
 
 def test_softmax_of_huge_logits_is_finite() -> None:

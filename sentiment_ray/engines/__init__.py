@@ -1,8 +1,8 @@
-"""Token ids in, logits out: the interface that both engines meet; knows nothing of text or labels."""
+"""Token ids in, logits out: the interface that all engines meet; knows nothing of text or labels."""
 
+import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from sentiment_ray.errors import BundleError, MissingExtraError
 
-ENGINES = ("openvino", "onnxruntime")
+ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt")
+"""OpenVINO and ONNX Runtime on the CPU, and ONNX Runtime on a GPU with either of its providers."""
+GPU_ENGINES = ("cuda", "tensorrt")
 
 
 class Engine(Protocol):
@@ -25,29 +27,42 @@ class Engine(Protocol):
 
 
 def available_engines() -> list[str]:
-    """Return the engines whose library is installed."""
-    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    """Return the engines on the CPU whose library is installed."""
+    names = (name for name in ENGINES if name not in GPU_ENGINES)
+    return [name for name in names if importlib.util.find_spec(name) is not None]
 
 
 def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
     """Load an ONNX file's bytes into an engine that uses `threads` threads (None: every core this process may use).
 
-    MissingExtraError for an engine that is not installed, BundleError, naming `source`, for a model it cannot read.
+    MissingExtraError for an engine that is not installed or has no GPU here, BundleError, naming `source`, for a model
+    it cannot read.
     """
-    loaders: dict[str, Callable[[bytes, int], Engine]] = {"onnxruntime": _load_onnxruntime, "openvino": _load_openvino}
-    if name not in available_engines():
+    if name in GPU_ENGINES:
+        _check_gpu_package(name)
+    elif name not in available_engines():
         raise MissingExtraError(f"engine = {name!r} is not installed. Run: pip install 'sentiment-ray[cpu]'")
     count = threads or len(os.sched_getaffinity(0))
     try:
-        return loaders[name](model, count)
+        return _load_openvino(model, count) if name == "openvino" else _load_onnxruntime(name, model, count)
     except RuntimeError as error:
         raise BundleError(f"{source}: {name} cannot load this model ({str(error).splitlines()[0]}).") from error
 
 
-def _load_onnxruntime(model: bytes, threads: int) -> Engine:
+def _check_gpu_package(name: str) -> None:
+    try:
+        importlib.metadata.version("onnxruntime-gpu")
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingExtraError(
+            f"engine = {name!r} needs onnxruntime-gpu. Run: pip uninstall onnxruntime, then "
+            "pip install 'sentiment-ray[gpu]': both own the same import name."
+        ) from None
+
+
+def _load_onnxruntime(name: str, model: bytes, threads: int) -> Engine:
     from sentiment_ray.engines.ort import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, threads)
+    return OnnxRuntimeEngine(model, threads, name)
 
 
 def _load_openvino(model: bytes, threads: int) -> Engine:
