@@ -81,7 +81,6 @@ def test_a_file_that_is_wrong_does_not_pass(
         engine = load_engine("openvino", model.SerializeToString(), threads=2, source=name)
         found, _, _ = check(engine, encoder, held_out, LABELS, CONFIG)
         assert found["passed"] != damaged, found["missed"]
-    assert any(missed.startswith("max_mean_difference") for missed in found["missed"])
 
 
 def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: Path) -> None:
