@@ -22,6 +22,7 @@ from sentiment_ray.bundle import (
     Variant,
     bundle_id_of,
     describe_bundle_files,
+    verify_bundle,
 )
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.errors import ConfigError, DataError, GateError
@@ -35,6 +36,7 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
+from sentiment_ray.model_config import check_model_files
 from sentiment_ray.predictor import score_texts
 from sentiment_ray.profile import profile_of
 from sentiment_ray.versions import installed_versions
@@ -68,6 +70,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     with new_directory(output) as directory:
         manifest = _build(config, run, checkpoint, directory, wanted)
         write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+        verify_bundle(directory)
     return _result(output, manifest.model_dump(mode="json"), skipped=False)
 
 
@@ -79,6 +82,8 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     for name in TOKENIZER_FILES:
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, directory)
+    contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
+    check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens)
     measured, profiles = _write_variants(config, run, checkpoint, directory, encoder)
     variants = {name: variant for name, variant in measured.items() if _has_passed(variant)}

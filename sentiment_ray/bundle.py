@@ -35,6 +35,8 @@ MAX_BYTES = {
 """The files that a bundle may hold beside its manifest and its models, and how large each may be."""
 MAX_BUNDLE_BYTES = 8 << 30
 NEEDED = ("config.json", "tokenizer.json")
+MAX_MESSAGE = 500
+"""Characters; what is quoted from a manifest may have no end."""
 
 EngineName = Annotated[str, Field(pattern=r"^(onnxruntime|openvino)$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
@@ -44,7 +46,9 @@ Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 def _plain_label(label: str) -> str:
     if not is_label(label):
-        raise ValueError(f"{label!r} is no label: empty, too long, with spaces around it or a control character in it")
+        raise ValueError(
+            f"{label[:50]!r} is no label: empty, too long, with spaces around it or a control character in it"
+        )
     return label
 
 
@@ -123,8 +127,11 @@ class Manifest(BaseModel):
     @field_validator("reference")
     @classmethod
     def _is_a_profile(cls, reference: dict[str, Any]) -> dict[str, Any]:
-        if reference:
-            Reference.model_validate(reference, strict=True)
+        try:
+            if reference:
+                Reference.model_validate(reference, strict=True)
+        except ValidationError as error:
+            raise ValueError(_first_of(error)) from None
         return reference
 
     @model_validator(mode="after")
@@ -217,9 +224,14 @@ def _read_manifest(root: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(data, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}. Export the bundle again.") from None
+        raise BundleError(f"{path}: {_first_of(error)}. Export the bundle again.") from None
+
+
+def _first_of(error: ValidationError) -> str:
+    """Return the key and the fault that pydantic names first, in one line of bounded length."""
+    first = error.errors()[0]
+    where = ".".join(str(part)[:100] for part in first["loc"])
+    return f"{where}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE]
 
 
 def _check_names(files: dict[str, FileEntry]) -> None:

@@ -78,7 +78,7 @@ TOKENIZER_PARTS = "version truncation padding added_tokens normalizer pre_tokeni
 TOKENIZER_MODELS = ("WordPiece", "BPE", "Unigram", "WordLevel")
 
 PLAIN_WORD = re.compile(r"[\w.|-]{0,64}")
-REMEDY = "Export the bundle again from a checkpoint without it."
+REMEDY = "Correct the checkpoint and export it again."
 
 
 def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:

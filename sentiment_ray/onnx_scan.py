@@ -103,8 +103,8 @@ def scan_model(data: bytes, source: str, *, num_labels: int) -> None:
     version = _first(model, "ir_version", 0)
     if version not in IR_VERSIONS:
         scan.refuse("the model", f"has IR version {version}, known are {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}")
-    for view in model.get("opset_import", []):
-        _check_opset(scan, view)
+    if not [view for view in model.get("opset_import", []) if _opset_domain(scan, view) in ("", "ai.onnx")]:
+        scan.refuse("the model", "imports no version of ONNX's own operators")
     graph = scan.fields(_first(model, "graph", memoryview(b"")), GRAPH, "the graph")
     for view in graph.get("node", []):
         _check_node(scan, view)
@@ -151,11 +151,13 @@ class _Scan:
         return found
 
 
-def _check_opset(scan: _Scan, view: memoryview) -> None:
+def _opset_domain(scan: _Scan, view: memoryview) -> str:
+    """Return the domain that operators are imported from, once it and the version are known."""
     opset = scan.fields(view, OPERATOR_SET, "an opset import")
     domain, version = _text(opset, "domain"), _first(opset, "version", 0)
     if domain not in DECLARED and version not in OPSETS.get(domain, ()):
         scan.refuse("the model", f"imports version {version} of the operators of {domain or 'ai.onnx'!r}, unknown here")
+    return domain
 
 
 def _check_node(scan: _Scan, view: memoryview) -> None:
