@@ -26,6 +26,7 @@ from sentiment_ray.bundle import (
     Variant,
     bundle_id_of,
     describe_bundle_files,
+    verify_bundle,
 )
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.engines import available_engines, load_engine
@@ -39,6 +40,7 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
+from sentiment_ray.model_config import check_model_files
 from sentiment_ray.predictor import Scores
 from sentiment_ray.profile import profile_of
 from sentiment_ray.versions import installed_versions
@@ -67,6 +69,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     with new_directory(output) as directory:
         manifest = _build(config, run, checkpoint, directory, wanted)
         write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+        verify_bundle(directory)
     return _result(output, manifest.model_dump(mode="json"), skipped=False)
 
 
@@ -92,6 +95,8 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     for name in TOKENIZER_FILES:
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, directory)
+    contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
+    check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens)
     with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
         held_out = hold_out(config, Path(run["config"]["prepared"]), checkpoint, encoder, labels)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.bundle import Bundle
-from sentiment_ray.encoding import TextEncoder, encode, load_encoder
+from sentiment_ray.encoding import TextEncoder, encode, parse_encoder
 from sentiment_ray.engines import Engine, available_engines, load_engine
 from sentiment_ray.suite import load_cases
 
@@ -55,13 +55,14 @@ def measure_bundle(
     Batches hold tokens of real sentences, all of one length. `share_of_peak` counts the operations of the whole
     encoder, also those that the file leaves out, against the best matrix rate measured here with as many threads.
     """
-    encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=bundle.manifest.max_tokens)
+    source = bundle.path / "tokenizer.json"
+    encoder = parse_encoder(bundle.tokenizer, max_tokens=bundle.manifest.max_tokens, source=source)
     tokens = _real_tokens(encoder)
     shape = shape_of(bundle)
     for count in threads:
         peak = measured_peak(shape, count) if shape else None
         for name, variant in bundle.manifest.variants.items():
-            model = (bundle.path / variant.file).read_bytes()
+            model = bundle.model(name)
             for kind in available_engines():
                 if not variant.gate.get(kind, {}).get("passed"):
                     continue

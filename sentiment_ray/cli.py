@@ -42,9 +42,9 @@ def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, thre
 @click.argument("bundle")
 def inspect(bundle: str) -> None:
     """Check every byte of a bundle and print what it holds as JSON."""
-    from sentiment_ray.bundle import open_bundle
+    from sentiment_ray.bundle import verify_bundle
 
-    manifest = open_bundle(bundle).manifest.model_dump(mode="json")
+    manifest = verify_bundle(bundle).manifest.model_dump(mode="json")
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
 
 
@@ -55,9 +55,9 @@ def inspect(bundle: str) -> None:
 def verify(path: str, sample: int | None, bundle: str | None) -> None:
     """Prove every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
     if (Path(path) / "bundle.json").is_file():
-        from sentiment_ray.bundle import open_bundle
+        from sentiment_ray.bundle import verify_bundle
 
-        manifest = open_bundle(path).manifest
+        manifest = verify_bundle(path).manifest
         shell.print_result({"bundle": path, "verified": True, "files": len(manifest.files)})
         return
     if sample and not bundle:

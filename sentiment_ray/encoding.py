@@ -1,6 +1,7 @@
 """The one path from texts to token ids; knows NumPy and tokenizers, nothing of models, files of reviews or Ray."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from sentiment_ray.errors import BundleError
 
 MAX_CHARACTERS_PER_TOKEN = 64
 """Characters kept for each token of `max_tokens`: an endless text is cut before it can cost gigabytes."""
+
+TRIAL = "A trial \u2603 \U0010ffff."
+"""Words and what no vocabulary holds: some files can be read and fail at the first text."""
 
 TEXTS_AT_ONCE = 512
 """Texts given to the tokenizer together: what it returns, with all that was cut off, is many times their size."""
@@ -55,16 +59,16 @@ def load_encoder(path: Path, *, max_tokens: int) -> TextEncoder:
 
 def parse_encoder(data: bytes, *, max_tokens: int, source: str | Path) -> TextEncoder:
     """Make an encoder of the bytes of `tokenizer.json`; errors, as those of `load_encoder`, name `source`."""
-    try:
+    with _refusing(source):
         tokenizer = Tokenizer.from_buffer(data)
-    except Exception as error:  # the Rust parser raises plain Exception
-        raise BundleError(f"{source} is no tokenizer that can be read ({error}).") from None
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if max_tokens <= num_special:
         raise BundleError(f"max_tokens = {max_tokens} leaves no room beside {num_special} special tokens.")
     padding = tokenizer.padding
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=max_tokens)
+    with _refusing(source):
+        tokenizer.encode(TRIAL)
     pad_id = padding["pad_id"] if padding else max(_token_id(tokenizer, "[PAD]", "<pad>"), 0)
     unknown = getattr(tokenizer.model, "unk_token", None)
     unknown_id = _token_id(tokenizer, *([unknown] if unknown else []), "[UNK]", "<unk>")
@@ -136,6 +140,17 @@ def equal_length_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -
         if len(same):
             size = max(1, tokens_per_batch // max(1, int(lengths[same[0]])))
             yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+@contextmanager
+def _refusing(source: str | Path) -> Iterator[None]:
+    """Turn what the tokenizer's Rust code raises, plain Exception or a panic, which is none, into a BundleError."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BundleError(f"{source} is no tokenizer that can be read ({error}).") from None
 
 
 def _valid_text(text: str) -> str:

@@ -112,20 +112,19 @@ class PackedBundle:
 
 
 def pack_bundle(path: str | Path, *, engine: str = "auto", variant: str = "auto") -> PackedBundle:
-    """Read a bundle after checking every byte of it, and choose its engine and variant.
+    """Read a bundle after checking all that is read of it, and choose its engine and variant.
 
-    `auto` takes what was fastest among the variants and engines that passed the bundle's gate. BundleError,
-    ConfigError or MissingExtraError say what to do.
+    No file is read twice, so what is used is what was checked; files of other variants are not read. `auto` takes what
+    was fastest among the variants and engines that passed the bundle's gate. BundleError, ConfigError or
+    MissingExtraError say what to do.
     """
     bundle = open_bundle(path)
     return _pack(bundle, *choices_of(bundle, engine, variant)[0])
 
 
 def _pack(bundle: Bundle, engine: str, variant: str) -> PackedBundle:
-    model = bundle.path / bundle.manifest.variants[variant].file
-    tokenizer = bundle.path / "tokenizer.json"
     return PackedBundle(
-        bundle.manifest, engine, variant, tokenizer.read_bytes(), model.read_bytes(), source=str(bundle.path)
+        bundle.manifest, engine, variant, bundle.tokenizer, bundle.model(variant), source=str(bundle.path)
     )
 
 
@@ -155,7 +154,7 @@ class Predictor:
     def load(
         cls, path: str | Path, *, engine: str = "auto", variant: str = "auto", threads: int | None = None
     ) -> "Predictor":
-        """Load a bundle after checking every byte of it; see `pack_bundle` for `auto` and the errors.
+        """Load a bundle after checking every byte that is used; see `pack_bundle` for `auto` and the errors.
 
         `threads` defaults to every core this process may use. Where `auto` leaves a choice, what answers otherwise on
         this processor than where it was exported is passed over with a warning.

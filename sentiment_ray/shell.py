@@ -81,7 +81,9 @@ def run(command: click.Command) -> NoReturn:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
+    """End the process with one line, in which names of files and keys cannot steer the terminal."""
+    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in message)
+    click.echo(f"error: {plain}", err=True)
     sys.exit(exit_code)
 
 

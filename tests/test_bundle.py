@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sentiment_ray.bundle import open_bundle
+from sentiment_ray.bundle import open_bundle, verify_bundle
 from sentiment_ray.errors import BundleError
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_bundle_is_refused_by_name(copy: Path, damage: str) -> None:
     harm, expected = DAMAGES[damage]
     harm(copy)
     with pytest.raises(BundleError, match=expected):
-        open_bundle(copy)
+        verify_bundle(copy)
 
 
 def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:

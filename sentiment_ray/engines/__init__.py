@@ -45,8 +45,11 @@ def load_engine(name: str, model: bytes, *, threads: int | None, source: str | P
     count = threads or len(os.sched_getaffinity(0))
     try:
         return _load_openvino(model, count) if name == "openvino" else _load_onnxruntime(name, model, count)
-    except RuntimeError as error:
-        raise BundleError(f"{source}: {name} cannot load this model ({str(error).splitlines()[0]}).") from error
+    except ImportError:
+        raise  # an installation that is broken or lacks something, not a model
+    except Exception as error:  # ONNX Runtime's errors have no class in common but this
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(f"{source}: {name} cannot load this model ({reason}).") from error
 
 
 def _check_gpu_package(name: str) -> None:

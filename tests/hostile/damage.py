@@ -1,0 +1,241 @@
+"""Ways to make a bundle harmful: each ruins a copy of a real one, and makes its hashes right as its maker would."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
+
+from sentiment_ray.manifest import fingerprint
+
+Harm = Callable[[Path], object]
+Cases = dict[str, tuple[Harm, str]]
+"""What is done to a bundle, by what it is, and the words by which it must be refused."""
+MODEL = "onnx/model.onnx"
+
+
+def seal(path: Path, *, describe: bool = True) -> None:
+    """Write sizes, hashes and identity of what stands in a bundle into its manifest."""
+    manifest = json.loads((path / "bundle.json").read_text())
+    for name, entry in manifest["files"].items() if describe else ():
+        data = (path / name).read_bytes()
+        entry.update(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    hashes = {name: entry["sha256"] for name, entry in manifest["files"].items() if name != "README.md"}
+    identity = {"files": hashes} | {key: manifest[key] for key in ("labels", "max_tokens", "steps")}
+    manifest["bundle_id"] = fingerprint(identity)[:16]
+    (path / "bundle.json").write_text(json.dumps(manifest))
+
+
+def manifest(change: Callable[[dict[str, Any]], object]) -> Harm:
+    """Change the manifest; its identity is made right where it still can be."""
+
+    def harm(path: Path) -> None:
+        values = json.loads((path / "bundle.json").read_text())
+        change(values)
+        (path / "bundle.json").write_text(json.dumps(values))
+        if {"labels", "max_tokens", "steps", "files"} <= values.keys():
+            seal(path, describe=False)
+
+    return harm
+
+
+def put(**values: Any) -> Harm:
+    """Set keys of the manifest."""
+    return manifest(lambda found: found.update(values))
+
+
+def listed(name: str, data: bytes | None = None) -> Harm:
+    """List a file under a name in the manifest, and write it where `data` is given."""
+
+    def harm(path: Path) -> None:
+        if data is not None:
+            (path / name).write_bytes(data)
+        entry = {"sha256": hashlib.sha256(data or b"").hexdigest(), "bytes": len(data or b"")}
+        manifest(lambda found: found["files"].update({name: entry}))(path)
+
+    return harm
+
+
+def variant(**values: Any) -> Harm:
+    """Set keys of the plain variant."""
+    return manifest(lambda found: found["variants"]["fp32"].update(values))
+
+
+def entry(name: str, **values: Any) -> Harm:
+    """Set what the manifest says of a file."""
+    return manifest(lambda found: found["files"][name].update(values))
+
+
+def gates_of_default(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(found["variants"][found["defaults"]["cpu"]["variant"]]["gate"].values())
+
+
+def huge_models(found: dict[str, Any]) -> None:
+    """Give a manifest more models than a bundle may have bytes."""
+    for place in range(5):
+        file = f"onnx/model_{place}.onnx"
+        found["variants"][f"more_{place}"] = found["variants"]["fp32"] | {"file": file}
+        found["files"][file] = {"sha256": "0" * 64, "bytes": (1 << 31) - 1}
+
+
+def swap_labels(found: dict[str, Any]) -> None:
+    """Let each end of the labels take the other's place in a config.json."""
+    labels = list(found["id2label"].values())[::-1]
+    found["id2label"] = {str(place): label for place, label in enumerate(labels)}
+    found["label2id"] = {label: place for place, label in enumerate(labels)}
+
+
+def deep(levels: int) -> list[Any]:
+    return [deep(levels - 1)] if levels else []
+
+
+def unsealed(path: Path, **values: Any) -> None:
+    """Set keys of the manifest and leave its identity as it is."""
+    found = json.loads((path / "bundle.json").read_text())
+    (path / "bundle.json").write_text(json.dumps(found | values))
+
+
+def rewrite(path: Path, encoding: str) -> None:
+    """Write the manifest in another encoding."""
+    (path / "bundle.json").write_text((path / "bundle.json").read_text(), encoding=encoding)
+
+
+def raw_manifest(text: str | bytes) -> Harm:
+    return lambda path: (path / "bundle.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def inserted(text: str) -> Harm:
+    """Write text behind the manifest's opening brace."""
+    return lambda path: (path / "bundle.json").write_text(
+        (path / "bundle.json").read_text().replace("{", "{" + text, 1)
+    )
+
+
+def edited(name: str, change: Callable[[dict[str, Any]], object]) -> Harm:
+    """Change a JSON file of the bundle."""
+
+    def harm(path: Path) -> None:
+        values = json.loads((path / name).read_text())
+        change(values)
+        (path / name).write_text(json.dumps(values))
+        seal(path)
+
+    return harm
+
+
+def config(**values: Any) -> Harm:
+    return edited("config.json", lambda found: found.update(values))
+
+
+def tokenizer(**values: Any) -> Harm:
+    return edited("tokenizer.json", lambda found: found.update(values))
+
+
+def tokenizer_config(**values: Any) -> Harm:
+    return edited("tokenizer_config.json", lambda found: found.update(values))
+
+
+def written(name: str, data: bytes) -> Harm:
+    def harm(path: Path) -> None:
+        (path / name).write_bytes(data)
+        seal(path)
+
+    return harm
+
+
+def in_place_of(name: str, make: Callable[[Path], object]) -> Harm:
+    """Put something else in the place of a file; the file goes beside the bundle."""
+
+    def harm(path: Path) -> None:
+        (path / name).rename(path.parent / "elsewhere")
+        make(path / name)
+
+    return harm
+
+
+def model(change: Callable[[ModelProto], object]) -> Harm:
+    """Change the plain ONNX file."""
+
+    def harm(path: Path) -> None:
+        changed = ModelProto.FromString((path / MODEL).read_bytes())
+        change(changed)
+        (path / MODEL).write_bytes(changed.SerializeToString())
+        seal(path)
+
+    return harm
+
+
+def model_bytes(change: Callable[[bytes], bytes]) -> Harm:
+    def harm(path: Path) -> None:
+        (path / MODEL).write_bytes(change((path / MODEL).read_bytes()))
+        seal(path)
+
+    return harm
+
+
+def external(tensor: TensorProto, location: str = "weights.bin") -> TensorProto:
+    """Return the tensor with its data in another file."""
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def tensor(name: str = "extra") -> TensorProto:
+    return numpy_helper.from_array(np.ones((2, 2), dtype=np.float32), name)
+
+
+def sparse(values: TensorProto) -> SparseTensorProto:
+    indices = numpy_helper.from_array(np.arange(4, dtype=np.int64), "indices")
+    return SparseTensorProto(values=values, indices=indices, dims=[4])
+
+
+def graph_with(value: TensorProto, depth: int = 0) -> Any:
+    """Return a graph that holds a tensor, below `depth` nodes with a graph each."""
+    graph = helper.make_graph([helper.make_node("Constant", [], ["inner"], value=value)], "body", [], [])
+    for _ in range(depth):
+        inner = NodeProto(op_type="If", attribute=[attribute("then_branch", g=graph)])
+        graph = helper.make_graph([inner], "body", [], [])
+    return graph
+
+
+def attribute(name: str, **content: Any) -> AttributeProto:
+    return AttributeProto(name=name, **content)
+
+
+def added_node(op_type: str, *attributes: AttributeProto, domain: str = "") -> Harm:
+    """Add a node whose output nobody reads."""
+    added = NodeProto(op_type=op_type, domain=domain, name="added", output=["unread"], attribute=attributes)
+    return model(lambda found: found.graph.node.append(added))
+
+
+def shaped(*dims: int, data_type: int = TensorProto.FLOAT) -> Harm:
+    """Add an initializer that claims a shape and has four bytes."""
+    added = TensorProto(name="claimed", dims=dims, data_type=data_type, raw_data=b"\0" * 4)
+    return model(lambda found: found.graph.initializer.append(added))
+
+
+def varint(number: int) -> bytes:
+    """Return a number as protocol buffers write it."""
+    parts = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([part | 128 for part in parts[:-1]] + parts[-1:])
+
+
+def message(number: int, content: bytes) -> bytes:
+    """Return a field that holds bytes, as protocol buffers write it."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def in_graph(field: bytes) -> Harm:
+    """Write a field behind the last one of the graph."""
+
+    def change(data: bytes) -> bytes:
+        found = ModelProto.FromString(data)
+        graph = found.graph.SerializeToString()
+        found.ClearField("graph")
+        return found.SerializeToString() + message(7, graph + field)
+
+    return model_bytes(change)

@@ -1,0 +1,248 @@
+"""Hostile bundles by what is wrong outside their models: names, files, the manifest, configuration, tokenizer."""
+
+import os
+import stat
+
+from tests.hostile.damage import (
+    MODEL,
+    Cases,
+    config,
+    deep,
+    edited,
+    entry,
+    gates_of_default,
+    huge_models,
+    in_place_of,
+    inserted,
+    listed,
+    manifest,
+    put,
+    raw_manifest,
+    rewrite,
+    swap_labels,
+    tokenizer,
+    tokenizer_config,
+    unsealed,
+    variant,
+    written,
+)
+
+BAD_NAMES = (
+    "/etc/passwd", "../config.json", "./config.json", "onnx/../../model.onnx", "onnx//model.onnx", "onnx\\model.onnx",
+    "C:/model.onnx", "config.json\0.txt", "config.json\n", "config.json ", "Config.json", "onnx/Model.onnx",
+    "\uff43onfig.json", "onnx/mode\u0301l.onnx", "\u202egpj.json", "onnx/.onnx", "model.onnx", "",
+)  # fmt: skip
+NAMES: Cases = {f"the name {name!a}": (listed(name), "is no file of a bundle") for name in BAD_NAMES} | {
+    "code": (listed("modeling_bert.py", b"import os"), "'modeling_bert.py' is no file of a bundle"),
+    "a pickle": (listed("pytorch_model.bin", b"\x80\x04."), "'pytorch_model.bin' is no file of a bundle"),
+    "weights beside the model": (listed("onnx/model.onnx.data", b"1"), "'onnx/model.onnx.data' is no file of a bundle"),
+    "a model that is no variant": (listed("onnx/more.onnx", b"1"), "the ONNX files listed are .*onnx/more.onnx"),
+    "a variant outside": (
+        manifest(lambda found: found["variants"]["fp32"].update(file="/etc/passwd")),
+        "the variants are in /etc/passwd",
+    ),
+    "a variant above": (
+        manifest(lambda found: found["variants"]["fp32"].update(file="../model.onnx")),
+        "the variants are in ../model.onnx",
+    ),
+    "two variants of one file": (
+        manifest(lambda found: found["variants"].update(more=found["variants"]["fp32"])),
+        "the variants are in onnx/model.onnx, onnx/model.onnx",
+    ),
+}
+
+FILES: Cases = {
+    "a symbolic link": (
+        in_place_of("config.json", lambda path: path.symlink_to("../elsewhere")),
+        "config.json is a symb",
+    ),
+    "a symbolic link to a model": (
+        in_place_of(MODEL, lambda path: path.symlink_to("../../elsewhere")),
+        "onnx is a symb",
+    ),
+    "a symbolic link to nothing": (lambda path: (path / "more").symlink_to("nowhere"), "more is a symbolic link"),
+    "a linked directory": (
+        in_place_of("onnx", lambda path: path.symlink_to("../elsewhere")),
+        "onnx is a symbolic link",
+    ),
+    "a linked manifest": (
+        in_place_of("bundle.json", lambda path: path.symlink_to("../elsewhere")),
+        "is a symbolic link",
+    ),
+    "a hard link": (
+        lambda path: (path.parent / "twin").hardlink_to(path / "tokenizer.json"),
+        "tokenizer.json is a hard",
+    ),
+    "a hard link to a model": (lambda path: (path.parent / "twin").hardlink_to(path / MODEL), "model.onnx is a hard"),
+    "a pipe": (in_place_of("config.json", os.mkfifo), "config.json is no plain file"),
+    "a manifest that is a pipe": (in_place_of("bundle.json", os.mkfifo), "bundle.json is no plain file"),
+    "a socket": (in_place_of("README.md", lambda path: os.mknod(path, stat.S_IFSOCK | 0o600)), "README.md is no plain"),
+    "a directory for a file": (
+        in_place_of("tokenizer.json", lambda path: path.mkdir()),
+        "tokenizer.json is a directory",
+    ),
+    "a file for a directory": (in_place_of("onnx", lambda path: path.write_bytes(b"")), "onnx cannot be read"),
+    "a directory too many": (lambda path: (path / "__pycache__").mkdir(), "__pycache__ is a directory"),
+    "a directory among the models": (lambda path: (path / "onnx/onnx").mkdir(), "onnx/onnx is a directory"),
+    "a file that is not listed": (lambda path: (path / "code.py").write_text("1"), "code.py is not listed"),
+    "a hidden file": (lambda path: (path / "onnx/.model.onnx").write_text("1"), "onnx/.model.onnx is not listed"),
+    "thousands of files": (lambda path: [(path / f"{n}").touch() for n in range(2000)], "holds more than 64 files"),
+    "a file that is gone": (lambda path: (path / MODEL).unlink(), "model.onnx is missing"),
+    "a shorter file": (lambda path: os.truncate(path / MODEL, 1000), "model.onnx is not the file .*1,000 bytes"),
+    "other bytes": (
+        lambda path: (path / MODEL).write_bytes(bytes((path / MODEL).stat().st_size)),
+        "its sha256 differs",
+    ),
+    "an endless manifest": (lambda path: os.truncate(path / "bundle.json", 1 << 34), "has 17,179,869,184 bytes"),
+}
+
+MANIFEST: Cases = {
+    "deep JSON": (raw_manifest("[" * 1_000_000), "deeper than 32 levels"),
+    "deep JSON in objects": (raw_manifest('{"a":' * 100_000), "deeper than 32 levels"),
+    "a deep value": (put(training={"deep": deep(50)}), "deeper than 32 levels"),
+    "a key that comes twice": (inserted('"labels": ["a", "b"],'), "the key 'labels' comes twice"),
+    "a key that comes twice below": (inserted('"training": {"a": 1, "a": 2},'), "the key 'a' comes twice"),
+    "NaN": (inserted('"more": NaN,'), "NaN is no number of JSON"),
+    "a number without end": (inserted('"more": 1e999,'), "no number that can be used"),
+    "a number of 9,000 digits": (inserted(f'"max_tokens": {"9" * 9000},'), "cannot be read as JSON"),
+    "another encoding": (lambda path: rewrite(path, "utf-16"), "cannot be read as JSON"),
+    "bytes that are no text": (raw_manifest(b'{"a": "\xff"}'), "cannot be read as JSON"),
+    "half a surrogate pair": (inserted('"more": {"\\ud800": "1"},'), "surrogates not allowed"),
+    "a list": (raw_manifest("[]"), "holds list, not a JSON object"),
+    "nothing": (raw_manifest(""), "cannot be read as JSON"),
+    "another format": (put(format_version=2), "format_version is 2"),
+    "a format that equals 1": (put(format_version=True), "format_version is True"),
+    "a format in words": (put(format_version="1"), "format_version is '1'"),
+    "an unknown key": (put(auto_map={}), "auto_map: Extra inputs are not permitted"),
+    "a key that is gone": (manifest(lambda found: found.pop("steps")), "steps: Field required"),
+    "a null": (put(labels=None), "labels: Input should be a valid"),
+    "no labels": (put(labels=[]), "labels: .* at least 1 item"),
+    "a thousand labels and one": (put(labels=[f"label {n}" for n in range(1001)]), "labels: .* at most 1000 items"),
+    "a label twice": (put(labels=["a", "a", "b"]), "a label comes twice"),
+    "an empty label": (put(labels=["a", "", "b"]), "'' is no label"),
+    "a label of two lines": (put(labels=["a", "b\nc", "d"]), r"'b\\nc' is no label"),
+    "a label that steers the terminal": (put(labels=["a", "\x1b[2J", "d"]), r"'\\x1b\[2J' is no label"),
+    "an endless label": (put(labels=["a", "b" * 10_000, "d"]), "is no label"),
+    "a label that is no text": (put(labels=["a", 1, "d"]), "labels.1: Input should be a valid string"),
+    "labels in another order": (manifest(lambda found: found["labels"].reverse()), "id2label is .* not"),
+    "no tokens": (put(max_tokens=0), "max_tokens: Input should be greater"),
+    "fewer tokens than none": (put(max_tokens=-1), "max_tokens: Input should be greater"),
+    "endless texts": (put(max_tokens=10**9), "max_tokens: Input should be less"),
+    "more tokens than places": (put(max_tokens=4096), "max_position_embeddings is 64, but max_tokens is 4096"),
+    "tokens in words": (put(max_tokens="32"), "max_tokens: Input should be a valid integer"),
+    "half a token": (put(max_tokens=32.5), "max_tokens: Input should be a valid integer"),
+    "a step": (put(steps=["os.system"]), "steps: .* at most 0 items"),
+    "a threshold of nobody": (put(thresholds={"furious": 0.5}), "a threshold is for none of them"),
+    "a threshold beyond 1": (put(thresholds={"neutral": 2}), "thresholds.neutral: Input should be less"),
+    "an unknown precision": (variant(precision="fp8"), "variants.fp32.precision: Input should be"),
+    "an unknown engine": (variant(gate={"pickle": {"passed": True}}), "variants.fp32.gate.pickle"),
+    "a gate without a word": (variant(gate={"onnxruntime": {"passed": "yes"}}), "needs `passed`"),
+    "an engine without a speed": (variant(bench={}), "needs `passed` .* `rows_per_s`"),
+    "a variant with a path for a name": (
+        manifest(lambda found: found["variants"].update({"../fp32": found["variants"].pop("fp32")})),
+        r"variants.../fp32.\[key\]: String should match",
+    ),
+    "no variants": (put(variants={}), "variants: .* at least 1 item"),
+    "no default": (put(defaults={}), "defaults has no entry for 'cpu'"),
+    "an unknown default engine": (put(defaults={"cpu": {"engine": "torch", "variant": "fp32"}}), "defaults.cpu.engine"),
+    "an unknown default": (put(defaults={"cpu": {"engine": "openvino", "variant": "fp8"}}), "no variant that passed"),
+    "a default that failed": (
+        manifest(lambda found: [gate.update(passed=False) for gate in gates_of_default(found)]),
+        "the default for 'cpu' is no variant that passed its gate",
+    ),
+    "a hash that is none": (entry("config.json", sha256="0" * 63), "files.config.json.sha256: String should match"),
+    "a negative size": (entry("config.json", bytes=-1), "files.config.json.bytes: Input should be greater"),
+    "a larger configuration than is read": (entry("config.json", bytes=1 << 21), "config.json has 2,097,152 bytes"),
+    "a larger tokenizer than is read": (entry("tokenizer.json", bytes=1 << 30), "at most 67,108,864 are read"),
+    "a larger model than is read": (entry(MODEL, bytes=1 << 31), "at most 2,147,483,647 are read"),
+    "more bytes than a bundle has": (manifest(lambda found: huge_models(found)), "together they have more than"),
+    "another bundle's identity": (
+        lambda path: unsealed(path, bundle_id="0" * 16),
+        "bundle_id '0000000000000000' is not that of these files",
+    ),
+    "no tokenizer": (manifest(lambda found: found["files"].pop("tokenizer.json")), "tokenizer.json is not among them"),
+    "a profile that is none": (put(reference={"rows": "many"}), "reference: rows: Input should be a valid integer"),
+    "a profile of odd bins": (
+        manifest(lambda found: found["reference"]["tokens"].update({"a-b": 1})),
+        "reference: tokens.a-b",
+    ),
+}
+
+CONFIG: Cases = {
+    f"{key} in config.json": (config(**{key: value}), f"config.json: the key '{key}' is not one")
+    for key, value in {
+        "auto_map": {"AutoModel": "modeling_bert.Model"},
+        "_attn_implementation": "someone/kernel",
+        "_attn_implementation_internal": "someone/kernel",
+        "attn_implementation": "someone/kernel",
+        "trust_remote_code": True,
+        "custom_pipelines": {"text-classification": {"impl": "pipeline.Pipeline"}},
+        "quantization_config": {"quant_method": "bitsandbytes"},
+        "torchscript": True,
+        "_name_or_path": "/etc/passwd",
+        "function_to_apply": "sigmoid",
+        "summary_type": "first",
+    }.items()
+} | {
+    "another kind of model": (config(model_type="gpt2"), "model_type is 'gpt2'; known are bert"),
+    "a kind that is no text": (config(model_type=["bert"]), r"model_type is \['bert'\]"),
+    "no kind": (edited("config.json", lambda found: found.pop("model_type")), "model_type is None"),
+    "another class": (config(architectures=["EvilForSequenceClassification"]), "architectures is .*Evil"),
+    "another task": (config(architectures=["BertForMaskedLM"]), "architectures is"),
+    "swapped labels": (edited("config.json", swap_labels), "id2label is .*positive.*negative.*, not "),
+    "labels that disagree": (edited("config.json", lambda found: found["label2id"].update(neutral=0)), "label2id is"),
+    "a label too many": (edited("config.json", lambda found: found["id2label"].update({"3": "x"})), "id2label is"),
+    "a value with a life of its own": (config(hidden_act={"class": "os.system"}), "hidden_act is .*no plain"),
+    "a value that is a path": (config(hidden_act="someone/kernel:gelu"), "hidden_act is .*no plain number or word"),
+    "an unknown tokenizer in config.json": (config(tokenizer_class="EvilTokenizer"), "tokenizer_class is 'EvilTok"),
+    "another reading of the logits": (config(problem_type="multi_label_classification"), "problem_type is"),
+    "no places": (config(max_position_embeddings=None), "max_position_embeddings is None"),
+    "a deep configuration": (config(dtype=deep(50)), "config.json is nested deeper than 32 levels"),
+    "a configuration with a key twice": (written("config.json", b'{"model_type": "bert", "model_type": "a"}'), "twice"),
+}
+
+TOKENIZER: Cases = {
+    f"{key} in tokenizer_config.json": (tokenizer_config(**{key: value}), f"the key '{key}' is not one")
+    for key, value in {
+        "auto_map": {"AutoTokenizer": ["tokenization.Tokenizer", None]},
+        "tokenizer_file": "/etc/passwd",
+        "vocab_file": "../vocab.txt",
+        "name_or_path": "someone/tokenizer",
+        "chat_template": "{{ ''.__class__ }}",
+        "trust_remote_code": True,
+    }.items()
+} | {
+    "an unknown tokenizer": (tokenizer_config(tokenizer_class="EvilTokenizerFast"), "tokenizer_class is 'EvilTok"),
+    "a tokenizer class that is no text": (tokenizer_config(tokenizer_class={"a": 1}), "tokenizer_class is {"),
+    "an unknown special token": (
+        edited("special_tokens_map.json", lambda found: found.update(code="x")),
+        "the key 'code'",
+    ),
+    "a deep tokenizer": (tokenizer(normalizer=deep(200)), "tokenizer.json is nested deeper than 32 levels"),
+    "a tokenizer that is no JSON": (written("tokenizer.json", b"\x80\x04."), "tokenizer.json cannot be read as JSON"),
+    "an unknown part of a tokenizer": (tokenizer(code="x"), "the key 'code' is not one"),
+    "an unknown tokenizer model": (tokenizer(model={"type": "Code", "vocab": {}}), "model is none of WordPiece"),
+    "a tokenizer without words": (tokenizer(model={"type": "WordPiece"}), "model is none of WordPiece"),
+    "ids beyond the model": (
+        edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=10**6)),
+        "ids that no model of vocab_size",
+    ),
+    "an id below 0": (edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=-1)), "it gives ids"),
+    "a special id beyond the model": (
+        edited("tokenizer.json", lambda found: found["added_tokens"][0].update(id=2**31)),
+        "it gives ids",
+    ),
+    "a template with ids beyond the model": (
+        tokenizer(post_processor={"type": "BertProcessing", "sep": ["[SEP]", 10**6], "cls": ["[CLS]", 1]}),
+        "it gives ids that no model of vocab_size",
+    ),
+    "text that grows": (
+        tokenizer(
+            normalizer={
+                "type": "Sequence",
+                "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}],
+            }
+        ),
+        "its normalizer writes 'aaa",
+    ),
+}
