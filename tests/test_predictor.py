@@ -60,7 +60,7 @@ def test_auto_loads_what_the_bundle_names_as_default(bundle: Path) -> None:
 
 
 def _as_if_computed_elsewhere(bundle: Path, copy: Path, *, right: list[tuple[str, str]]) -> Path:
-    """Copy a bundle whose self-test no engine passes here, but `right` pairs of engine and variant, which may be off."""
+    """Copy a bundle whose self-test fails here with all engines and variants but those pairs that are `right`."""
     shutil.copytree(bundle, copy)
     manifest = json.loads((copy / "bundle.json").read_text())
     test = manifest["self_test"]
