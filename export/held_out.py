@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from transformers import AutoModelForSequenceClassification
 
-from export.calibration import fit_temperature
 from export.config import ExportConfig
 from sentiment_ray.encoding import TextEncoder
 from sentiment_ray.errors import DataError
 from sentiment_ray.labels import label2id
+from sentiment_ray.metrics import fit_temperature
 from sentiment_ray.predictor import Scores, probabilities_of, score_texts
 from sentiment_ray.suite import Case, load_cases
 
@@ -62,7 +62,8 @@ def hold_out(
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
     fit = np.isin(rows, fit_rows)
-    temperature = fit_temperature(scores.logits[fit], label_ids[fit_rows]) if config.calibrate else 1.0
+    # Three decimals are kept, so that the last bits of a sum do not change the bundle.
+    temperature = round(fit_temperature(scores.logits[fit], label_ids[fit_rows]), 3) if config.calibrate else 1.0
     cases = load_cases()
     return HeldOut(
         texts=[texts[row] for row in gate_rows],

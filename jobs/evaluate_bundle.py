@@ -12,7 +12,7 @@ from sentiment_ray.shell import run, stage_job
     example="python -m jobs.evaluate_bundle --bundle runs/demo/bundle --input runs/demo/prepared/test --output report",
 )
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    """Measure a bundle on labelled reviews: accuracy, macro-F1, and those of always naming the largest label."""
+    """Measure a bundle on labelled reviews, alone or against another one, and write a report."""
     from sentiment_ray.evaluate.evaluate import evaluate_bundle
 
     return evaluate_bundle(config)

@@ -90,11 +90,11 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 def _option(name: str, field: FieldInfo) -> click.Option:
     flag = "--" + name.replace("_", "-")
     default = None if field.is_required() or field.default in (None, ()) else field.default
-    shown = ",".join(default) if isinstance(default, tuple) else default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     text = " ".join((field.description or "").split())
     if shown is not None and not isinstance(shown, bool):
         text = f"{text} [{shown}]"
-    if field.annotation is bool:
+    if _kinds(field) - {type(None)} == {bool}:
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
     return click.Option([flag], help=text, metavar=_metavar(field))
 
@@ -104,8 +104,8 @@ def _metavar(field: FieldInfo) -> str:
 
 
 def _is_simple(field: FieldInfo) -> bool:
-    """Whether a key can be given as one flag: a number, a text, a switch, or names between commas."""
-    simple = {str, int, float, bool, type(None), tuple[str, ...]}
+    """Whether a key can be given as one flag: a number, a text, a switch, or several of them between commas."""
+    simple = {str, int, float, bool, type(None), tuple[str, ...], tuple[float, ...]}
     return all(kind in simple or get_origin(kind) is Literal for kind in _kinds(field))
 
 

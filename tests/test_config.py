@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.evaluate_bundle import main as evaluate_job
 from sentiment_ray.config import load_config
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.train.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +62,23 @@ def test_one_source_can_be_given_as_flags() -> None:
     config = load_config(PrepareConfig, "prepare", file=None, flags=flags)
     assert [(source.path, source.text_column) for source in config.sources] == [("reviews/", "body")]
     assert config.labels == ("bad", "good")
+
+
+def test_shares_are_a_toml_array_or_one_flag_with_commas(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[evaluate]\nbundle = "b"\ninput = "i"\noutput = "o"\nprecisions = [0.5, 1]\n')
+    assert load_config(EvaluateConfig, "evaluate", file=file, flags={}).precisions == (0.5, 1)
+    assert load_config(EvaluateConfig, "evaluate", file=file, flags={"precisions": "0.9,0.95"}).precisions == (
+        0.9,
+        0.95,
+    )
+    with pytest.raises(ConfigError, match="precisions = '0.9,2': each must be above 0 and at most 1"):
+        load_config(EvaluateConfig, "evaluate", file=file, flags={"precisions": "0.9,2"})
+
+
+def test_a_switch_that_is_unset_by_default_can_be_set_both_ways() -> None:
+    option = next(parameter for parameter in evaluate_job.params if parameter.name == "ordered")
+    assert (option.opts, option.secondary_opts) == (["--ordered"], ["--no-ordered"])
+    assert evaluate_job.make_context("evaluate", []).params["ordered"] is None
 
 
 @pytest.mark.parametrize("labels", ["only", "twice,twice", "good,"])

@@ -93,7 +93,7 @@ def test_jobs_stay_thin() -> None:
 
 def test_extras_add_up_and_kernels_are_not_pinned() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines"}
+    folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines", "report"}
     assert folders | {"cpu", "gpu", "export", "s3", "gcs", "delta", "iceberg", "all", "dev"} == set(extras)
     assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "export"})
     assert not any(line.startswith("kernels") for line in (ROOT / "constraints.txt").read_text().splitlines())
@@ -111,12 +111,16 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     assert {name.split("/")[0].removesuffix(".dist-info").partition("-")[0] for name in names} == {"sentiment_ray"}
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
-    tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sentiment_ray").rglob("*.py")}
-    data = {"sentiment_ray/py.typed", "sentiment_ray/suite.toml", "sentiment_ray/score/report.html.j2"}
-    assert packaged == tracked | data
+    sources = [path for kind in ("*.py", "*.html.j2") for path in (ROOT / "sentiment_ray").rglob(kind)]
+    data = {"sentiment_ray/py.typed", "sentiment_ray/suite.toml"}
+    assert packaged == {path.relative_to(ROOT).as_posix() for path in sources} | data
+    assert {f"sentiment_ray/{folder}/report.html.j2" for folder in ("score", "evaluate")} < packaged
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/benchmarks.md", "CONTRIBUTING.md"])
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/benchmarks.md", "docs/evaluation.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents_use_flags_and_files_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     for job, arguments in re.findall(r"python -m jobs\.(\w+)([^`\n]*)", text):

@@ -2,4 +2,4 @@
 
 from sentiment_ray.errors import require_extra
 
-require_extra("evaluate", "sklearn", "pyarrow")
+require_extra("evaluate", "sklearn", "pyarrow", "jinja2", "matplotlib")

@@ -1,15 +1,14 @@
 """The page about a scored corpus: one HTML file that needs no network; knows aggregates only, no rows and no files."""
 
 import statistics
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from sentiment_ray.profile import MEASURES, chance_of, reading_of, token_bin_of
-from sentiment_ray.score.plots import bars, columns
+from sentiment_ray.report.formats import number, percent
+from sentiment_ray.report.page import render_page
+from sentiment_ray.report.plots import bars, columns
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "score/report.html.j2"
 MAX_LINES = 20
 """Longest list on the page; what is left out is counted, and stands in full in the quarantine."""
 MAX_BARS = 12
@@ -26,30 +25,25 @@ NAMES = {"none": "no letter", "known": "known tokens", "unknown": "unknown token
 
 def write_report(report: dict[str, Any]) -> str:
     """Return the page for the aggregates of a scoring run, plots included, as HTML that loads nothing."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "percent": _percent, "duration": _duration, "size": _size}
-    source = resources.files("sentiment_ray.score").joinpath(TEMPLATE).read_text(encoding="utf-8")
     profile, reference, workers = report["profile"], report["reference"], report["workers"]
-    page = environment.from_string(source).render(
-        report,
-        headline=_headline(report),
-        figures=_figures(profile, reference),
-        drift_rows=_drift_rows(profile, reference, report["drift"]),
-        speed=_speed(workers),
-        speed_figure=_speed_figure(workers),
-        max_lines=MAX_LINES,
-    )
-    # File names may hold bytes that are no UTF-8; Python carries them as lone surrogates, which no page can hold.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    values = {
+        "headline": _headline(report),
+        "figures": _figures(profile, reference),
+        "drift_rows": _drift_rows(profile, reference, report["drift"]),
+        "speed": _speed(workers),
+        "speed_figure": _speed_figure(workers),
+        "max_lines": MAX_LINES,
+    }
+    return render_page(TEMPLATE, report | values)
 
 
 def _headline(report: dict[str, Any]) -> str:
-    scored = f"{_number(report['rows_scored'])} rows scored" if report["rows_scored"] else "No rows scored"
-    parts = [scored, f"{_number(report['rows_quarantined'])} set aside"]
+    scored = f"{number(report['rows_scored'])} rows scored" if report["rows_scored"] else "No rows scored"
+    parts = [scored, f"{number(report['rows_quarantined'])} set aside"]
     shares = _shares(report["profile"], "labels")
     if shares:
         label = max(shares, key=lambda name: shares[name])
-        parts.append(f"{_percent(shares[label])} {label}")
+        parts.append(f"{percent(shares[label])} {label}")
     return ", ".join(parts)
 
 
@@ -92,7 +86,7 @@ def _figures(profile: dict[str, Any], reference: dict[str, Any]) -> list[dict[st
     notes = {
         "labels": "rows with each label",
         "confidence": "rows by the probability of their label",
-        "tokens": f"rows by number of tokens; {_percent(cut)} were longer than the model reads, and cut",
+        "tokens": f"rows by number of tokens; {percent(cut)} were longer than the model reads, and cut",
         "script": "rows by the writing system of their first letter",
     }
     figures = []
@@ -107,8 +101,8 @@ def _figures(profile: dict[str, Any], reference: dict[str, Any]) -> list[dict[st
             svg = columns(["", *edges], values, compared)
         else:
             names = [NAMES.get(name, name) if measure == "script" else name for name in names]
-            svg = bars(names, values, [_percent(share) for share in values], compared)
-        described = ", ".join(f"{name} {_percent(share)}" for name, share in zip(names, values, strict=True) if share)
+            svg = bars(names, values, [percent(share) for share in values], compared)
+        described = ", ".join(f"{name} {percent(share)}" for name, share in zip(names, values, strict=True) if share)
         figures.append({"title": TITLES[measure], "note": f"Share of {note}.", "description": described, "svg": svg})
     return figures
 
@@ -133,11 +127,9 @@ def _speed(workers: list[dict[str, Any]]) -> str:
     if not rates:
         return "No worker has scored a row."
     if len(rates) == 1:
-        return f"One worker scored {_number(rates[0])} rows a second."
-    spread = f"from {_number(min(rates))} to {_number(max(rates))}"
-    return (
-        f"{len(rates)} workers scored {spread} rows a second each, {_number(statistics.median(rates))} at the median."
-    )
+        return f"One worker scored {number(rates[0])} rows a second."
+    spread = f"from {number(min(rates))} to {number(max(rates))}"
+    return f"{len(rates)} workers scored {spread} rows a second each, {number(statistics.median(rates))} at the median."
 
 
 def _speed_figure(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -148,36 +140,6 @@ def _speed_figure(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
     shown = rates[:MAX_BARS]
     note = "Rows a second by worker" + (f", the {MAX_BARS} slowest of {len(rates)}." if len(rates) > MAX_BARS else ".")
     values, names = [rate for rate, _ in shown], [name for _, name in shown]
-    texts = [_number(rate) for rate in values]
+    texts = [number(rate) for rate in values]
     described = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
     return {"title": "Workers", "note": note, "description": described, "svg": bars(names, values, texts)}
-
-
-def _number(value: float) -> str:
-    """Return a count with commas, or a small rate with one digit behind the point."""
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
-
-
-def _percent(share: float) -> str:
-    """Return a share with as many digits as it needs to be neither 0 nor 100 % when it is not."""
-    if share in (0, 1) or 0.1 <= share < 0.995:
-        return f"{share * 100:.0f} %"
-    if share < 0.001:
-        return "< 0.1 %"
-    return f"{min(share * 100, 99.9):.1f} %"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.3g} TB"

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.calibration import fit_temperature
 from export.config import ExportConfig
 from export.gate import check, compare_batches
 from export.held_out import HeldOut, TorchEngine, hold_out
@@ -20,7 +19,7 @@ from export.variants import FILES, write_variant
 from sentiment_ray.bundle import open_bundle
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.engines import load_engine
-from sentiment_ray.metrics import macro_f1_drop_interval
+from sentiment_ray.metrics import fit_temperature, macro_f1_drop_interval
 from sentiment_ray.predictor import probabilities_of, score_texts
 from tests.conftest import LABELS, ROOT
 

@@ -1,9 +1,10 @@
-"""Plots as SVG that stands inside a page: text stays text, nothing is loaded; knows names and shares, no reports."""
+"""Plots as SVG that stands inside a page: text stays text, nothing is loaded; knows names and numbers, no reports."""
 
 import io
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -13,7 +14,15 @@ from matplotlib.figure import Figure
 
 WIDTH_IN = 4.2
 MAX_NAME_CHARACTERS = 18
-HERE, REFERENCE, INK = "#2f5d8c", "#a9b2bd", "#22272e"
+HERE, REFERENCE, INK, GRID = "#2f5d8c", "#a9b2bd", "#22272e", "#e6e9ed"
+STROKES = (
+    ("#2f5d8c", "-"),
+    ("#b4551e", "--"),
+    ("#3b7d4f", "-."),
+    ("#7a4a91", ":"),
+    ("#22272e", (0, (5, 1, 1, 1, 1, 1))),
+)
+"""Colour and dashes of lines, so that they differ in black and white as well; the sixth is like the first."""
 STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -63,8 +72,45 @@ def columns(edges: Sequence[str], values: Sequence[float], before: Sequence[floa
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}".replace("%", " %"))
         axes.locator_params(axis="y", nbins=4)
         axes.spines["left"].set_visible(False)
-        axes.grid(axis="y", color="#e6e9ed")
+        axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
+        return _svg(figure)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; `dots` marks each of them."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dots: bool = False
+
+
+def lines(drawn: Sequence[Line], *, x_title: str, y_title: str, diagonal: bool = False, top: float = 1.0) -> Markup:
+    """Return lines over shares: x from 0 to 1, y from 0 to `top`, with names below where there are several.
+
+    `diagonal` adds a grey line from corner to corner.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _blank(height_in=3.1)
+        if diagonal:
+            axes.plot([0, 1], [0, top], color=REFERENCE, linewidth=1.2)
+        for place, line in enumerate(drawn):
+            color, dashes = STROKES[place % len(STROKES)]
+            marker = "o" if line.dots else ""
+            axes.plot(
+                line.x, line.y, color=color, linestyle=dashes, linewidth=1.8, marker=marker, markersize=4,
+                label=_shortened(line.name),
+            )  # fmt: skip
+        axes.set(xlabel=x_title, ylabel=y_title, xlim=(-0.01, 1.01), ylim=(-0.01 * top, 1.02 * top))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda share, _: f"{share:g}")
+        axes.locator_params(nbins=5)
+        axes.grid(color=GRID)
+        axes.set_axisbelow(True)
+        if len(drawn) > 1:
+            figure.legend(loc="outside lower center", ncols=min(len(drawn), 3), frameon=False)
         return _svg(figure)
 
 

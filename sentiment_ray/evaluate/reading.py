@@ -1,0 +1,187 @@
+"""Reads labelled reviews and sets aside what has no text or no known label; knows no models and no measures."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.labels import label2id
+
+DEFAULT_SLICES = ("source", "language")
+LONGEST_QUOTE = 30
+"""A label is quoted only if it is short: a wrong column may hold reviews."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The rows that can be measured: all their columns, their texts, and int64 `(rows,)` their labels' places.
+
+    `rejected` counts the others, as `rows` and by `reasons`.
+    """
+
+    table: pa.Table
+    texts: list[str]
+    label_ids: NDArray[np.int64]
+    rejected: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Defect:
+    row: int
+    reason: str
+    detail: str
+
+
+def list_inputs(path: Path, output: Path) -> list[Path]:
+    """Return the Parquet files of a directory, or the one file; names that begin with _ or a dot are no data.
+
+    DataError when there is none, ConfigError when the output would stand among them.
+    """
+    if path.is_dir():
+        if output.is_relative_to(path):
+            raise ConfigError(f"output = {str(output)!r} lies inside the input {str(path)!r}. Name another directory.")
+        files = sorted(file for file in path.rglob("*.parquet") if _is_data(file.relative_to(path)))
+    else:
+        files = [path]
+    if not files or not files[0].is_file():
+        raise DataError(
+            f"input = {str(path)!r}: there is no Parquet file. Name the test split or another labelled one."
+        )
+    return files
+
+
+def read_labelled(files: Sequence[Path], config: EvaluateConfig, labels: Sequence[str]) -> Labelled:
+    """Return the rows of Parquet files that have a text and one of `labels`, in order, and count the others.
+
+    DataError names the columns there are when one is missing; the file, the row (from 0) and the reason of the first
+    defect when more rows than `max_rejected` have one; and the file that cannot be read.
+    """
+    ids = label2id(labels)
+    tables, texts, label_ids = [], [], []
+    reasons: Counter[str] = Counter()
+    first, num_rows = "", 0
+    for file in files:
+        table = _read(file, config)
+        file_texts, file_labels = (_values(table[name]) for name in (config.text_column, config.label_column))
+        defects = _defects(file_texts, file_labels, ids)
+        if defects and not first:
+            first = f"{file}: row {defects[0].row}: {defects[0].reason}{defects[0].detail}"
+        reasons.update(defect.reason for defect in defects)
+        num_rows += len(table)
+        keep = np.ones(len(table), dtype=np.bool_)
+        keep[[defect.row for defect in defects]] = False
+        kept = np.flatnonzero(keep)
+        tables.append(table.take(kept))
+        texts += [file_texts[row] for row in kept]
+        label_ids += [ids[file_labels[row]] for row in kept]
+    num_rejected = reasons.total()
+    if num_rejected > config.max_rejected * num_rows or not texts:
+        found = (
+            f"{num_rejected:,} of {num_rows:,} rows cannot be used, more than max_rejected = {config.max_rejected:g}"
+        )
+        raise DataError(
+            f"{first or files[0]}: {found if num_rejected else 'there is no row'}. The bundle's labels are "
+            f"{', '.join(labels)}; python -m jobs.prepare_reviews brings reviews to them."
+        )
+    rejected = {"rows": num_rejected, "reasons": dict(reasons.most_common())}
+    return Labelled(_joined(tables, files), texts, np.array(label_ids, dtype=np.int64), rejected)
+
+
+def slice_columns(table: pa.Table, config: EvaluateConfig) -> dict[str, list[Any]]:
+    """Return by name the values of the columns to slice by; DataError names the columns there are if one is missing."""
+    missing = [name for name in config.slice_by if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"slice_by: column {missing[0]!r} is missing from {config.input} (found: {', '.join(table.column_names)})."
+        )
+    names = config.slice_by or [name for name in DEFAULT_SLICES if name in table.column_names]
+    return {name: _values(table[name]) for name in names}
+
+
+def _read(file: Path, config: EvaluateConfig) -> pa.Table:
+    try:
+        with parquet.ParquetFile(file) as opened:
+            found = opened.schema_arrow.names
+            for name in (config.text_column, config.label_column):
+                times = found.count(name)
+                if times != 1:
+                    raise DataError(
+                        f"{file}: column {name!r} is {f'there {times} times' if times else 'missing'} "
+                        f"(found: {', '.join(found)}). Pass --text-column and --label-column."
+                    )
+            table = opened.read()
+            return table.cast(_without_views(table.schema))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0]}).") from None
+
+
+def _joined(tables: list[pa.Table], files: Sequence[Path]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{files[0].parent}: the files have columns of different types ({str(error).splitlines()[0]}). "
+            "Name one of them, or write them with the same types."
+        ) from None
+
+
+def _defects(texts: Sequence[Any], labels: Sequence[Any], ids: dict[str, int]) -> list[_Defect]:
+    """Return the rows that cannot be measured, in order, each with the first reason against it."""
+    defects = []
+    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        reason, detail = _complaint(text), ""
+        if not reason and label is None:
+            reason = "label is null"
+        elif not reason and not (isinstance(label, str) and label in ids):
+            reason = "label is not one of the bundle's"
+            quote = repr(label)
+            detail = f" ({quote})" if len(quote) <= LONGEST_QUOTE else " (not quoted: it may be a review)"
+        if reason:
+            defects.append(_Defect(row, reason, detail))
+    return defects
+
+
+def _complaint(text: Any) -> str:
+    if text is None:
+        return "text is null"
+    if isinstance(text, bytes):
+        return "text is not UTF-8"
+    if not isinstance(text, str):
+        return "text is not a string"
+    return "text is empty" if not text or text.isspace() else ""
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; strings and binary alike come as text, or as bytes where they are no UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        values = column.to_pylist()
+    except UnicodeDecodeError:
+        values = column.cast(pa.large_binary()).to_pylist()
+    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
+
+
+def _decoded(value: bytes) -> str | bytes:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _without_views(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose string views are strings; PyArrow has no kernel that takes rows of views (26.0)."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
+
+
+def _is_data(inner: Path) -> bool:
+    return not any(part[:1] in ("_", ".") for part in inner.parts)

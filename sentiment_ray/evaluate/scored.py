@@ -1,0 +1,76 @@
+"""Labelled rows beside a bundle's answers, as every measure takes them; knows no texts and no files."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from sentiment_ray.metrics import confusion_counts
+from sentiment_ray.predictor import Scores
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The labels of some rows and the answers to them.
+
+    `label_ids` and `predicted_ids` int64 `(rows,)`, `logits` and `probabilities` float64 `(rows, labels)`.
+    """
+
+    labels: tuple[str, ...]
+    label_ids: NDArray[np.int64]
+    predicted_ids: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.label_ids)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each row got its label: bool `(rows,)`."""
+        return np.equal(self.predicted_ids, self.label_ids)
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """The probability of each row's predicted label: float64 `(rows,)`."""
+        return self.probabilities[np.arange(self.num_rows), self.predicted_ids]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Confusion counts: int64 `(labels, labels)`, the true label down and the predicted one across."""
+        return confusion_counts(self.label_ids, self.predicted_ids, len(self.labels))
+
+    def take(self, rows: NDArray[np.intp]) -> "Scored":
+        """Return some of the rows, by their places."""
+        return replace(
+            self,
+            label_ids=self.label_ids[rows],
+            predicted_ids=self.predicted_ids[rows],
+            logits=self.logits[rows],
+            probabilities=self.probabilities[rows],
+        )
+
+    def at_temperature(self, temperature: float) -> "Scored":
+        """Return the rows with their logits divided by a temperature; labels stay, probabilities change."""
+        logits = self.logits / temperature
+        return replace(self, logits=logits, probabilities=softmax(logits, axis=1))
+
+
+def scored_of(scores: Scores, label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> Scored:
+    """Return labelled rows with a Predictor's scores of them."""
+    return Scored(
+        labels,
+        label_ids,
+        scores.label_ids,
+        scores.logits.astype(np.float64),
+        scores.probabilities.astype(np.float64),
+    )
+
+
+def halves(num_rows: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places of two random halves of the rows: one to choose by, one to measure the choice on."""
+    order = np.random.default_rng(seed).permutation(num_rows)
+    return order[: num_rows // 2], order[num_rows // 2 :]

@@ -1,0 +1,1 @@
+"""What the pages of stages share: one look, plots that stand in the page, numbers for people."""

@@ -1,0 +1,134 @@
+"""Rows that cannot be measured are set aside and counted; a wrong file, column or label column is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.evaluate.reading import Labelled, list_inputs, read_labelled, slice_columns
+
+LABELS = ("negative", "neutral", "positive")
+
+
+def _write(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def _read(*files: Path, **keys: Any) -> Labelled:
+    config = EvaluateConfig(**{"bundle": "bundle", "input": "reviews", "output": "out"} | keys)
+    return read_labelled(files, config, LABELS)
+
+
+def test_rows_without_text_or_known_label_are_set_aside_with_their_reasons(tmp_path: Path) -> None:
+    text = pa.array([b"good", None, b"", b" \t", b"\xff\xfe", b"fine", b"odd", b"tea"]).view(pa.string())
+    label = ["positive", "positive", "neutral", "neutral", "neutral", None, "mixed", "neutral"]
+    found = _read(_write(tmp_path / "a.parquet", text=text, label=label, id=range(8)), max_rejected=0.9)
+    assert found.texts == ["good", "tea"]
+    assert found.label_ids.tolist() == [2, 1]
+    assert found.table["id"].to_pylist() == [0, 7]
+    assert found.rejected == {
+        "rows": 6,
+        "reasons": {
+            "text is empty": 2,
+            "text is null": 1,
+            "text is not UTF-8": 1,
+            "label is null": 1,
+            "label is not one of the bundle's": 1,
+        },
+    }
+
+
+def test_too_many_defects_name_the_first_ones_file_and_row(tmp_path: Path) -> None:
+    good = _write(tmp_path / "a.parquet", text=["tea"] * 18, label=["neutral"] * 18)
+    bad = _write(tmp_path / "b.parquet", text=["tea", "tea"], label=["neutral", "meh"])
+    assert _read(good, bad).rejected["rows"] == 1
+    with pytest.raises(DataError, match=r"b\.parquet: row 1: label is not one of the bundle's \('meh'\): 1 of 20 rows"):
+        _read(good, bad, max_rejected=0.04)
+
+
+def test_a_long_label_is_not_quoted(tmp_path: Path) -> None:
+    file = _write(tmp_path / "a.parquet", text=["tea"], label=["a whole review that nobody should find in a log"])
+    with pytest.raises(DataError, match="not quoted") as caught:
+        _read(file)
+    assert "whole review" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"text": ["tea"], "stars": [3]}, r"'label' is missing \(found: text, stars\)"),
+        ({"body": ["tea"], "label": ["neutral"]}, r"'text' is missing \(found: body, label\)"),
+        ({"text": [1], "label": ["neutral"]}, "row 0: text is not a string"),
+        ({"text": ["tea"], "label": [[1]]}, "row 0: label is not one of"),
+        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}, "there is no row"),
+    ],
+    ids=["no label", "no text", "numbers", "lists", "no rows"],
+)
+def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, columns: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        _read(_write(tmp_path / "a.parquet", **columns))
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table([["tea"], ["coffee"], ["neutral"]], names=["text", "text", "label"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'text' is there 2 times"):
+        _read(tmp_path / "a.parquet")
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("text,label")
+    with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file"):
+        _read(tmp_path / "a.parquet")
+
+
+def test_files_whose_columns_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    files = [
+        _write(tmp_path / f"{place}.parquet", text=["tea"], label=["neutral"], extra=[extra])
+        for place, extra in enumerate(("x", [1]))
+    ]
+    with pytest.raises(DataError, match="columns of different types"):
+        _read(*files)
+
+
+def test_files_with_other_columns_are_one_table(tmp_path: Path) -> None:
+    first = _write(tmp_path / "a.parquet", text=["tea"], label=["neutral"], source=["a"])
+    second = _write(tmp_path / "b.parquet", text=["good"], label=["positive"], language=["en"])
+    table = _read(first, second).table
+    assert table.column_names == ["text", "label", "source", "language"]
+    assert table["source"].to_pylist() == ["a", None]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.dictionary(pa.int8(), pa.string()), pa.large_string(), pa.string_view(), pa.binary()]
+)
+def test_strings_of_any_kind_are_read(tmp_path: Path, kind: pa.DataType) -> None:
+    text, label = (pa.array([value] * 2).cast(kind) for value in ("tea", "neutral"))
+    found = _read(_write(tmp_path / "a.parquet", text=text, label=label))
+    assert (found.texts, found.label_ids.tolist()) == (["tea", "tea"], [1, 1])
+
+
+def test_source_and_language_are_slices_where_they_are(tmp_path: Path) -> None:
+    table = pa.table({"text": ["tea"], "source": ["a"], "stars": [3]})
+    config = EvaluateConfig(bundle="bundle", input="reviews", output="out")
+    assert slice_columns(table, config) == {"source": ["a"]}
+    assert slice_columns(table, config.model_copy(update={"slice_by": ("stars",)})) == {"stars": [3]}
+    with pytest.raises(DataError, match=r"'year' is missing from reviews \(found: text, source, stars\)"):
+        slice_columns(table, config.model_copy(update={"slice_by": ("year",)}))
+
+
+def test_names_that_begin_with_an_underscore_or_a_dot_are_no_data(tmp_path: Path) -> None:
+    kept = _write(tmp_path / "in/part.parquet", text=["tea"])
+    for name in ("in/_quarantine/part.parquet", "in/.tmp.parquet"):
+        _write(tmp_path / name, text=["tea"])
+    assert list_inputs(tmp_path / "in", tmp_path / "out") == [kept]
+    with pytest.raises(ConfigError, match="lies inside the input"):
+        list_inputs(tmp_path / "in", tmp_path / "in/out")
+    with pytest.raises(DataError, match="there is no Parquet file"):
+        list_inputs(tmp_path / "nothing", tmp_path / "out")
