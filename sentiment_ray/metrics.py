@@ -58,7 +58,7 @@ def macro_f1_drop_interval(
     return [float(bound) for bound in np.percentile(drops, [2.5, 97.5])]
 
 
-def fit_temperature(logits: NDArray[np.float32], label_ids: NDArray[np.int64]) -> float:
+def fit_temperature(logits: NDArray[np.floating[Any]], label_ids: NDArray[np.int64]) -> float:
     """Return the number, 0.05 to 20, that logits `(texts, labels)` are divided by for the labels to be likeliest.
 
     Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017, https://arxiv.org/abs/1706.04599)

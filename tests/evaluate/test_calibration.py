@@ -7,15 +7,17 @@ import pytest
 from hand_scored import calibrated, graded, random_scored
 
 from sentiment_ray.evaluate.abstain import abstention_of, risk_coverage, threshold_for
-from sentiment_ray.evaluate.calibration import best_temperature, calibration_of, ece_by_chance, reliability
+from sentiment_ray.evaluate.calibration import calibration_of, ece_by_chance, reliability
 from sentiment_ray.evaluate.measures import losses
 from sentiment_ray.evaluate.resampling import bootstrap
 from sentiment_ray.evaluate.scored import halves
+from sentiment_ray.metrics import fit_temperature
 
 
 @pytest.mark.parametrize("times", [0.4, 1.0, 3.0])
 def test_the_temperature_undoes_what_was_done_to_the_logits(times: float) -> None:
-    assert best_temperature(calibrated(20_000, seed=0, times=times)) == pytest.approx(times, rel=0.03)
+    scored = calibrated(20_000, seed=0, times=times)
+    assert fit_temperature(scored.logits, scored.label_ids) == pytest.approx(times, rel=0.03)
 
 
 def test_scaling_mends_overconfident_scores_on_rows_that_it_has_not_seen() -> None:
@@ -24,7 +26,7 @@ def test_scaling_mends_overconfident_scores_on_rows_that_it_has_not_seen() -> No
     fitted, measured = halves(4000, seed=5)
     assert (found["rows_fitted"], found["rows_measured"], found["bins"]) == (2000, 2000, 15)
     assert sorted([*fitted, *measured]) == list(range(4000))
-    assert found["temperature"] == best_temperature(scored.take(fitted))
+    assert found["temperature"] == fit_temperature(scored.logits[fitted], scored.label_ids[fitted])
     assert found["before"] == bootstrap(losses(scored.take(measured)), 2000, seed=5)
     for name in ("ece", "log_loss", "brier"):
         assert found["after"]["intervals"][name][1] < found["before"]["intervals"][name][0]

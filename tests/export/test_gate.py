@@ -19,8 +19,8 @@ from export.variants import FILES, write_variant
 from sentiment_ray.bundle import open_bundle
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.engines import load_engine
-from sentiment_ray.metrics import fit_temperature, macro_f1_drop_interval
-from sentiment_ray.predictor import probabilities_of, score_texts
+from sentiment_ray.metrics import macro_f1_drop_interval
+from sentiment_ray.predictor import score_texts
 from tests.conftest import LABELS, ROOT
 
 CONFIG = ExportConfig(run="run", output="bundle")
@@ -130,14 +130,6 @@ def test_fp16_holds_halves_and_gives_float32_logits_near_the_plain_file(
         for name in ("fp16", "fp32")
     )
     np.testing.assert_allclose(half.probabilities, plain.probabilities, atol=5e-3)
-
-
-def test_the_temperature_is_the_one_that_labels_were_drawn_with() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, size=(20_000, 3)).astype(np.float32)
-    chances = probabilities_of(logits / 2.5)
-    label_ids = (chances.cumsum(axis=1) < rng.random((len(chances), 1))).sum(axis=1).clip(0, 2)
-    assert fit_temperature(logits, label_ids) == pytest.approx(2.5, rel=0.05)
 
 
 def test_every_file_holds_the_temperature(
