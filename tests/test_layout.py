@@ -115,7 +115,9 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     assert packaged == tracked | {"sentiment_ray/py.typed", "sentiment_ray/score/report.html.j2"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/benchmarks.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/architecture.md", "docs/bundle.md", "docs/benchmarks.md", "CONTRIBUTING.md"]
+)
 def test_documents_use_flags_and_files_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     for job, arguments in re.findall(r"python -m jobs\.(\w+)([^`\n]*)", text):
