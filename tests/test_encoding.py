@@ -1,5 +1,6 @@
 """Behaviour of the one path from texts to token ids."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sentiment_ray.encoding import (
     length_sorted_batches,
     load_encoder,
     pad,
+    parse_encoder,
 )
 from sentiment_ray.errors import BundleError
 from tests.conftest import NASTY_TEXTS
@@ -87,6 +89,28 @@ def test_a_text_that_leaves_no_token_is_one_unknown_token(encoder: TextEncoder) 
     encoded = encode(encoder, ["\x00", "good"])
     assert encoded.ids[0].tolist() == [encoder.unknown_id]
     assert encoded.lengths[0] == 1
+
+
+def _with(path: Path, **parts: object) -> bytes:
+    """Return a tokenizer file with other parts."""
+    return json.dumps(json.loads(path.read_text()) | parts).encode()
+
+
+def test_a_tokenizer_that_fails_at_the_first_text_is_refused_when_it_is_loaded(tiny_encoder: Path) -> None:
+    path = tiny_encoder / "tokenizer.json"
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[GONE]", "type_id": 0}}]}
+    nowhere = _with(path, post_processor=template | {"pair": [], "special_tokens": {}})
+    without_unknown = _with(path, model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "gone"})
+    for data in (nowhere, without_unknown):
+        with pytest.raises(BundleError, match="tokenizer.json is no tokenizer that can be read"):
+            parse_encoder(data, max_tokens=16, source="tokenizer.json")
+
+
+def test_what_a_file_says_of_padding_costs_nothing(tiny_encoder: Path) -> None:
+    padding = {"strategy": {"Fixed": 1 << 40}, "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    data = _with(tiny_encoder / "tokenizer.json", padding=padding)
+    assert encode(parse_encoder(data, max_tokens=16, source="x"), ["tea"]).lengths[0] <= 16
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from sentiment_ray.bundle import MAX_BYTES, open_bundle, verify_bundle
 from sentiment_ray.errors import BundleError
 from sentiment_ray.onnx_scan import scan_model
-from sentiment_ray.predictor import pack_bundle
+from sentiment_ray.predictor import Predictor, pack_bundle
 from tests.hostile import directories, models
-from tests.hostile.damage import MODEL, Cases, config, seal
+from tests.hostile.damage import MODEL, Cases, config, model, seal
 
 GROUPS = {
     "names": directories.NAMES,
@@ -52,6 +53,14 @@ def test_a_hostile_bundle_is_refused_by_name_before_an_engine_sees_it(copy: Path
             ask(copy)
         assert str(copy) in str(refused.value)
         assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_model_that_no_engine_can_run_is_refused_by_name(copy: Path, engine: str) -> None:
+    model(lambda found: setattr(found.graph.node[-1], "op_type", "NoSuchOperator"))(copy)
+    packed = pack_bundle(copy, engine="onnxruntime", variant="fp32")
+    with pytest.raises(BundleError, match=f"onnx/model.onnx: {engine} cannot load this model"):
+        Predictor(replace(packed, engine=engine))
 
 
 def _mutated(data: bytes, chance: random.Random) -> bytes:
@@ -101,11 +110,11 @@ def test_whatever_the_bytes_of_a_json_file_the_bundle_opens_or_is_refused(copy: 
 
 def test_what_is_used_is_what_was_checked(copy: Path) -> None:
     found = open_bundle(copy)
-    tokenizer, model = (copy / "tokenizer.json").read_bytes(), (copy / MODEL).read_bytes()
+    tokenizer, weights = (copy / "tokenizer.json").read_bytes(), (copy / MODEL).read_bytes()
     (copy / "tokenizer.json").write_text("{}")
     assert found.tokenizer == tokenizer
-    assert found.model("fp32") == model
-    (copy / MODEL).write_bytes(bytes(len(model)))
+    assert found.model("fp32") == weights
+    (copy / MODEL).write_bytes(bytes(len(weights)))
     with pytest.raises(BundleError, match="its sha256 differs"):
         found.model("fp32")
 

@@ -117,7 +117,14 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     assert {f"sentiment_ray/{folder}/report.html.j2" for folder in ("score", "evaluate")} < packaged
 
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/benchmarks.md", "docs/evaluation.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+    "docs/bundle.md",
+    "docs/evaluation.md",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

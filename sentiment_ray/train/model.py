@@ -9,7 +9,6 @@ from transformers.utils import logging as transformers_logging
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.labels import id2label, label2id
-from sentiment_ray.model_config import FAMILIES
 
 
 def load_tokenizer_files(model: str, directory: Path) -> None:
@@ -36,8 +35,6 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         label2id=label2id(labels),
         trust_remote_code=False,
     )
-    if config.model_type not in FAMILIES:
-        raise ConfigError(f"model = {model!r} is of type {config.model_type!r}. Choose one of: {', '.join(FAMILIES)}.")
     if dropout is not None:
         for key, value in config.to_dict().items():
             if "dropout" in key and (value is None or isinstance(value, float | int)):

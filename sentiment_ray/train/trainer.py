@@ -16,6 +16,7 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
+from sentiment_ray.model_config import FAMILIES
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.versions import installed_versions
@@ -140,6 +141,12 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
             raise ConfigError(
                 f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
                 "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
+            )
+        kind = read_json(Path(model) / "config.json").get("model_type")
+        if kind not in FAMILIES:
+            raise ConfigError(
+                f"model = {config.model!r} is of type {kind!r}, of which no bundle can be made. "
+                f"Choose one of: {', '.join(FAMILIES)}."
             )
     paths = {
         "output": str(local_path(config.output, "output")),

@@ -19,10 +19,10 @@ from pyarrow import parquet
 from sklearn.metrics import accuracy_score, f1_score
 
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import describe_bundle_files
 from sentiment_ray.errors import BundleError, DataError, GateError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
+from tests.hostile.damage import seal
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x> {{ 7 * 7 }} </p></li> & \" '"
@@ -72,17 +72,14 @@ def contrary(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     last.output[0] = "agreeable"
     model.graph.node.append(onnx.helper.make_node("Neg", ["agreeable"], ["logits"]))
     onnx.save(model, path / "onnx/model.onnx")
-    _edit_manifest(
-        path,
-        bundle_id="contrary",
-        files={name: entry.model_dump() for name, entry in describe_bundle_files(path).items()},
-    )
+    _edit_manifest(path, self_test=None)  # which would notice
     return path
 
 
 def _edit_manifest(path: Path, **values: Any) -> None:
     manifest = json.loads((path / "bundle.json").read_text())
     (path / "bundle.json").write_text(json.dumps(manifest | values))
+    seal(path)
 
 
 def _report(output: Path) -> dict[str, Any]:
@@ -147,9 +144,9 @@ def test_the_page_opens_with_the_result_in_words(evaluation: Path) -> None:
         "Least certain",
         "What the words do",
         "When to leave it to a person",
+        "Sentences without doubt",
     ):
         assert part in text
-    assert "Sentences without doubt" not in text
     assert "Against the other bundle" not in text
 
 
@@ -214,7 +211,11 @@ def test_columns_that_would_be_written_twice_are_refused(evaluate: Evaluate, tmp
 
 def test_a_bundle_with_other_labels_cannot_be_compared(evaluate: Evaluate, bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "other")
-    _edit_manifest(tmp_path / "other", labels=["bad", "neutral", "good"])
+    names = ["bad", "neutral", "good"]
+    config = json.loads((tmp_path / "other/config.json").read_text())
+    config |= {"id2label": dict(enumerate(names)), "label2id": {name: place for place, name in enumerate(names)}}
+    (tmp_path / "other/config.json").write_text(json.dumps(config))
+    _edit_manifest(tmp_path / "other", labels=names)
     with pytest.raises(BundleError, match="negative, neutral, positive.*bad, neutral, good"):
         evaluate(against=str(tmp_path / "other"))
 

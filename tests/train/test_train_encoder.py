@@ -113,6 +113,12 @@ def test_a_wrong_input_is_named_before_any_work(
     assert not Path("/tmp/never").exists()
 
 
+def test_a_model_of_which_no_bundle_can_be_made_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ConfigError, match="is of type 'gpt2', of which no bundle can be made"):
+        train_encoder(_config(run, model=str(tmp_path)))
+
+
 def test_an_empty_split_is_named(run: Path, prepared: Path, tmp_path: Path) -> None:
     manifest = json.loads((prepared / "prepared.json").read_text())
     manifest["counts"]["validation"] = 0
