@@ -225,7 +225,7 @@ def test_a_better_bundle_passes_and_what_flips_is_written(
 ) -> None:
     found = evaluate(against=str(contrary), **AGAINST_EXACT)["comparison"]
     assert found["passed"]
-    assert found["bundle_id"] == "contrary"
+    assert found["bundle_id"] == json.loads((contrary / "bundle.json").read_text())["bundle_id"]
     flips = parquet.read_table(tmp_path / "out/flips.parquet").to_pandas()
     assert len(flips) == found["flips"] > 0
     assert (flips["sentiment_label"] != flips["against_label"]).all()
