@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pyarrow import parquet
 from sentiment_ray.shell import print_result, run
 
 EVERY_S = 0.2
+OBJECT_STORE = "object store"
 ROWS_PER_FILE = 200_000
 ROW_GROUP_ROWS = 25_000
 
@@ -67,10 +69,11 @@ def measure(bundle: str, corpus: Path, output: Path, unit_rows: int) -> dict[str
         started = time.monotonic()
         options = ["--output", str(output), "--unit-rows", str(unit_rows)]
         process = subprocess.Popen([*command, *options], stdout=out)
-        peaks = {"private": 0.0, "shared": 0.0}
+        peak: Counter[str] = Counter()
         while process.poll() is None:
             now = _memory(process.pid)
-            peaks = {name: max(peak, now[name]) for name, peak in peaks.items()}
+            if _own(now) > _own(peak):
+                peak = now
             time.sleep(EVERY_S)
         out.seek(0)
         result = json.loads(out.read().splitlines()[-1])
@@ -80,9 +83,13 @@ def measure(bundle: str, corpus: Path, output: Path, unit_rows: int) -> dict[str
         "corpus_mib": round(size / 2**20),
         "text_mib": round(_text_bytes(corpus) / 2**20),
         "seconds": round(time.monotonic() - started, 1),
-        "peak_mib": round(peaks["private"] / 2**10),
-        "peak_object_store_mib": round(peaks["shared"] / 2**10),
+        "peak_mib": round(_own(peak) / 2**10),
+        "of_which_mib": {name: round(size / 2**10) for name, size in peak.most_common()},
     }
+
+
+def _own(memory: Counter[str]) -> int:
+    return memory.total() - memory[OBJECT_STORE]
 
 
 def _text_bytes(corpus: Path) -> int:
@@ -91,22 +98,31 @@ def _text_bytes(corpus: Path) -> int:
     return sum(group.column(1).total_uncompressed_size for group in groups)
 
 
-def _memory(pid: int) -> dict[str, float]:
-    """Return KiB of the process and all below it: what is theirs or of files, and what is of the object store."""
-    total = {"private": 0.0, "shared": 0.0}
+def _memory(pid: int) -> Counter[str]:
+    """Return KiB of a process and all below it by kind of process, and of the object store."""
+    sizes: Counter[str] = Counter()
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        return total
+        return sizes
     for process in processes:
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
+            kind = "driver" if process.pid == pid else _kind_of(process.cmdline())
+        except (OSError, psutil.Error):
             continue
-        sizes = {line.split(":")[0]: float(line.split()[1]) for line in lines[1:]}
-        total["private"] += sizes.get("Pss_Anon", 0) + sizes.get("Pss_File", 0)
-        total["shared"] += sizes.get("Pss_Shmem", 0)
-    return total
+        parts = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+        sizes[kind] += parts.get("Pss_Anon", 0) + parts.get("Pss_File", 0)
+        sizes[OBJECT_STORE] += parts.get("Pss_Shmem", 0)
+    return sizes
+
+
+def _kind_of(command: list[str]) -> str:
+    """Return what a process of Ray's is for: the name of its actor, or Ray itself."""
+    name = command[0] if command else ""
+    if "Scorer" in name:
+        return "scorers"
+    return name.removeprefix("ray::") if name.startswith("ray::") else "ray"
 
 
 if __name__ == "__main__":

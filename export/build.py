@@ -109,7 +109,8 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     variants = _variants(measured, bench, config)
     default = Default(engine=best[1], variant=best[0])
     training = {"best": run["best"], "model": run["config"]["model"], "made_from": run["made_from"]}
-    (directory / "README.md").write_text(model_card(labels, max_tokens, training, variants, default), encoding="utf-8")
+    card = model_card(labels, max_tokens, training, held_out.temperature, variants, default)
+    (directory / "README.md").write_text(card, encoding="utf-8")
     listed = describe_bundle_files(directory)
     return Manifest(
         format_version=FORMAT_VERSION,
