@@ -42,7 +42,7 @@ def install() -> None:
         for method, place in (("write", 0), ("create", 0), ("place", 1)):
             setattr(Store, method, _sabotaged(getattr(Store, method), place))
     if POISON in os.environ:
-        Predictor.score = _poisonable(Predictor.score)  # type: ignore[method-assign]
+        Predictor.score_in_batches = _poisonable(Predictor.score_in_batches)  # type: ignore[method-assign]
 
 
 def _sabotaged(operation: Callable[..., Any], name_at: int) -> Callable[..., Any]:
