@@ -13,7 +13,7 @@ SOURCES = ("imdb_train.parquet", "sentences.parquet", "tweets.parquet")
 SOURCES_BY_LENGTH = {"mix": SOURCES, "short": SOURCES[1:]}
 NUM_FILES = 8
 WARM_UP_FILE = "_warm_up.parquet"
-"""Texts beside a corpus that are not part of it: who reads a directory of Parquet leaves out names that start with _."""
+"""Texts beside a corpus, not part of it: who reads a directory of Parquet leaves out names that start with _."""
 
 
 def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float = 0.0, seed: int = 0) -> Path:

@@ -15,7 +15,7 @@ from harness import Bench, Contender, Journal, Result, RunError, bench_options, 
 from numpy.typing import NDArray
 from predict_contenders import EXPORTS, OURS, PEAK, PEERS, other_variants
 from preparing import make_export, prepare_command
-from side_by_side import REFERENCE, check_all, choose, figures_of, table_of, versions_of
+from side_by_side import MIN_AGREEMENT, REFERENCE, check_all, choose, figures_of, table_of, versions_of
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.shell import print_result, run
@@ -62,11 +62,12 @@ main.add_command(prepare_command((REFERENCE, OURS, *PEERS)))
 @click.option("--rows", default=1000, show_default=True, help="Rows of each corpus.")
 @click.option("--warm-up-rows", default=256, show_default=True, help="Other rows that are predicted before.")
 @click.option("--corpus", "names", multiple=True, type=click.Choice(list(SOURCES_BY_LENGTH)), help="[all]")
+@click.option("--min-agreement", default=MIN_AGREEMENT, show_default=True, help="Share of the reference's labels.")
 @click.option("--only", multiple=True, help="Contenders to measure; may be given several times. [all]")
 @click.option("--report", type=click.Path(path_type=Path), help="File for the Markdown tables. [stderr]")
 def measure(
     bench: Bench, samples: Path, rounds: int, rows: int, warm_up_rows: int, names: tuple[str, ...],
-    only: tuple[str, ...], report: Path | None,
+    min_agreement: float, only: tuple[str, ...], report: Path | None,
 ) -> None:  # fmt: skip
     """Check what every contender answers, then let them predict in turns; a JSON line and a table for each corpus.
 
@@ -80,7 +81,7 @@ def measure(
     for name in names or SOURCES_BY_LENGTH:
         directory = bench.workdir / "corpora"
         path = predict_corpus(directory, samples, lengths=name, rows=rows, warm_up_rows=warm_up_rows)
-        checks[name] = check_all(bench, chosen, [path])
+        checks[name] = check_all(bench, chosen, [path], min_agreement=min_agreement)
         corpora.append(_corpus(bench, name, path))
     told = [contender.name for contender in chosen]
     journal = Journal(bench, "predict", code_digest(), told, rows, warm_up_rows)

@@ -26,7 +26,9 @@ def choose(contenders: Sequence[Contender], only: tuple[str, ...], *, always: Co
     return [contender for contender in contenders if not only or contender.name in (*only, always.name)]
 
 
-def check_all(bench: Bench, contenders: list[Contender], corpora: Sequence[Path]) -> dict[str, Result]:
+def check_all(
+    bench: Bench, contenders: list[Contender], corpora: Sequence[Path], *, min_agreement: float = MIN_AGREEMENT
+) -> dict[str, Result]:
     """Hold the labels of every contender against the reference's, on each of some corpora.
 
     Returns, by contender, the share of equal labels on the last corpus, or `error`: why it takes no part. These runs
@@ -40,14 +42,15 @@ def check_all(bench: Bench, contenders: list[Contender], corpora: Sequence[Path]
     checks: dict[str, Result] = {}
     for contender in contenders:
         for corpus in corpora:
-            checks[contender.name] = _check(bench, contender, corpus, journal.once(bench, contender, corpus, number=0))
+            result = journal.once(bench, contender, corpus, number=0)
+            checks[contender.name] = _check(bench, contender, corpus, result, min_agreement)
             if "error" in checks[contender.name]:
                 click.echo(f"{contender.name} is left out: {checks[contender.name]['error']}", err=True)
                 break
     return checks
 
 
-def _check(bench: Bench, contender: Contender, corpus: Path, result: Result) -> Result:
+def _check(bench: Bench, contender: Contender, corpus: Path, result: Result, min_agreement: float) -> Result:
     """Return the share of labels that agree, or the error that keeps a contender out."""
     if "error" in result:
         return {"error": result["error"]}
@@ -56,7 +59,7 @@ def _check(bench: Bench, contender: Contender, corpus: Path, result: Result) -> 
     if expected.keys() != found.keys() or result["rows"] != len(expected):
         return {"error": f"{result['rows']} rows came back of {len(expected)}, or other ids"}
     agreement = sum(found[key] == label for key, label in expected.items()) / len(expected)
-    if agreement < MIN_AGREEMENT:
+    if agreement < min_agreement:
         return {"error": f"agrees with the reference on {agreement:.1%} of the labels"}
     return {"label_agreement": round(agreement, 4)}
 

@@ -13,7 +13,12 @@ from types import ModuleType
 from typing import Any
 
 BEGUN = time.clock_gettime(time.CLOCK_MONOTONIC)
-PARTS = {"pack_bundle": "read_and_hash", "parse_encoder": "tokenizer", "load_engine": "engine"}
+PARTS = {
+    "open_bundle": "read_and_hash",
+    "_pack": "read_and_hash",
+    "parse_encoder": "tokenizer",
+    "load_engine": "engine",
+}
 HEAVY = ("ray", "torch", "transformers", "pandas", "pyarrow", "optimum")
 
 
@@ -46,8 +51,8 @@ class Clock:
 
         return wrapper
 
-    def time_functions(self, module: ModuleType, parts: dict[str, str]) -> None:
-        """Time functions of a module that are called by name."""
+    def time_functions(self, module: ModuleType | type, parts: dict[str, str]) -> None:
+        """Time functions of a module or a class that are called by name."""
         for name, part in parts.items():
             setattr(module, name, self.timed(part, getattr(module, name)))
 
@@ -66,6 +71,7 @@ def main() -> None:
     from sentiment_ray import Predictor, predictor
 
     clock.time_functions(predictor, PARTS)
+    clock.time_functions(Predictor, {"_test_itself": "self_test"})
     loaded = Predictor.load(options.bundle, engine=options.engine, variant=options.variant, threads=options.threads)
     clock.timed("first_answer", loaded.predict)([options.text])
     clock.switch()

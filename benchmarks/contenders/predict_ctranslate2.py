@@ -1,8 +1,8 @@
 """CTranslate2's BERT encoder, the classification head in NumPy, as documented or tuned.
 
 As documented: `Encoder.forward_batch` on what `ct2-transformers-converter` writes, batches of 32 texts in their order
-(https://opennmt.net/CTranslate2/guides/transformers.html#bert). Tuned: `--budget` sorts by length and takes 2,048 tokens
-at once; `--export ctranslate2-int8` takes int8 weights.
+(https://opennmt.net/CTranslate2/guides/transformers.html#bert). Tuned: `--budget` sorts by length and takes 2,048
+tokens at once; `--export ctranslate2-int8` takes int8 weights.
 """
 
 import argparse
