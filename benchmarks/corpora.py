@@ -1,5 +1,6 @@
 """Writes the corpora that are scored: real reviews in their real lengths; knows nothing of who scores them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from pyarrow import parquet
 from sentiment_ray.errors import DataError
 
 SOURCES = ("imdb_train.parquet", "sentences.parquet", "tweets.parquet")
+SOURCES_BY_LENGTH = {"mix": SOURCES, "short": SOURCES[1:]}
 NUM_FILES = 8
+WARM_UP_FILE = "_warm_up.parquet"
+"""Texts beside a corpus, not part of it: who reads a directory of Parquet leaves out names that start with _."""
 
 
 def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float = 0.0, seed: int = 0) -> Path:
@@ -22,13 +26,26 @@ def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float
     if path.exists():
         return path
     random = np.random.default_rng(seed)
-    texts: list[str] = []
-    for index, name in enumerate(SOURCES):
-        share = distinct // len(SOURCES) + (index < distinct % len(SOURCES))
-        texts.extend(_sample(_distinct_texts(samples / name), share, random, name))
+    texts = _even_sample(samples, SOURCES, distinct, random)
     repeated = [texts[index] for index in random.choice(len(texts), rows - distinct)]
     texts = texts + repeated
     return _write(path, [texts[index] for index in random.permutation(len(texts))])
+
+
+def predict_corpus(
+    directory: Path, samples: Path, *, lengths: str, rows: int, warm_up_rows: int, seed: int = 0
+) -> Path:
+    """Write `rows` different reviews, shuffled, and beside them `warm_up_rows` others in WARM_UP_FILE.
+
+    `lengths` is `mix`, a third each of film reviews, review sentences and tweets, or `short`, half each of the latter.
+    """
+    path = directory / f"predict-{lengths}-{rows}-rows-{warm_up_rows}-before-seed-{seed}"
+    if path.exists():
+        return path
+    random = np.random.default_rng(seed)
+    texts = _even_sample(samples, SOURCES_BY_LENGTH[lengths], rows + warm_up_rows, random)
+    texts = [texts[index] for index in random.permutation(len(texts))]
+    return _write(path, texts[:rows], warm_up=texts[rows:])
 
 
 def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: int = 0) -> Path:
@@ -50,6 +67,15 @@ def describe(path: Path) -> dict[str, object]:
     return {"rows": len(texts), "distinct": len(set(texts)), "words_mean": sum(words) / len(words), "words": quartiles}
 
 
+def _even_sample(samples: Path, names: Sequence[str], rows: int, random: np.random.Generator) -> list[str]:
+    """Return different texts of some sources, as many of each."""
+    texts: list[str] = []
+    for index, name in enumerate(names):
+        share = rows // len(names) + (index < rows % len(names))
+        texts.extend(_sample(_distinct_texts(samples / name), share, random, name))
+    return texts
+
+
 def _distinct_texts(path: Path) -> list[str]:
     if not path.exists():
         raise DataError(f"{path} is missing. Run: python -m jobs.fetch_samples --imdb")
@@ -62,7 +88,7 @@ def _sample(texts: list[str], rows: int, random: np.random.Generator, name: str)
     return [texts[index] for index in random.permutation(len(texts))[:rows]]
 
 
-def _write(path: Path, texts: list[str]) -> Path:
+def _write(path: Path, texts: list[str], *, warm_up: Sequence[str] = ()) -> Path:
     """Write texts and their numbers as files of equal size, all or none."""
     table = pa.table({"id": np.arange(len(texts)), "text": texts})
     unfinished = path.with_name(f".{path.name}")
@@ -71,4 +97,6 @@ def _write(path: Path, texts: list[str]) -> Path:
     for number in range(NUM_FILES):
         part = table.slice(number * rows_per_file, rows_per_file)
         parquet.write_table(part, unfinished / f"reviews-{number}.parquet")
+    if warm_up:
+        parquet.write_table(pa.table({"text": list(warm_up)}), unfinished / WARM_UP_FILE)
     return unfinished.rename(path)

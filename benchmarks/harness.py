@@ -38,6 +38,8 @@ class Contender:
     flags: tuple[str, ...] = ()
     label_column: str = "label"
     ours: bool = False
+    imports: tuple[str, ...] = ()
+    """Other files of contenders/ that the script imports, beside contender.py."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Bench:
 
     @property
     def optimum(self) -> Path:
-        """The directory of the checkpoint as Optimum exports it, which `score_vs_peers.py` makes."""
+        """The directory of the checkpoint as Optimum exports it; see preparing.py."""
         return self.workdir / "optimum"
 
     def output_of(self, contender: Contender, corpus: Path) -> Path:
@@ -73,20 +75,10 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
     output = bench.output_of(contender, corpus)
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: bench.threads]))
-    command: list[str | Path] = ["taskset", "-c", cores, bench.python_of(contender.environment)]
+    command: list[str | Path] = [*pinned(bench.threads), bench.python_of(contender.environment)]
     command += [CONTENDERS / contender.script, "--bundle", bench.bundle, "--checkpoint", bench.checkpoint]
-    command += [
-        "--optimum",
-        bench.optimum,
-        "--threads",
-        str(bench.threads),
-        "--input",
-        corpus,
-        "--output",
-        output,
-        *contender.flags,
-    ]
+    command += ["--optimum", bench.optimum, "--threads", str(bench.threads)]
+    command += ["--input", corpus, "--output", output, *contender.flags]
     log = output.parent / f"{corpus.name}.log"
     with tempfile.TemporaryDirectory(prefix="b-", ignore_cleanup_errors=True) as name, log.open("w") as errors:
         scratch = Path(name)
@@ -94,7 +86,12 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
         with (scratch / "stdout").open("w+") as stdout:
             start = time.perf_counter()
             process = subprocess.Popen(
-                command, cwd=scratch, env=variables, stdout=stdout, stderr=errors, start_new_session=True
+                command,
+                cwd=scratch,
+                env=variables | started_now(),
+                stdout=stdout,
+                stderr=errors,
+                start_new_session=True,
             )
             try:
                 first_part = _wait(process, output, start, bench.timeout_s)
@@ -110,6 +107,11 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
     # Ray's own processes may write on stdout behind the result, when one of them dies late.
     result: Result = next(json.loads(line) for line in reversed(lines) if line.startswith('{"rows"'))
     return result | {"seconds_total": round(seconds, 3), "seconds_first_part": round(first_part, 3)}
+
+
+def pinned(threads: int) -> list[str]:
+    """Return the start of a command that may use so many cores, whatever it starts."""
+    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))]
 
 
 def _wait(process: subprocess.Popen[bytes], output: Path, start: float, timeout_s: float) -> float | None:
@@ -149,6 +151,8 @@ def _environment_variables(bench: Bench, contender: Contender, scratch: Path) ->
     """Return a small environment: no hub, no telemetry, and every cache in a directory that ends with the run."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME") if name in os.environ}
     search_path = f"{bench.python_of(contender.environment).parent}:{os.environ['PATH']}"
+    if contender.ours:
+        kept["PYTHONPATH"] = str(ROOT)  # this checkout, whichever was installed
     return kept | {
         "PATH": search_path,
         "PYSPARK_PYTHON": str(bench.python_of(contender.environment)),
@@ -159,6 +163,11 @@ def _environment_variables(bench: Bench, contender: Contender, scratch: Path) ->
         "RAY_USAGE_STATS_ENABLED": "0",
         "DAFT_ANALYTICS_ENABLED": "0",
     }
+
+
+def started_now() -> dict[str, str]:
+    """Return the environment variable from which a process can tell how long ago it was started."""
+    return {"STARTED_AT": repr(time.clock_gettime(time.CLOCK_MONOTONIC))}
 
 
 def _last_line(log: Path) -> str:
@@ -223,7 +232,8 @@ class Journal:
 
 def _key(bench: Bench, contender: Contender, corpus: Path, number: int) -> str:
     """Return what makes a run the same: who scored what, with which code and bundle, in which round."""
-    code = [bench.bundle / "bundle.json", CONTENDERS / contender.script, CONTENDERS / "contender.py"]
+    names = (contender.script, "contender.py", *contender.imports)
+    code = [bench.bundle / "bundle.json", *(CONTENDERS / name for name in names)]
     digest = code_digest() if contender.ours else digest_of(code)
     return f"{digest} {contender.name} {' '.join(contender.flags)} {corpus.name}, round {number}"
 
@@ -241,11 +251,11 @@ def digest_of(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def labels_of(bench: Bench, contender: Contender, corpus: Path) -> dict[int, str]:
-    """Return the label of every id in the latest scores of a contender."""
+def column_of(bench: Bench, contender: Contender, corpus: Path, column: str) -> dict[int, Any]:
+    """Return the value of a column for every id in the latest scores of a contender."""
     scores = dataset.dataset(bench.output_of(contender, corpus), partitioning="hive")
-    table = scores.to_table(columns=["id", contender.label_column])
-    return dict(zip(table["id"].to_pylist(), table[contender.label_column].to_pylist(), strict=True))
+    table = scores.to_table(columns=["id", column])
+    return dict(zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
 class RunError(Exception):

@@ -1,6 +1,7 @@
-"""The labels to compare with: torch in fp32, one text at a time, no padding, no pipeline.
+"""The answers to compare with: torch in fp32, one text at a time, no padding, no pipeline.
 
-It is measured with nobody; its labels are what every other contender has to give.
+It is measured with nobody; its labels are what every other contender has to give. Beside them stand the probability
+of the label and the number of tokens.
 """
 
 from pathlib import Path
@@ -12,27 +13,31 @@ from pyarrow import parquet
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
-def label_all(task: Task, texts: list[str]) -> list[str]:
-    """Return the label of each text."""
+def answer_all(task: Task, texts: list[str]) -> dict[str, list[str | float | int]]:
+    """Return the label of each text, its probability, and the tokens of the text."""
     tokenizer = AutoTokenizer.from_pretrained(task.checkpoint)
     model = AutoModelForSequenceClassification.from_pretrained(task.checkpoint).eval()
-    labels = []
+    answers: dict[str, list[str | float | int]] = {"label": [], "score": [], "tokens": []}
     with torch.inference_mode():
         for text in texts:
             encoded = tokenizer(text, truncation=True, max_length=task.max_tokens, return_tensors="pt")
-            labels.append(model.config.id2label[int(model(**encoded).logits.argmax())])
-    return labels
+            probabilities = model(**encoded).logits[0].softmax(0)
+            answers["label"].append(model.config.id2label[int(probabilities.argmax())])
+            answers["score"].append(float(probabilities.max()))
+            answers["tokens"].append(encoded["input_ids"].shape[1])
+    return answers
 
 
 def main() -> None:
-    """Label every row of every file and write one file."""
+    """Answer for every row of every file and write one file."""
     task = parse_task(__doc__)
     torch.set_num_threads(task.threads)
     with timed(task):
         table = parquet.read_table(task.input)
-        labelled = table.append_column("label", pa.array(label_all(task, table["text"].to_pylist())))
+        for name, values in answer_all(task, table["text"].to_pylist()).items():
+            table = table.append_column(name, pa.array(values))
         Path(task.output).mkdir(parents=True)
-        parquet.write_table(labelled, Path(task.output) / "labels.parquet")
+        parquet.write_table(table, Path(task.output) / "labels.parquet")
 
 
 if __name__ == "__main__":

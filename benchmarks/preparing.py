@@ -1,0 +1,107 @@
+"""Makes what contenders need before they run: environments, and the checkpoint in the formats of other libraries."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import click
+from harness import ROOT, Bench, Contender, digest_of
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.shell import print_result
+
+
+@dataclass(frozen=True)
+class Export:
+    """The checkpoint in another format: the commands of an environment that write it, as their documentation says.
+
+    `{checkpoint}` and `{target}` stand for the two directories.
+    """
+
+    name: str
+    environment: str
+    commands: tuple[str, ...]
+
+
+OPTIMUM = Export(
+    "optimum",
+    "ray-onnxruntime",
+    (
+        "optimum-cli export onnx --model {checkpoint} --task text-classification {target}",
+        "optimum-cli onnxruntime quantize --avx512_vnni --onnx_model {target} -o {target}/int8",
+        "cp {target}/int8/model_quantized.onnx {target}",
+    ),
+)
+
+
+def make_export(bench: Bench, export: Export) -> None:
+    """Write an export of the checkpoint into the working directory; one that is ready stays. ConfigError says why not.
+
+    A directory that is given as `{target}` holds the whole of it, or nothing.
+    """
+    target, stamp = bench.workdir / export.name, bench.workdir / export.name / "made-from"
+    wanted = digest_of([bench.checkpoint / "model.safetensors"])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    search_path = f"{bench.python_of(export.environment).parent}:{os.environ['PATH']}"
+    for command in export.commands:
+        words = [word.format(checkpoint=bench.checkpoint, target=target) for word in command.split()]
+        done = subprocess.run(
+            words,
+            cwd=bench.workdir,
+            env=os.environ | {"PATH": search_path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ConfigError(f"{' '.join(words[:3])} failed: {done.stderr[-300:]}")
+    stamp.write_text(wanted)
+
+
+def prepare_command(contenders: Sequence[Contender]) -> click.Command:
+    """Return the command that makes the environments of some contenders."""
+    names = sorted({contender.environment for contender in contenders})
+
+    @click.command(name="prepare")
+    @click.option("--workdir", required=True, type=click.Path(path_type=Path), help="Where the environments are made.")
+    @click.option("--python", default=sys.executable, help="Interpreter to make them with. [this one]")
+    @click.option("--only", multiple=True, type=click.Choice(names), help="Those to make; may be given several times.")
+    def prepare(workdir: Path, python: str, only: tuple[str, ...]) -> None:
+        """Make a virtual environment for each file of benchmarks/environments/ that is used; those ready stay."""
+        failed = {}
+        for name in only or names:
+            requirements = ROOT / f"benchmarks/environments/{name}.txt"
+            error = _make_environment(workdir / "environments" / name, requirements, python)
+            click.echo(f"{name}: {error or 'ready'}", err=True)
+            if error:
+                failed[name] = error
+        print_result({"workdir": str(workdir), "failed": failed})
+
+    return prepare
+
+
+def _make_environment(directory: Path, requirements: Path, python: str) -> str | None:
+    """Make one environment with pip and return why it could not be made, or None."""
+    sources = (requirements, ROOT / "constraints.txt", ROOT / "pyproject.toml")
+    wanted = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    stamp = directory / "made-from"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return None
+    make = [python, "-m", "venv", str(directory)]
+    install = [str(directory / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in (make, [*install, "-r", str(requirements)]):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            return next((line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "failed")
+    freeze = [str(directory / "bin/python"), "-m", "pip", "freeze", "--disable-pip-version-check"]
+    versions = subprocess.run(freeze, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (directory / "versions.txt").write_text(versions)
+    stamp.write_text(wanted)
+    return None
