@@ -15,9 +15,12 @@ from export.gate import check
 from export.graph import export_graph
 from export.held_out import HeldOut, hold_out
 from export.model_card import model_card
+from export.push import push_bundle
 from export.speed import BENCH_TEXTS, Pair, default_of, race, rate_of
+from export.triton import write_triton
 from export.variants import FILES, PRECISIONS, write_variant
-from sentiment_ray.bundle import (
+from sentiment_ray.bundle import describe_bundle_files, open_bundle, verify_bundle
+from sentiment_ray.bundle_manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Default,
@@ -25,8 +28,6 @@ from sentiment_ray.bundle import (
     SelfTest,
     Variant,
     bundle_id_of,
-    describe_bundle_files,
-    verify_bundle,
 )
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.engines import available_engines, load_engine
@@ -60,17 +61,21 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     checkpoint = run_path / (config.checkpoint or run["best"]["checkpoint"])
     if not (checkpoint / "model.safetensors").is_file():
         raise ConfigError(f"checkpoint = {str(checkpoint)!r}: model.safetensors is missing there. Train the run again.")
-    settings = config.model_dump(mode="json", exclude={"output", "restart", "run"})
+    settings = config.model_dump(mode="json", exclude={"output", "restart", "run", "triton", "push"})
     made_from = {"run": run["fingerprint"], "checkpoint": sha256_of_file(checkpoint / "model.safetensors")}
     wanted = fingerprint([settings, made_from])
     finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
-    if finished:
-        return _result(output, finished, skipped=True)
-    with new_directory(output) as directory:
-        manifest = _build(config, run, checkpoint, directory, wanted)
-        write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
-        verify_bundle(directory)
-    return _result(output, manifest.model_dump(mode="json"), skipped=False)
+    if not finished:
+        with new_directory(output) as directory:
+            manifest = _build(config, run, checkpoint, directory, wanted)
+            write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+            verify_bundle(directory)
+    bundle = open_bundle(output)
+    if config.triton:
+        write_triton(bundle, local_path(config.triton, "triton"), restart=config.restart)
+    if config.push:
+        push_bundle(bundle, config.push)
+    return _result(output, bundle.manifest, skipped=finished is not None)
 
 
 @dataclass
@@ -108,7 +113,12 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     best = default_of({pair: found["rows_per_s"] for pair, found in bench.items()}, VARIANTS)
     variants = _variants(measured, bench, config)
     default = Default(engine=best[1], variant=best[0])
-    training = {"best": run["best"], "model": run["config"]["model"], "made_from": run["made_from"]}
+    training = {
+        "best": run["best"],
+        "base_model": run["base_model"],
+        "model": run["config"]["model"],
+        "made_from": run["made_from"],
+    }
     card = model_card(labels, max_tokens, training, held_out.temperature, variants, default)
     (directory / "README.md").write_text(card, encoding="utf-8")
     listed = describe_bundle_files(directory)
@@ -215,11 +225,11 @@ def _self_test(held_out: HeldOut, measured: Measured) -> SelfTest:
     )
 
 
-def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+def _result(output: Path, manifest: Manifest, *, skipped: bool) -> dict[str, Any]:
     return {
         "output": str(output),
-        "bundle_id": manifest["bundle_id"],
-        "variants": list(manifest["variants"]),
-        "default": manifest["defaults"]["cpu"],
+        "bundle_id": manifest.bundle_id,
+        "variants": list(manifest.variants),
+        "default": manifest.defaults["cpu"].model_dump(),
         "skipped": skipped,
     }

@@ -45,6 +45,11 @@ class ExportConfig(StageConfig):
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the engines while they are measured; by default every core."""
 
+    triton: str | None = None
+    """Directory for a Triton model repository of the bundle as well."""
+    push: str | None = None
+    """Where to copy the bundle: a Hub repository as hf://OWNER/NAME, or s3://, gs:// or another URL."""
+
     @model_validator(mode="after")
     def _known_variants(self) -> "ExportConfig":
         unknown = [name for name in self.variants if name not in VARIANTS]

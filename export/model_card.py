@@ -1,20 +1,22 @@
 """The model card of a bundle (README.md in the Hugging Face layout); knows only what the manifest will say."""
 
+from pathlib import PurePath
 from typing import Any
 
-from sentiment_ray.bundle import Default, Variant
+from huggingface_hub import EvalResult, ModelCardData
+
+from sentiment_ray.bundle_manifest import Default, Variant
 
 TEMPLATE = """---
-pipeline_tag: text-classification
-library_name: sentiment-ray
-tags: [sentiment-analysis, onnx]
-metrics: [f1, accuracy]
+{front_matter}
 ---
 
 # Sentiment of reviews: {labels}
 
 Fine-tuned from `{model}`; reads the first {max_tokens} tokens of a text.
 On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
+Before fine-tuning the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
+({base_model[method]}).
 Its logits are divided by {temperature:g}, fitted on validation rows, so that probabilities mean what they say.
 
 | variant | engine | file | label agreement with torch | mean probability difference | macro-F1 | suite | rows/s |
@@ -50,12 +52,41 @@ def model_card(
         for engine, gate in variant.gate.items()
     ]
     return TEMPLATE.format(
+        front_matter=_front_matter(training),
         labels=", ".join(labels),
-        model=training["model"].rstrip("/").rsplit("/", 1)[-1],
+        model=PurePath(training["model"]).name,
         max_tokens=max_tokens,
+        base_model=training["base_model"],
         temperature=temperature,
         table="\n".join(rows),
         variant=best.variant,
         engine=best.engine,
         **training["best"]["metrics"],
     )
+
+
+def _front_matter(training: dict[str, Any]) -> str:
+    """Return the metadata that the Hub shows and searches (https://huggingface.co/docs/hub/model-cards), as YAML."""
+    model, metrics = training["model"], training["best"]["metrics"]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type="reviews",
+            dataset_name="held-out reviews",
+            dataset_split="validation",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(metrics[key], 4),
+        )
+        for key, kind, name in (("macro_f1", "f1", "macro-F1"), ("accuracy", "accuracy", "accuracy"))
+    ]
+    card = ModelCardData(
+        model_name=f"{PurePath(model).name}-sentiment",
+        base_model=None if PurePath(model).is_absolute() else model,
+        pipeline_tag="text-classification",
+        library_name="transformers.js",
+        tags=["sentiment-analysis", "onnx", "onnxruntime", "openvino"],
+        metrics=["f1", "accuracy"],
+        eval_results=results,
+    )
+    return str(card.to_yaml())

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.bundle import Bundle, Manifest, Variant, open_bundle
+from sentiment_ray.bundle import Bundle, open_bundle
+from sentiment_ray.bundle_manifest import Manifest, Variant
 from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder
 from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError

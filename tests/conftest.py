@@ -17,6 +17,7 @@ from sentiment_ray.predictor import Predictor
 
 ROOT = Path(__file__).parent.parent
 LABELS = ("negative", "neutral", "positive")
+EXPORT = {"variants": ("fp32", "optimized", "fp16", "int8_weights", "int8"), "max_batch_flips": 5, "threads": 2}
 NASTY_TEXTS = (
     "x",
     "word " * 10_000,
@@ -144,8 +145,7 @@ def bundle(run: Path) -> Path:
     from export.config import ExportConfig
 
     output = run.parent / "bundle"
-    variants = ("fp32", "optimized", "fp16", "int8_weights", "int8")
-    export_bundle(ExportConfig(run=str(run), output=str(output), variants=variants, max_batch_flips=5, threads=2))
+    export_bundle(ExportConfig(run=str(run), output=str(output), **EXPORT))
     return output
 
 

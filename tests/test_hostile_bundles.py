@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_ray.bundle import MAX_BYTES, open_bundle, verify_bundle
+from sentiment_ray.bundle import open_bundle, verify_bundle
+from sentiment_ray.bundle_manifest import MAX_BYTES
 from sentiment_ray.errors import BundleError
 from sentiment_ray.onnx_scan import scan_model
 from sentiment_ray.predictor import Predictor, pack_bundle

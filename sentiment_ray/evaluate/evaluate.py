@@ -85,6 +85,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     report = _measured(config, scored, scores, labelled.texts, columns) | {
         "rejected": labelled.rejected,
         "suite": suite_results(predictor),
+        "base_model": packed.manifest.training.get("base_model"),
         "comparison": _compared(config, scored, other, against),
         "input": config.input,
         "bundle": packed.source,

@@ -19,23 +19,22 @@ MESSAGES = {
 
 def print_summary(results: dict[str, dict[str, Any]]) -> None:
     """Write quality, variants and three messages to stderr, as far as the pipeline had the stages for them."""
-    if "train" in results and "evaluate" in results:
-        _print_quality(Path(results["train"]["output"]), Path(results["evaluate"]["output"]))
+    if "evaluate" in results:
+        _print_quality(Path(results["evaluate"]["output"]))
     if "export" in results:
         path = Path(results["export"]["output"])
         _print_variants(open_bundle(path))
         _print_messages(Predictor.load(path))
 
 
-def _print_quality(run: Path, evaluation: Path) -> None:
-    base = json.loads((run / "run.json").read_text())["base_model"]
+def _print_quality(evaluation: Path) -> None:
     report = json.loads((evaluation / "evaluation.json").read_text())
     _say(f"\n{'':<42}{'accuracy':>9}{'macro-F1':>10}{'rows':>8}")
-    for name, metrics in (
-        (f"always {report['majority']['label']}", report["majority"]),
-        (f"base model ({base['method']})", base),
-        ("fine-tuned, from the bundle", report["metrics"]),
-    ):
+    lines = {f"always {report['majority']['label']}": report["majority"]}
+    if report["base_model"]:
+        lines[f"base model ({report['base_model']['method']})"] = report["base_model"]
+    lines["fine-tuned, from the bundle"] = report["metrics"]
+    for name, metrics in lines.items():
         _say(f"{name:<42}{metrics['accuracy']:>9.3f}{metrics['macro_f1']:>10.3f}{metrics['rows']:>8,}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from huggingface_hub import ModelCard
 from onnx import numpy_helper
 from pyarrow import parquet
 
@@ -14,11 +15,13 @@ from export.config import ExportConfig
 from export.held_out import TorchEngine
 from export.quantize import quantize_weights
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import bundle_id_of, open_bundle
+from sentiment_ray.bundle import open_bundle
+from sentiment_ray.bundle_manifest import bundle_id_of
 from sentiment_ray.encoding import load_encoder
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.predictor import PackedBundle, score_texts
 from sentiment_ray.profile import drift_of, profile_of
+from tests.conftest import EXPORT
 
 
 def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Path, run: Path, prepared: Path) -> None:
@@ -90,8 +93,18 @@ def test_quantised_weights_give_a_text_the_same_bits_in_any_company(bundle: Path
     assert Predictor(packed, threads=2).is_batch_invariant()
 
 
+def test_the_model_card_says_to_the_hub_what_the_run_measured(bundle: Path, run: Path) -> None:
+    card, trained = ModelCard.load(bundle / "README.md"), json.loads((run / "run.json").read_text())
+    assert card.data.pipeline_tag == "text-classification"
+    assert {result.metric_name: result.metric_value for result in card.data.eval_results} == {
+        "macro-F1": round(trained["best"]["metrics"]["macro_f1"], 4),
+        "accuracy": round(trained["best"]["metrics"]["accuracy"], 4),
+    }
+    assert f"macro-F1 {trained['base_model']['macro_f1']:.3f} on {trained['base_model']['rows']} test rows" in card.text
+
+
 def test_an_equal_export_is_skipped_and_another_refused(bundle: Path, run: Path) -> None:
-    assert export_bundle(ExportConfig(run=str(run), output=str(bundle), threads=2))["skipped"]
+    assert export_bundle(ExportConfig(run=str(run), output=str(bundle), **EXPORT))["skipped"]
     with pytest.raises(ConfigError, match="--restart"):
         export_bundle(ExportConfig(run=str(run), output=str(bundle), gate_rows=5))
 
