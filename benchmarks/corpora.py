@@ -48,6 +48,27 @@ def predict_corpus(
     return _write(path, texts[:rows], warm_up=texts[rows:])
 
 
+def training_corpus(directory: Path, samples: Path, *, lengths: str, rows: int, held_out: int, seed: int = 0) -> Path:
+    """Write different labelled reviews as `train` and `validation`, each one file, shuffled; `lengths` as above."""
+    path = directory / f"train-{lengths}-{rows}-rows-{held_out}-held-out-seed-{seed}"
+    if path.exists():
+        return path
+    random = np.random.default_rng(seed)
+    tables = []
+    for name in SOURCES_BY_LENGTH[lengths]:
+        table = parquet.read_table(samples / name, columns=["text", "label"])
+        firsts = np.unique(table["text"].to_pylist(), return_index=True)[1]
+        share = -(-(rows + held_out) // len(SOURCES_BY_LENGTH[lengths]))
+        tables.append(table.take(random.permutation(firsts)[:share]))
+    table = pa.concat_tables(tables)
+    table = table.take(random.permutation(len(table)))
+    unfinished = path.with_name(f".{path.name}")
+    for split, some in (("train", table.slice(0, rows)), ("validation", table.slice(rows, held_out))):
+        (unfinished / split).mkdir(parents=True, exist_ok=True)
+        parquet.write_table(some, unfinished / split / "part.parquet")
+    return unfinished.rename(path)
+
+
 def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: int = 0) -> Path:
     """Write the first `words` words of `rows` film reviews that have as many."""
     path = directory / f"cut-{rows}-rows-{words}-words-seed-{seed}"

@@ -205,7 +205,7 @@ class Journal:
     """
 
     def __init__(self, bench: Bench, *settings: object) -> None:
-        told = [bench.threads, digest_of([bench.bundle / "bundle.json"]), *settings]
+        told = [bench.threads, digest_of(_models(bench)), *settings]
         name = sha256(json.dumps(told).encode()).hexdigest()[:12]
         self.path = path = bench.workdir / "journals" / f"{name}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,9 +233,14 @@ class Journal:
 def _key(bench: Bench, contender: Contender, corpus: Path, number: int) -> str:
     """Return what makes a run the same: who scored what, with which code and bundle, in which round."""
     names = (contender.script, "contender.py", *contender.imports)
-    code = [bench.bundle / "bundle.json", *(CONTENDERS / name for name in names)]
+    code = [*_models(bench), *(CONTENDERS / name for name in names)]
     digest = code_digest() if contender.ours else digest_of(code)
     return f"{digest} {contender.name} {' '.join(contender.flags)} {corpus.name}, round {number}"
+
+
+def _models(bench: Bench) -> list[Path]:
+    """Return the files by which the bundle, where there is one, and the checkpoint are known."""
+    return [path for path in (bench.bundle / "bundle.json", bench.checkpoint / "config.json") if path.exists()]
 
 
 def code_digest() -> str:

@@ -31,7 +31,7 @@ def test_answers_are_those_of_the_checkpoint(predictor: Predictor, run: Path, ev
     import torch
     from transformers import pipeline
 
-    checkpoint = str(next(run.glob("checkpoint_*/config.json")).parent)
+    checkpoint = str(run / json.loads((run / "run.json").read_text())["best"]["checkpoint"])
     texts = [text for text, _ in everyday[:50]]
     ask = pipeline("text-classification", model=checkpoint, top_k=None)
     classifier = ask.model.classifier

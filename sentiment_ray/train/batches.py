@@ -1,7 +1,7 @@
-"""Training batches: length-sorted windows under a token budget, equal in number on every worker; knows no model."""
+"""Training batches: length-sorted windows under a token budget, as many on every worker; knows no model and no Ray."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,78 +10,134 @@ from numpy.typing import NDArray
 from sentiment_ray.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad
 
 WINDOW_ROWS = 8192
-"""Rows that are shuffled and sorted together: enough for batches of one length, few enough for any memory."""
+"""Rows that are shuffled and sorted together, at most: enough for batches of one length, few enough for any memory."""
+BLOCK_ROWS = 128
+"""Rows that one worker evaluates together, whichever it is, so that no answer depends on how many workers there are."""
+NO_LABEL = -100
+"""The label id of a row that counts for nothing."""
+
+Window = tuple[list[str], NDArray[np.int64]]
+"""Texts, and their label ids, int64 `(texts,)`."""
+Collect = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Takes this worker's int64 array and returns something that all workers' arrays of that shape make."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows that pass through the model together.
 
-    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`; `done` is the share of the
-    epoch that lies behind once this batch is used, the same on every worker.
+    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`, NO_LABEL where a worker has
+    no row left for this step. `num_rows` and `num_tokens` (real ones) are those of all workers' batches of the step.
+    `done` is the share of the epoch that lies behind once the step is taken, the same on every worker.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     label_ids: torch.Tensor
+    num_rows: int
+    num_tokens: int
     done: float
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.label_ids.to(device), self.done)
+        """Return the batch on a device; a copy to a GPU goes on while the CPU prepares the next."""
+        if device.type == "cpu":
+            return self
+        return replace(
+            self,
+            input_ids=_sent(self.input_ids, device),
+            attention_mask=_sent(self.attention_mask, device),
+            label_ids=_sent(self.label_ids, device),
+        )
 
 
 def training_batches(
-    windows: Iterator[tuple[list[str], NDArray[np.int64]]],
+    windows: Iterator[Window],
     encoder: TextEncoder,
     *,
+    num_windows: int,
     tokens_per_batch: int,
-    num_rows: int,
-    rng: np.random.Generator,
-    agree: Callable[[int], int],
+    seed: tuple[int, ...],
+    after: float,
+    largest: Collect,
+    total: Collect,
 ) -> Iterator[Batch]:
-    """Yield the batches of an epoch from windows of texts and label ids.
+    """Yield the batches of an epoch, but for those that lie within its first share `after`.
 
-    Every worker gets windows of the same sizes; `agree` takes this worker's number of batches for a window and returns
-    the largest of all workers, and each cuts its window into exactly that many. So all take the same number of steps
-    and none waits for another for ever. `num_rows` is this worker's share of the training split.
+    Every worker has `num_windows` windows, some perhaps empty, and cuts each into as many batches as the worker with
+    the most (`largest`, `total`: over all workers), so none waits for another for ever. The order is a function of
+    `seed` and the place in the epoch alone: who goes on in the middle gets the batches that were to come.
     """
-    rows_done = 0
-    for texts, label_ids in windows:
+    for window in range(num_windows):
+        texts, label_ids = next(windows, ([], np.zeros(0, dtype=np.int64)))
+        if (window + 1) / num_windows <= after:
+            continue
+        rng = np.random.default_rng([*seed, window])
         encoded = encode(encoder, texts)
         shuffled = rng.permutation(len(texts))
         batches = [
             shuffled[batch]
             for batch in length_sorted_batches(encoded.lengths[shuffled], tokens_per_batch=tokens_per_batch)
         ]
-        batches = split_to(batches, agree(len(batches)))
-        for step, index in enumerate(rng.permutation(len(batches)), start=1):
-            done = (rows_done + len(texts) * step / len(batches)) / num_rows
-            yield _batch(encoded, label_ids, batches[index], pad_id=encoder.pad_id, done=min(done, 1.0))
-        rows_done += len(texts)
+        count = int(largest(np.array([len(batches)]))[0])
+        batches = split_to(batches, count)
+        batches = [batches[place] for place in rng.permutation(count)]
+        sizes = total(np.array([[len(rows), encoded.lengths[rows].sum()] for rows in batches], dtype=np.int64))
+        for step, (rows, (num_rows, num_tokens)) in enumerate(zip(batches, sizes.tolist(), strict=True), start=1):
+            done = (window + step / count) / num_windows
+            if done > after:
+                yield _batch(encoded, label_ids, rows, encoder.pad_id, num_rows, num_tokens, done)
 
 
-def evaluation_batches(
-    texts: list[str], label_ids: NDArray[np.int64], encoder: TextEncoder, *, tokens_per_batch: int
-) -> Iterator[Batch]:
-    """Yield every row once, in length-sorted batches."""
+def evaluation_batches(window: Window, encoder: TextEncoder, *, tokens_per_batch: int) -> Iterator[Batch]:
+    """Yield every row of a window once, in length-sorted batches; `num_rows` and `num_tokens` are each batch's own."""
+    texts, label_ids = window
     encoded = encode(encoder, texts)
-    for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
-        yield _batch(encoded, label_ids, batch, pad_id=encoder.pad_id, done=1.0)
+    for rows in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
+        yield _batch(encoded, label_ids, rows, encoder.pad_id, len(rows), int(encoded.lengths[rows].sum()), done=1.0)
 
 
-def _batch(
-    encoded: Encoded, label_ids: NDArray[np.int64], rows: NDArray[np.intp], *, pad_id: int, done: float
-) -> Batch:
-    input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
-    return Batch(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(label_ids[rows]), done)
+def blocks_of(blocks: Iterator[Window], *, rank: int, world_size: int) -> Iterator[Window]:
+    """Yield the blocks that fall to a worker, of those that hold every row, BLOCK_ROWS each but the last."""
+    for number, (texts, label_ids) in enumerate(blocks):
+        if number % world_size == rank:
+            yield texts, label_ids
 
 
 def split_to(batches: list[NDArray[np.intp]], count: int) -> list[NDArray[np.intp]]:
-    """Cut the largest batches in two until there are `count` of them; every row stays in exactly one."""
-    batches = list(batches)
+    """Cut the largest batches in two until there are `count`; every row stays in exactly one, some may have none."""
+    batches = list(batches) or [np.zeros(0, dtype=np.intp)]
     while len(batches) < count:
         largest = max(range(len(batches)), key=lambda index: len(batches[index]))
         rows = batches[largest]
         batches[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
     return batches
+
+
+def _batch(
+    encoded: Encoded,
+    label_ids: NDArray[np.int64],
+    rows: NDArray[np.intp],
+    pad_id: int,
+    num_rows: int,
+    num_tokens: int,
+    done: float,
+) -> Batch:
+    """Return a batch of some rows; of none, one that a model takes and a loss ignores: all workers step together."""
+    if len(rows):
+        input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
+        labels = label_ids[rows]
+    else:
+        input_ids, attention_mask = np.full((1, 2), pad_id), np.ones((1, 2), dtype=np.int64)
+        labels = np.array([NO_LABEL])
+    return Batch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        label_ids=torch.from_numpy(labels),
+        num_rows=num_rows,
+        num_tokens=num_tokens,
+        done=done,
+    )
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return tensor.pin_memory().to(device, non_blocking=True)

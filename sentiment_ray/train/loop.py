@@ -1,196 +1,278 @@
-"""The training loop that each worker runs: plain PyTorch, fed by Ray Datasets; knows nothing of the driver's files.
+"""The training loop, plain PyTorch: batches to steps, epochs to checkpoints; knows no Ray and runs without it.
 
-Read it from `train_loop_per_worker`: load, then for each epoch train, evaluate, report a checkpoint.
+Read it from `fine_tune`. All that is random in a step is drawn from its place in the training, so a loop that goes on
+from a checkpoint takes the steps that were to come.
 """
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import ray.train
 import torch
-import torch.distributed as dist
-from numpy.typing import NDArray
-from ray.train.torch import get_device, prepare_model
 from torch.nn import functional
 
 from sentiment_ray.encoding import TextEncoder, load_encoder
-from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import classification_metrics, confusion_counts
-from sentiment_ray.train.batches import WINDOW_ROWS, Batch, evaluation_batches, training_batches
+from sentiment_ray.train.batches import (
+    BLOCK_ROWS,
+    WINDOW_ROWS,
+    Batch,
+    Window,
+    blocks_of,
+    evaluation_batches,
+    training_batches,
+)
+from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, seal_checkpoint
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.model import load_model, load_tokenizer_files, parameter_groups, use_bf16
+from sentiment_ray.train.loss import Loss, loss_of
+from sentiment_ray.train.model import (
+    choose_trained,
+    load_model,
+    load_tokenizer_files,
+    merged,
+    parameter_groups,
+    use_bf16,
+)
+from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
+from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
 
-REPORT_EVERY_S = 1.0
+CLOCK_EVERY_STEPS = 16
+"""Steps between two looks at the clock that all workers must agree on."""
+SHOW_EVERY_S = 1.0
 
 
-def train_loop_per_worker(settings: dict[str, Any]) -> None:
-    """Train on this worker's share; `settings` holds config, labels, rows and threads, and the progress board."""
-    config, labels = TrainConfig(**settings["config"]), tuple(settings["labels"])
-    context = ray.train.get_context()
-    if settings["threads"]:
-        torch.set_num_threads(settings["threads"])
-    torch.manual_seed(config.seed)
-    device = get_device()
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn: labels, the weight of each in the loss, and the rows of the training split."""
+
+    labels: tuple[str, ...]
+    class_weights: list[float]
+    train_rows: int
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that train together, and what it needs from the outside.
+
+    `windows` gives, for a split and a number of rows, this worker's share of `train` or every row of `validation`.
+    `wrap` makes a model data-parallel. `report` gets the directory of a checkpoint, on rank 0, or None, its name, the
+    progress and the score of a finished epoch; all workers call it together. `show` gets epochs done and loss.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    windows: Callable[[str, int], Iterator[Window]]
+    wrap: Callable[[torch.nn.Module], torch.nn.Module]
+    report: Callable[[Path | None, str, Progress, float | None], None]
+    show: Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What does not change while a model is trained, but for the weights and the optimizer's state."""
+
+    config: TrainConfig
+    task: Task
+    worker: Worker
+    encoder: TextEncoder
+    tokenizer_files: Path
+    model: torch.nn.Module
+    """The model, with low-rank additions where they are asked for."""
+    parallel: torch.nn.Module
+    """The same, wrapped, so that gradients are those of all workers."""
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    bf16: bool
+
+
+def fine_tune(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | None) -> list[dict[str, Any]]:
+    """Train from the beginning or a checkpoint and return a line of metrics an epoch; all workers call it together."""
     with tempfile.TemporaryDirectory() as directory:
-        start = _last_checkpoint(Path(directory) / "start")
-        source = str(start) if start else config.model
-        tokenizer_path = Path(directory) / "tokenizer"
-        load_tokenizer_files(source, tokenizer_path)
-        encoder = load_encoder(tokenizer_path / "tokenizer.json", max_tokens=config.max_tokens)
-        model = load_model(source, labels, dropout=config.dropout, device=device)
-        state = torch.load(start / "optimizer.pt", weights_only=True) if start else None
-
-        bare_model, model = model, prepare_model(model)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, weight_decay=config.weight_decay), lr=config.learning_rate, fused=True
-        )
-        history: list[dict[str, Any]] = []
-        if state:
-            optimizer.load_state_dict(state["optimizer"])
-            history = state["history"]
-        for epoch in range(len(history), config.epochs):
-            # Each worker draws its own order and dropout, each epoch another one.
-            seed = [config.seed, epoch, context.get_world_rank()]
-            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            started = time.monotonic()
-            trained = _train_epoch(model, optimizer, encoder, epoch, np.random.default_rng(seed), config, settings)
-            metrics = _evaluate(model, encoder, config, labels) | trained
-            history.append({"epoch": epoch + 1, **metrics, "seconds": round(time.monotonic() - started, 2)})
-            _report(bare_model, optimizer, history, tokenizer_path, settings)
+        training = _begin(config, task, worker, start, Path(directory))
+        progress = start.progress if start else Progress()
+        while progress.epoch < config.epochs and not has_stopped(progress.history, config):
+            progress = _train_epoch(training, progress)
+            progress = _finish_epoch(training, progress)
+            _save(training, progress, score_of(progress.history[-1], config.best_by))
+        return progress.history
 
 
-def _train_epoch(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    encoder: TextEncoder,
-    epoch: int,
-    rng: np.random.Generator,
-    config: TrainConfig,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """Take one pass over this worker's shard and return its mean loss and real tokens a second, over all workers."""
-    model.train()
-    device = get_device()
-    bf16 = use_bf16(config.precision, device)
-    batches = training_batches(
-        _windows("train", settings["labels"]),
-        encoder,
-        tokens_per_batch=config.tokens_per_batch,
-        num_rows=settings["train_rows"] // ray.train.get_context().get_world_size(),
-        rng=rng,
-        agree=_largest_of_workers,
+def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | None, directory: Path) -> Training:
+    """Load model, tokenizer and optimizer as they came, or as they were at a checkpoint."""
+    torch.manual_seed(config.seed)
+    # Low-rank additions are merged in a checkpoint, so the model is made again and they are put back.
+    source = str(start.path) if start and not config.lora_rank else config.model
+    load_tokenizer_files(source, directory)
+    model = load_model(source, task.labels, dropout=config.dropout, device=worker.device)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    trained = choose_trained(model, frozen_layers=config.frozen_layers, lora_rank=config.lora_rank)
+    groups = parameter_groups(trained, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    if start:
+        state = torch.load(start.path / STATE_NAME, weights_only=True, map_location=worker.device)
+        optimizer.load_state_dict(state["optimizer"])
+        trained.load_state_dict(state["additions"], strict=False)
+    return Training(
+        config=config,
+        task=task,
+        worker=worker,
+        encoder=load_encoder(directory / "tokenizer.json", max_tokens=config.max_tokens),
+        tokenizer_files=directory,
+        model=trained,
+        parallel=worker.wrap(trained),
+        optimizer=optimizer,
+        loss=loss_of(config, task.class_weights, worker.device),
+        bf16=use_bf16(config.precision, worker.device),
     )
-    started = reported = time.monotonic()
-    totals = torch.zeros(3, dtype=torch.float64)  # loss × rows, rows, real tokens
-    for step, batch in enumerate(batches, start=1):
-        batch = batch.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        loss = functional.cross_entropy(logits.float(), batch.label_ids)
-        (loss / config.accumulation_steps).backward()
-        if step % config.accumulation_steps == 0 or batch.done >= 1:
-            rate = learning_rate_at((epoch + batch.done) / config.epochs, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        rows = len(batch.label_ids)
-        totals += torch.tensor([loss.item() * rows, rows, batch.attention_mask.sum().item()], dtype=torch.float64)
-        if time.monotonic() - reported > REPORT_EVERY_S:
-            reported = time.monotonic()
-            settings["board"].advance.remote(epoch + batch.done, float(totals[0] / totals[1]))
-    seconds = time.monotonic() - started
-    loss_sum, rows_sum, tokens_sum = _sum_over_workers(totals.numpy()).tolist()
-    return {"loss": loss_sum / rows_sum, "train_rows": int(rows_sum), "tokens_per_s": round(tokens_sum / seconds, 1)}
 
 
-def learning_rate_at(done: float, config: TrainConfig) -> float:
-    """Return the learning rate when the share `done` of the training lies behind: linear warm-up, linear decay."""
-    if done < config.warmup_share:
-        return config.learning_rate * done / config.warmup_share
-    return config.learning_rate * (1 - done) / (1 - config.warmup_share)
+def _train_epoch(training: Training, progress: Progress) -> Progress:
+    """Take what is left of an epoch and return the progress at its end, before it is evaluated."""
+    config, worker = training.config, training.worker
+    training.parallel.train()
+    started = shown = saved = time.monotonic()
+    sums = torch.zeros((), dtype=torch.float64, device=worker.device)
+    rows, tokens = progress.rows, progress.tokens
+    for step, group in enumerate(_groups(_epoch_batches(training, progress), config.accumulation_steps), start=1):
+        sums += _take_step(training, group, progress.epoch)
+        done = group[-1].done
+        rows += sum(batch.num_rows for batch in group)
+        tokens += sum(batch.num_tokens for batch in group)
+        now = time.monotonic()
+        if now - shown > SHOW_EVERY_S:
+            shown = now
+            worker.show(progress.epoch + done, float(sums) / max(rows - progress.rows, 1) * worker.world_size)
+        if step % CLOCK_EVERY_STEPS == 0 and done < 1 and any_worker(now - saved > config.checkpoint_every_s):
+            so_far = _advanced(progress, sums, rows, tokens, now - started, done)
+            _save(training, so_far, score=None)
+            saved = time.monotonic()
+    return _advanced(progress, sums, rows, tokens, time.monotonic() - started, 1.0)
+
+
+def _advanced(progress: Progress, sums: torch.Tensor, rows: int, tokens: int, seconds: float, done: float) -> Progress:
+    """Return the progress after some steps, with what all workers lost in them."""
+    loss_sum = progress.loss_sum + float(over_workers(sums.cpu().numpy(), SUM))
+    return replace(progress, done=done, loss_sum=loss_sum, rows=rows, tokens=tokens, seconds=progress.seconds + seconds)
+
+
+def _epoch_batches(training: Training, progress: Progress) -> Iterator[Batch]:
+    config, worker = training.config, training.worker
+    rows_of_worker = -(-training.task.train_rows // worker.world_size)
+    num_windows = -(-rows_of_worker // WINDOW_ROWS)
+    return training_batches(
+        worker.windows("train", -(-rows_of_worker // num_windows)),
+        training.encoder,
+        num_windows=num_windows,
+        tokens_per_batch=config.tokens_per_batch,
+        seed=(config.seed, progress.epoch, worker.rank),
+        after=progress.done,
+        largest=lambda counts: over_workers(counts, MAX),
+        total=lambda counts: over_workers(counts, SUM),
+    )
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield the batches whose gradients make one step together."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size or batch.done >= 1:
+            yield group
+            group = []
+
+
+def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tensor:
+    """Update the weights by the gradient of the mean loss over a group's rows, and return this worker's summed loss."""
+    config, worker, model = training.config, training.worker, training.parallel
+    # Data-parallel gradients are means over workers, and the mean over the rows of all is wanted.
+    scale = worker.world_size / sum(batch.num_rows for batch in group)
+    sums = torch.zeros((), dtype=torch.float64, device=worker.device)
+    for place, batch in enumerate(group, start=1):
+        seed = np.random.SeedSequence([config.seed, epoch, worker.rank, round(batch.done * 2**40)])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+        with _gradients_stay_here(model, unless=place == len(group)):
+            loss = training.loss(_logits(model, batch.to(worker.device), training.bf16), batch.label_ids)
+            (loss * scale).backward()
+        sums += loss.detach()
+    rate = learning_rate_at((epoch + group[-1].done) / config.epochs, config)
+    for parameters in training.optimizer.param_groups:
+        parameters["lr"] = rate * parameters["scale"]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    return sums
+
+
+def _logits(model: torch.nn.Module, batch: Batch, bf16: bool) -> torch.Tensor:
+    """Return float32 logits `(batch, labels)`."""
+    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+        answer = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    return answer.logits.float()
 
 
 @torch.no_grad()
-def _evaluate(
-    model: torch.nn.Module, encoder: TextEncoder, config: TrainConfig, labels: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return metrics over the whole validation split: each worker takes every n-th row, and the counts are summed."""
-    model.eval()
-    module = getattr(model, "module", model)
-    context, device = ray.train.get_context(), get_device()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
+def _finish_epoch(training: Training, progress: Progress) -> Progress:
+    """Measure the model on the whole validation split and return the progress with the epoch's line in the history.
+
+    Each worker takes every n-th block of rows; counts are summed, so they are the same for any number of workers.
+    """
+    labels, worker, started = training.task.labels, training.worker, time.monotonic()
+    training.model.eval()
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    seen = 0
-    for texts, label_ids in _windows("validation", labels):
-        mine = np.arange((rank - seen) % world_size, len(texts), world_size)
-        seen += len(texts)
-        my_texts = [texts[row] for row in mine]
-        for batch in evaluation_batches(my_texts, label_ids[mine], encoder, tokens_per_batch=config.tokens_per_batch):
-            counts += confusion_counts(batch.label_ids.numpy(), _predict(module, batch.to(device), config), len(labels))
-    return classification_metrics(_sum_over_workers(counts))
+    loss_sum = 0.0
+    blocks = worker.windows("validation", BLOCK_ROWS)
+    for block in blocks_of(blocks, rank=worker.rank, world_size=worker.world_size):
+        for batch in evaluation_batches(block, training.encoder, tokens_per_batch=training.config.tokens_per_batch):
+            batch = batch.to(worker.device)
+            logits = _logits(training.model, batch, training.bf16)
+            loss_sum += float(functional.cross_entropy(logits, batch.label_ids, reduction="sum"))
+            predicted = logits.argmax(dim=1).cpu().numpy()
+            counts += confusion_counts(batch.label_ids.cpu().numpy(), predicted, len(labels))
+    counts = over_workers(counts, SUM)
+    loss_sum = float(over_workers(np.array(loss_sum), SUM))
+    line = {
+        "epoch": progress.epoch + 1,
+        **classification_metrics(counts),
+        "validation_loss": loss_sum / max(int(counts.sum()), 1),
+        "loss": progress.loss_sum / progress.rows,
+        "train_rows": progress.rows,
+        "tokens": progress.tokens,
+        "tokens_per_s": round(progress.tokens / progress.seconds, 1),
+        "seconds": round(progress.seconds + time.monotonic() - started, 2),
+    }
+    return Progress(epoch=progress.epoch + 1, history=[*progress.history, line])
 
 
-def _predict(model: torch.nn.Module, batch: Batch, config: TrainConfig) -> NDArray[np.int64]:
-    device = batch.input_ids.device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(config.precision, device)):
-        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    return logits.argmax(dim=1).cpu().numpy()
-
-
-def _windows(split: str, labels: tuple[str, ...]) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
-    """Yield windows of texts and int64 label ids from this worker's shard of a split."""
-    ids = label2id(labels)
-    shard = ray.train.get_dataset_shard(split)
-    for table in shard.iter_batches(batch_size=WINDOW_ROWS, batch_format="pyarrow", prefetch_batches=1):
-        assert isinstance(table, pa.Table)
-        names = table.column("label").to_pylist()
-        yield table.column("text").to_pylist(), np.array([ids[name] for name in names], dtype=np.int64)
-
-
-def _report(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    history: list[dict[str, Any]],
-    tokenizer: Path,
-    settings: dict[str, Any],
-) -> None:
-    """Report an epoch's metrics to Ray Train; rank 0 adds the checkpoint. All workers meet here."""
-    metrics = {"macro_f1": history[-1]["macro_f1"], "history": history}
-    if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(metrics)
+def _save(training: Training, progress: Progress, score: float | None) -> None:
+    """Report a checkpoint that everything can go on from; rank 0 writes it, and all workers meet here."""
+    name = f"epoch-{progress.epoch}" + (f"-and-{progress.done:.6f}" if progress.done else "")
+    if training.worker.rank != 0:
+        training.worker.report(None, name, progress, score)
         return
-    settings["board"].finish_epoch.remote(history[-1])
-    with tempfile.TemporaryDirectory() as directory:
-        model.save_pretrained(directory, safe_serialization=True)
-        for file in tokenizer.iterdir():
-            (Path(directory) / file.name).write_bytes(file.read_bytes())
-        torch.save({"optimizer": optimizer.state_dict(), "history": history}, Path(directory) / "optimizer.pt")
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(directory))
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        merged(training.model).save_pretrained(directory, safe_serialization=True)
+        for file in training.tokenizer_files.iterdir():
+            (directory / file.name).write_bytes(file.read_bytes())
+        additions = {name: value.detach() for name, value in training.model.named_parameters() if value.requires_grad}
+        state = {
+            "optimizer": training.optimizer.state_dict(),
+            "additions": additions if training.config.lora_rank else {},
+        }
+        torch.save(state, directory / STATE_NAME)
+        seal_checkpoint(directory, progress, score)
+        training.worker.report(directory, name, progress, score)
 
 
-def _last_checkpoint(directory: Path) -> Path | None:
-    checkpoint = ray.train.get_checkpoint()
-    return Path(checkpoint.to_directory(str(directory))) if checkpoint else None
-
-
-def _largest_of_workers(count: int) -> int:
-    return int(_reduce(torch.tensor([count]), dist.ReduceOp.MAX)[0])
-
-
-def _sum_over_workers(values: NDArray[Any]) -> NDArray[Any]:
-    return _reduce(torch.from_numpy(np.array(values)), dist.ReduceOp.SUM).numpy()
-
-
-def _reduce(tensor: torch.Tensor, operation: dist.ReduceOp.RedOpType) -> torch.Tensor:
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return tensor
-    moved = tensor.to(get_device())
-    dist.all_reduce(moved, op=operation)
-    return moved.cpu()
+def _gradients_stay_here(model: torch.nn.Module, *, unless: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which a data-parallel model adds up gradients without sending them to the other workers."""
+    if unless or not hasattr(model, "no_sync"):
+        return contextlib.nullcontext()
+    return model.no_sync()  # type: ignore[operator]

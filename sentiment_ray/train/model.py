@@ -1,14 +1,20 @@
 """An encoder with a classification head: loading, precision, saving; knows nothing of data or Ray."""
 
+import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
+
+LAYER = re.compile(r"\.layers?\.(\d+)\.")
+"""Where the name of a parameter has the number of its layer, in all families but ALBERT, whose layers share theirs."""
 
 
 def load_tokenizer_files(model: str, directory: Path) -> None:
@@ -58,13 +64,70 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def parameter_groups(model: torch.nn.Module, *, weight_decay: float) -> list[dict[str, object]]:
-    """Divide the parameters for AdamW: matrices decay, biases and norms do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+def depth_of(name: str, num_layers: int) -> int:
+    """Return how far from the input a parameter is: 0 for embeddings, 1 for the first layer, and last the head."""
+    numbered = LAYER.search(name)
+    if numbered:
+        return int(numbered[1]) + 1
+    return 0 if "embeddings" in name else num_layers + 1
+
+
+def choose_trained(model: PreTrainedModel, *, frozen_layers: int, lora_rank: int | None) -> torch.nn.Module:
+    """Return the model with the parameters that training may change: all, the upper layers, or low-rank additions.
+
+    ConfigError when there are fewer layers than are to be frozen.
+    """
+    if lora_rank:
+        return _with_low_rank_additions(model, lora_rank)
+    num_layers = count_layers(model)
+    if frozen_layers > num_layers:
+        raise ConfigError(f"frozen_layers = {frozen_layers}, but the encoder has {num_layers} layers of its own.")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = not frozen_layers or depth_of(name, num_layers) > frozen_layers
+    return model
+
+
+def count_layers(model: torch.nn.Module) -> int:
+    """Return the number of layers with weights of their own, which ALBERT's do not have."""
+    found = (LAYER.search(name) for name, _ in model.named_parameters())
+    return max((int(layer[1]) + 1 for layer in found if layer), default=0)
+
+
+def parameter_groups(model: torch.nn.Module, *, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Divide the parameters for AdamW: matrices decay, biases and norms do not; `scale` is for the learning rate."""
+    num_layers = count_layers(model)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            depth = depth_of(name, num_layers) if layer_decay != 1 else num_layers + 1
+            decays = parameter.ndim > 1
+            group = groups.setdefault(
+                (depth, decays),
+                {
+                    "params": [],
+                    "weight_decay": weight_decay if decays else 0.0,
+                    "scale": layer_decay ** (num_layers + 1 - depth),
+                },
+            )
+            group["params"].append(parameter)
+    return list(groups.values())
+
+
+def merged(model: torch.nn.Module) -> PreTrainedModel:
+    """Return a model as transformers knows it: low-rank additions, if there are any, added to the weights of a copy."""
+    if isinstance(model, PreTrainedModel):
+        return model
+    return copy.deepcopy(model).merge_and_unload()  # type: ignore[operator]
+
+
+def _with_low_rank_additions(model: PreTrainedModel, rank: int) -> torch.nn.Module:
+    """Add LoRA (https://arxiv.org/abs/2106.09685) to every linear layer but the head, which is trained whole."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingExtraError("lora_rank needs peft. Run: pip install 'sentiment-ray[lora]'") from None
+    settings = LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    return get_peft_model(model, settings)
 
 
 def _checked(model: str) -> str:

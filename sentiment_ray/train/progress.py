@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,27 +18,30 @@ class ProgressBoard:
 
     def __init__(self) -> None:
         self._epochs_done, self._loss = 0.0, float("nan")
-        self._finished: list[dict[str, Any]] = []
+        self._history: list[dict[str, Any]] = []
 
     def advance(self, epochs_done: float, loss: float) -> None:
         """Note the epochs done, as a fraction, and the mean loss of the present one."""
         self._epochs_done, self._loss = epochs_done, loss
 
-    def finish_epoch(self, metrics: dict[str, Any]) -> None:
-        """Note the metrics of a finished epoch."""
-        self._finished.append(metrics)
+    def finish_epoch(self, history: list[dict[str, Any]]) -> None:
+        """Note the metrics of the epochs that are finished, a line each."""
+        self._history = history
 
     def read(self) -> tuple[float, float, list[dict[str, Any]]]:
         """Return epochs done, loss, and the metrics of finished epochs."""
-        return self._epochs_done, self._loss, self._finished
+        return self._epochs_done, self._loss, self._history
 
 
 @contextmanager
-def show_progress(epochs: int) -> Iterator[Any]:
-    """Yield a board and show it on stderr until the block ends: a bar on a terminal, and a line for each epoch."""
+def show_progress(epochs: int, track: Callable[[list[dict[str, Any]]], None]) -> Iterator[Any]:
+    """Yield a board and show it on stderr until the block ends: a bar on a terminal, and a line for each epoch.
+
+    `track` gets the history whenever an epoch was added to it.
+    """
     board = ProgressBoard.remote()  # type: ignore[attr-defined]
     ended = threading.Event()
-    thread = threading.Thread(target=_show, args=(board, epochs, ended), daemon=True)
+    thread = threading.Thread(target=_show, args=(board, epochs, track, ended), daemon=True)
     thread.start()
     try:
         yield board
@@ -48,7 +51,7 @@ def show_progress(epochs: int) -> Iterator[Any]:
         ray.kill(board)
 
 
-def _show(board: Any, epochs: int, ended: threading.Event) -> None:
+def _show(board: Any, epochs: int, track: Callable[[list[dict[str, Any]]], None], ended: threading.Event) -> None:
     shown = 0
     form = "{desc}: {percentage:3.0f} % |{bar:30}| {elapsed} < {remaining}{postfix}"
     with tqdm(total=float(epochs), desc="training", bar_format=form, disable=None, leave=False) as bar:
@@ -56,14 +59,16 @@ def _show(board: Any, epochs: int, ended: threading.Event) -> None:
         while not last:
             last = ended.wait(POLL_S)
             try:
-                done, loss, finished = ray.get(board.read.remote(), timeout=POLL_S * 10)
+                done, loss, history = ray.get(board.read.remote(), timeout=POLL_S * 10)
             except ray.exceptions.RayError:
                 return
             bar.update(done - bar.n)
             bar.set_postfix_str(f"loss {loss:.3f}" if done else "starting", refresh=True)
-            for metrics in finished[shown:]:
-                tqdm.write(_epoch_line(metrics, epochs), file=sys.stderr)
-            shown = len(finished)
+            if len(history) > shown:
+                for metrics in history[shown:]:
+                    tqdm.write(_epoch_line(metrics, epochs), file=sys.stderr)
+                track(history)
+                shown = len(history)
 
 
 def _epoch_line(metrics: dict[str, Any], epochs: int) -> str:

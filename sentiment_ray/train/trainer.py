@@ -2,35 +2,35 @@
 
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import click
 import ray
-import ray.data
-from pyarrow import parquet
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
 from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.progress import show_progress
+from sentiment_ray.train.schedule import class_weights_of, has_stopped
+from sentiment_ray.train.shards import READING_CPUS, ExactShards, parts_of
+from sentiment_ray.train.trackers import open_trackers
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
-DATA_CPUS = 0.25
-"""CPUs of a task that reads the splits: small, for the workers hold most of them."""
 
 
 def train_encoder(config: TrainConfig) -> dict[str, Any]:
     """Fine-tune an encoder on prepared reviews and return where the best checkpoint is and how good.
 
-    A run of the same configuration that was interrupted goes on from its last epoch; a finished one is left as it is.
+    A run of the same configuration that was interrupted goes on from its last whole checkpoint; a finished one is left
+    as it is.
     """
     config = _with_absolute_paths(config)
     output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
@@ -40,6 +40,12 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     wanted = fingerprint([settings, made_from])
     plan = {"config": settings, "made_from": made_from, "fingerprint": wanted}
     _check_rows(prepared, config)
+    counts, labels = prepared["by_split"]["train"], tuple(prepared["labels"])
+    task = {
+        "labels": labels,
+        "class_weights": class_weights_of(config, labels, counts),
+        "train_rows": prepared["counts"]["train"],
+    }
     finished = _finished_or_same_plan(output, wanted, restart=config.restart)
     if finished:
         return {"output": str(output), "best": finished["best"], "skipped": True}
@@ -48,36 +54,64 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     cpus = _cpus_per_worker(config)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
-    with show_progress(config.epochs) as board:
-        result = _trainer(config, prepared, cpus, board).fit()
-    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["macro_f1"])
-    epoch = metrics["history"][-1]
-    run = plan | {
-        "best": {
-            "checkpoint": Path(best.path).name,
-            "epoch": epoch["epoch"],
-            "metrics": {key: epoch[key] for key in ("macro_f1", "accuracy", "rows")},
-        },
-        "history": result.metrics["history"],
-        "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
-        "labels": prepared["labels"],
-        "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
-    }
+    start = _newest(output)
+    if not (start and _is_over(start, config)):
+        with open_trackers(config, output) as track, show_progress(config.epochs, track) as board:
+            _trainer(config, task, cpus, board, start).fit()
+    checkpoints = best_first(find_checkpoints(output))
+    keep_only(output, checkpoints[: config.keep_checkpoints])
+    run = plan | _summary(config, prepared, output, checkpoints)
     write_json(output / MANIFEST_NAME, run)
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
-def _trainer(config: TrainConfig, prepared: dict[str, Any], cpus: float, board: Any) -> TorchTrainer:
-    output = Path(config.output)
+def _summary(
+    config: TrainConfig, prepared: dict[str, Any], output: Path, checkpoints: list[Checkpoint]
+) -> dict[str, Any]:
+    """Return what run.json says beside the plan: the best checkpoint, the history, the base model."""
+    best = checkpoints[0]
+    history = max(checkpoints, key=lambda checkpoint: checkpoint.place).progress.history
+    metrics = best.progress.history[-1]
+    return {
+        "best": {
+            "checkpoint": best.path.relative_to(output).as_posix(),
+            "epoch": best.progress.epoch,
+            "metrics": {key: metrics[key] for key in ("macro_f1", "accuracy", "validation_loss", "rows")},
+        },
+        "history": history,
+        "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
+        "labels": prepared["labels"],
+        "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
+    }
+
+
+def _newest(output: Path) -> Checkpoint | None:
+    """Return the checkpoint that an earlier start of this run came to, if any, and say so."""
+    found = find_checkpoints(output)
+    if not found:
+        return None
+    epoch, done = found[-1].place
+    click.echo(f"going on from epoch {epoch + 1}, {done:.0%} of it done", err=True)
+    return found[-1]
+
+
+def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
+    return checkpoint.progress.epoch >= config.epochs or has_stopped(checkpoint.progress.history, config)
+
+
+def _trainer(
+    config: TrainConfig, task: dict[str, Any], cpus: float, board: Any, start: Checkpoint | None
+) -> TorchTrainer:
+    attempts = Path(config.output) / ATTEMPTS
     settings = {
         "config": config.model_dump(mode="json"),
-        "labels": prepared["labels"],
-        "train_rows": prepared["counts"]["train"],
+        "task": task,
         # Ray gives a worker with a fraction of a CPU one thread; torch gets as many as the fraction was meant for.
         "threads": None if config.use_gpu else math.ceil(cpus),
         "board": board,
+        "start": str(start.path) if start else None,
     }
-    options = ray.data.ExecutionOptions(preserve_order=True)
+    number = 1 + max((int(path.name) for path in attempts.glob("*") if path.name.isdecimal()), default=0)
     return TorchTrainer(
         _worker_entry,
         train_loop_config=settings,
@@ -85,20 +119,20 @@ def _trainer(config: TrainConfig, prepared: dict[str, Any], cpus: float, board: 
             num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=_resources(config, cpus)
         ),
         run_config=RunConfig(
-            name=output.name,
-            storage_path=str(output.parent),
+            # Ray would go on from its own list of checkpoints, which a crash leaves half written: each start is new.
+            name=str(number),
+            storage_path=str(attempts),
             failure_config=FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="macro_f1"),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="score"),
         ),
-        datasets={split: _read_split(Path(config.prepared) / split) for split in ("train", "validation")},
-        # Ray's equal split may drop rows; only training may lose a last one, validation counts every row.
-        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=options),
+        datasets={split: parts_of(Path(config.prepared) / split) for split in ("train", "validation")},
+        dataset_config=ExactShards(),
     )
 
 
 def _worker_entry(settings: dict[str, Any]) -> None:
     """Import the loop on the worker, so that the driver needs no torch."""
-    from sentiment_ray.train.loop import train_loop_per_worker
+    from sentiment_ray.train.worker import train_loop_per_worker
 
     train_loop_per_worker(settings)
 
@@ -113,23 +147,6 @@ def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str,
     return base_model_metrics(
         config.model, Path(config.prepared) / split, prepared["labels"], max_tokens=config.max_tokens
     )
-
-
-def _read_split(directory: Path) -> ray.data.Dataset:
-    """Return the texts and labels of a split, part by part in the order of their names.
-
-    Not `ray.data.read_parquet`: in Ray 2.60 its step that lists files asks for a whole CPU whatever it is told, and
-    beside workers that hold most of a small machine it waits for ever.
-    """
-    parts = [{"path": str(part)} for part in sorted(directory.glob("*.parquet"))]
-    return ray.data.from_items(parts).map_batches(_read_parts, batch_size=1, batch_format="pyarrow", num_cpus=DATA_CPUS)
-
-
-def _read_parts(batch: pa.Table) -> Iterator[pa.Table]:
-    for path in batch.column("path").to_pylist():
-        file = parquet.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=["text", "label"])
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -157,11 +174,10 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 def _check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
     counts = prepared["counts"]
-    for split, needed in (("train", config.num_workers), ("validation", 1)):
-        if counts[split] < needed:
+    for split in ("train", "validation"):
+        if not counts[split]:
             raise DataError(
-                f"{config.prepared}: the {split} split has {counts[split]} rows, {needed} or more are needed. "
-                "Prepare with a larger share for it, or train with fewer workers."
+                f"{config.prepared}: the {split} split has {counts[split]} rows. Prepare with a larger share for it."
             )
 
 
@@ -179,17 +195,17 @@ def _cpus_per_worker(config: TrainConfig) -> float:
     total = ray.cluster_resources()
     available = total.get("CPU", 0)
     largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    cpus = config.cpus_per_worker or math.floor(75 * min(available / config.num_workers, largest)) / 100
-    wanted = cpus * config.num_workers + DATA_CPUS
+    cpus = config.cpus_per_worker or math.floor(75 * min(available / config.max_workers, largest)) / 100
+    wanted = cpus * config.min_workers + READING_CPUS
     if not cpus or wanted > available or cpus > largest:
         raise ConfigError(
-            f"num_workers = {config.num_workers} with cpus_per_worker = {cpus:g} and {DATA_CPUS} for reading need "
+            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} and {READING_CPUS} for reading need "
             f"{wanted:g} CPUs; the cluster has {available:g}, its largest node {largest:g}. "
             "Lower one of them (fractions are allowed), or start more nodes."
         )
-    if config.use_gpu and config.num_workers > total.get("GPU", 0):
+    if config.use_gpu and config.min_workers > total.get("GPU", 0):
         raise ConfigError(
-            f"use_gpu with num_workers = {config.num_workers} needs as many GPUs; "
+            f"use_gpu with num_workers = {config.min_workers} needs as many GPUs; "
             f"the cluster has {total.get('GPU', 0):g}. Start fewer workers, or add GPU nodes."
         )
     return cpus

@@ -1,56 +1,91 @@
-"""Training batches: every row once, the same number on every worker."""
+"""Training batches: every row once, the same number on every worker, and in the middle of an epoch those to come."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from numpy.typing import NDArray
 
-from sentiment_ray.encoding import load_encoder
-from sentiment_ray.train.batches import split_to, training_batches
-from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.loop import learning_rate_at
+from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.train.batches import NO_LABEL, Batch, blocks_of, split_to, training_batches
 
 
-@pytest.mark.parametrize("agreed", [0, 40])
-def test_every_row_of_every_window_is_used_once_in_as_many_batches_as_agreed(tiny_encoder: Path, agreed: int) -> None:
-    encoder = load_encoder(tiny_encoder / "tokenizer.json", max_tokens=16)
-    windows = [([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in (60, 45)]
-    found = training_batches(
-        iter(windows),
-        encoder,
-        tokens_per_batch=64,
-        num_rows=105,
-        rng=np.random.default_rng(0),
-        agree=lambda count: max(count, agreed),
-    )
-    batches = list(found)
-    assert sorted(np.concatenate([batch.label_ids.numpy() for batch in batches])) == sorted([*range(60), *range(45)])
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder: Path) -> TextEncoder:
+    return load_encoder(tiny_encoder / "tokenizer.json", max_tokens=16)
+
+
+def _batches(encoder: TextEncoder, rows: tuple[int, ...], **changes: Any) -> list[Batch]:
+    """Return the batches of one worker with a window of each of `rows` rows."""
+    windows = [([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows]
+    settings: dict[str, Any] = {
+        "num_windows": len(rows),
+        "tokens_per_batch": 64,
+        "seed": (0, 0, 0),
+        "after": 0.0,
+        "largest": lambda counts: counts,
+        "total": lambda counts: counts,
+    }
+    return list(training_batches(iter(windows), encoder, **settings | changes))
+
+
+def _rows(batches: list[Batch]) -> list[int]:
+    found = np.concatenate([batch.label_ids.numpy() for batch in batches])
+    return sorted(found[found != NO_LABEL].tolist())
+
+
+@pytest.mark.parametrize("agreed", [0, 40, 70])
+def test_every_row_of_every_window_is_used_once_in_as_many_batches_as_agreed(encoder: TextEncoder, agreed: int) -> None:
+    batches = _batches(encoder, (60, 45), largest=lambda counts: np.maximum(counts, agreed))
+    assert _rows(batches) == sorted([*range(60), *range(45)])
     assert [batch.done for batch in batches] == sorted(batch.done for batch in batches)
     assert batches[-1].done == 1
+    assert sum(batch.num_rows for batch in batches) == 105
+    assert sum(batch.num_tokens for batch in batches) == sum(
+        int(batch.attention_mask[batch.label_ids != NO_LABEL].sum()) for batch in batches
+    )
     if agreed:
         assert len(batches) == 2 * agreed
 
 
-def test_two_seeds_give_two_orders_and_one_seed_one(tiny_encoder: Path) -> None:
-    encoder = load_encoder(tiny_encoder / "tokenizer.json", max_tokens=16)
+def test_a_worker_without_rows_takes_as_many_steps_as_the_others(encoder: TextEncoder) -> None:
+    batches = _batches(encoder, (), num_windows=1, largest=lambda counts: np.array([3]))
+    assert len(batches) == 3
+    assert _rows(batches) == []
 
-    def order(seed: int) -> list[int]:
-        window = ([f"tea {row}" for row in range(50)], np.arange(50))
-        rng = np.random.default_rng(seed)
-        batches = training_batches(
-            iter([window]), encoder, tokens_per_batch=32, num_rows=50, rng=rng, agree=lambda count: count
-        )
-        return np.concatenate([batch.label_ids.numpy() for batch in batches]).tolist()
+
+def test_two_seeds_give_two_orders_and_one_seed_one(encoder: TextEncoder) -> None:
+    def order(seed: int) -> list[list[int]]:
+        return [batch.label_ids.tolist() for batch in _batches(encoder, (50,), seed=(seed, 0, 0))]
 
     assert order(1) == order(1) != order(2)
 
 
-def test_batches_are_cut_until_there_are_as_many_as_asked_for() -> None:
-    batches = split_to([np.arange(5), np.arange(5, 7)], 6)
-    assert len(batches) == 6
-    assert sorted(np.concatenate(batches)) == list(range(7))
+def test_who_goes_on_in_the_middle_gets_the_batches_that_were_to_come(encoder: TextEncoder) -> None:
+    whole = _batches(encoder, (60, 45, 3))
+    for place, batch in enumerate(whole):
+        rest = _batches(encoder, (60, 45, 3), after=batch.done)
+        assert [other.input_ids.tolist() for other in rest] == [
+            other.input_ids.tolist() for other in whole[place + 1 :]
+        ]
 
 
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    config = TrainConfig(prepared="p", model="m", output="o", learning_rate=1.0, warmup_share=0.1)
-    assert [round(learning_rate_at(done, config), 3) for done in (0, 0.05, 0.1, 0.55, 1)] == [0, 0.5, 1, 0.5, 0]
+@given(rows=some.lists(some.integers(0, 9), max_size=6), more=some.integers(0, 20))
+def test_batches_are_cut_until_there_are_as_many_as_asked_for(rows: list[int], more: int) -> None:
+    ends = np.cumsum(rows, dtype=np.int64)
+    batches: list[NDArray[np.intp]] = [np.arange(end - count, end) for end, count in zip(ends, rows, strict=True)]
+    found = split_to(batches, len(batches) + more)
+    assert len(found) == max(len(batches) + more, 1)
+    assert sorted(np.concatenate(found).tolist()) == list(range(sum(rows)))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_each_block_falls_to_one_worker(world_size: int) -> None:
+    blocks = [([f"{block}"], np.array([block])) for block in range(7)]
+    found = [
+        text for rank in range(world_size) for (text,), _ in blocks_of(iter(blocks), rank=rank, world_size=world_size)
+    ]
+    assert sorted(found) == [str(block) for block in range(7)]

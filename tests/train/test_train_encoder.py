@@ -22,10 +22,9 @@ def test_every_validation_row_is_evaluated_exactly_once(run: Path, prepared: Pat
     assert [epoch["rows"] for epoch in read_json(run / "run.json")["history"]] == [rows] * 3
 
 
-def test_workers_train_on_all_rows_but_those_that_do_not_divide_equally(run: Path, prepared: Path) -> None:
+def test_workers_train_on_every_row_in_every_epoch(run: Path, prepared: Path) -> None:
     rows = parquet.read_table(prepared / "train").num_rows
-    for epoch in read_json(run / "run.json")["history"]:
-        assert rows - 1 <= epoch["train_rows"] <= rows
+    assert [epoch["train_rows"] for epoch in read_json(run / "run.json")["history"]] == [rows] * 3
 
 
 def test_the_loss_falls(run: Path) -> None:
@@ -78,22 +77,35 @@ def test_another_configuration_does_not_overwrite_a_run(run: Path) -> None:
         train_encoder(_config(run, epochs=1))
 
 
-def test_an_interrupted_run_goes_on_from_its_last_epoch(run: Path, tmp_path: Path, ray_cluster: None) -> None:
-    """The state that a killed driver leaves: Ray Train's storage without run.json."""
-    copy = tmp_path / run.name
+def test_an_interrupted_run_goes_on_from_its_last_whole_checkpoint(
+    run: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a killed driver leaves: checkpoints without run.json, the last of them half copied."""
+    copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "run.json").unlink()
-    # Ray Train's storage names absolute paths, so the copy takes the original's place while it is continued.
-    original = run.with_name("original")
-    run.rename(original)
-    copy.rename(run)
-    try:
-        result = train_encoder(_config(original, output=str(run)))
-        assert not result["skipped"]
-        assert read_json(run / "run.json")["history"] == read_json(original / "run.json")["history"]
-    finally:
-        shutil.rmtree(run)
-        original.rename(run)
+    (whole,) = (copy / "attempts/1").iterdir()
+    half = whole.with_name("epoch-3-and-0.500000")
+    shutil.copytree(whole, half)
+    (half / "model.safetensors").write_bytes(b"half of i")
+    result = train_encoder(_config(run, output=str(copy)))
+    assert not result["skipped"]
+    assert "going on from epoch" in capsys.readouterr().err
+    times = ("seconds", "tokens_per_s")
+    histories = [
+        [
+            {key: value for key, value in line.items() if key not in times}
+            for line in read_json(path / "run.json")["history"]
+        ]
+        for path in (copy, run)
+    ]
+    assert histories[0] == histories[1]
+    assert not half.exists()
+
+
+def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines == read_json(run / "run.json")["history"]
 
 
 @pytest.mark.parametrize(

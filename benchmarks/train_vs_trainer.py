@@ -1,0 +1,110 @@
+"""Fine-tunes the same encoder on the same reviews with this project and with the Trainer of transformers, in turns.
+
+First `prepare`, then `measure`; README.md beside this file has the commands.
+"""
+
+from pathlib import Path
+
+import click
+from corpora import SOURCES_BY_LENGTH, training_corpus
+from harness import Bench, Contender, Journal, Result, RunError, code_digest, machine
+from preparing import prepare_command
+from side_by_side import figures_of, table_of, versions_of
+
+from sentiment_ray.shell import print_result, run
+
+IMPORTS = ("training.py",)
+OURS = Contender(
+    "ours", "train_ours.py", "sentiment-ray", "this project under Ray Train", ("--ray",), ours=True, imports=IMPORTS
+)
+CONTENDERS = (
+    OURS,
+    Contender("loop", OURS.script, OURS.environment, "this project's loop without Ray", ours=True, imports=IMPORTS),
+    Contender(
+        "loop-dropout",
+        OURS.script,
+        OURS.environment,
+        "the same with the model's dropout of 0.1",
+        ("--model-dropout",),
+        ours=True,
+        imports=IMPORTS,
+    ),
+    Contender("trainer", "train_trainer.py", "trainer", "Trainer, as documented", imports=IMPORTS),
+    Contender(
+        "trainer-tuned", "train_trainer.py", "trainer", "Trainer, bf16, by length", ("--tuned",), imports=IMPORTS
+    ),
+)
+COLUMNS = {
+    "tokens_per_s": "real tokens/s",
+    "ours_faster": "ours faster",
+    "accuracy": "held-out accuracy",
+    "validation_loss": "held-out loss",
+    "seconds_total": "whole command, s",
+}
+
+
+@click.group()
+def main() -> None:
+    """Measure training, real tokens a second at equal held-out accuracy, beside the Trainer of transformers."""
+
+
+main.add_command(prepare_command(CONTENDERS))
+
+
+@main.command(epilog="\b\nExample:\n  python benchmarks/train_vs_trainer.py measure --workdir runs/benchmarks")
+@click.option("--workdir", required=True, type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--model", default="data/samples/minilm", show_default=True, type=click.Path(path_type=Path))
+@click.option("--samples", default="data/samples", show_default=True, type=click.Path(path_type=Path))
+@click.option("--rows", default=2000, show_default=True, help="Training rows of each corpus.")
+@click.option("--held-out", default=1000, show_default=True, help="Rows that the trained models are measured on.")
+@click.option("--rounds", default=3, show_default=True, help="Times that each contender has its turn.")
+@click.option("--threads", default=2, show_default=True, help="Cores that each may use.")
+@click.option("--corpus", "names", multiple=True, type=click.Choice(list(SOURCES_BY_LENGTH)), help="[all]")
+@click.option("--only", multiple=True, type=click.Choice([contender.name for contender in CONTENDERS]), help="[all]")
+@click.option("--report", type=click.Path(path_type=Path), help="File for the Markdown tables. [stderr]")
+def measure(
+    workdir: Path, model: Path, samples: Path, rows: int, held_out: int, rounds: int, threads: int,
+    names: tuple[str, ...], only: tuple[str, ...], report: Path | None,
+) -> None:  # fmt: skip
+    """Let every contender train one epoch in turns; a JSON line and a table for each corpus."""
+    bench = Bench(workdir, bundle=model.resolve(), checkpoint=model.resolve(), threads=threads, timeout_s=3600)
+    chosen = [contender for contender in CONTENDERS if not only or contender.name in (*only, OURS.name)]
+    where, text = machine(), ""
+    corpora = {
+        name: training_corpus(workdir / "corpora", samples, lengths=name, rows=rows, held_out=held_out)
+        for name in names or SOURCES_BY_LENGTH
+    }
+    journal = Journal(bench, "train", code_digest(), rows, held_out)
+    turns: dict[tuple[str, str], list[list[Result]]] = {}
+    for number in range(1, rounds + 1):
+        for name, corpus in corpora.items():
+            for contender in chosen:
+                done = journal.once(bench, contender, corpus, number=number)
+                turns.setdefault((name, contender.name), []).append([done])
+    for name in corpora:
+        table = {
+            contender.name: figures_of(
+                turns[name, contender.name],
+                turns[name, OURS.name],
+                _figures,
+                names=(*COLUMNS, "ours_faster"),
+                ratios={"ours_faster": "tokens_per_s"},
+            )
+            for contender in chosen
+        }
+        text += f"{name}\n\n{table_of(chosen, table, COLUMNS)}\n"
+        settings = {"machine": where, "threads": threads, "rows": rows, "versions": versions_of(bench, chosen)}
+        print_result({"corpus": name} | settings | {"contenders": table})
+    report.write_text(text, encoding="utf-8") if report else click.echo(text, err=True)
+
+
+def _figures(turn: list[Result]) -> dict[str, float]:
+    (done,) = turn
+    if "error" in done:
+        raise RunError(done["error"])
+    known = ("accuracy", "validation_loss", "seconds_total")
+    return {"tokens_per_s": done["tokens"] / done["seconds"]} | {name: done[name] for name in known}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,69 @@
+"""Where the metrics of finished epochs go beside the screen: metrics.jsonl always, trackers when asked for."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sentiment_ray.errors import MissingExtraError
+from sentiment_ray.train.config import TrainConfig
+
+METRICS_NAME = "metrics.jsonl"
+Line = dict[str, Any]
+Track = Callable[[list[Line]], None]
+
+
+@contextmanager
+def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
+    """Yield what takes the history, a line an epoch, whenever it has grown; MissingExtraError names what to install."""
+    openers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "trackio": _trackio}
+    with ExitStack() as stack:
+        try:
+            logs = [openers[name](config, output, stack) for name in config.track]
+        except ImportError as error:
+            raise MissingExtraError(
+                f"track = {','.join(config.track)}: {error.name} is missing. Run: pip install {error.name}"
+            ) from None
+        logged = 0
+
+        def track(history: list[Line]) -> None:
+            nonlocal logged
+            lines = "".join(json.dumps(line) + "\n" for line in history)
+            (output / METRICS_NAME).write_text(lines, encoding="utf-8")
+            for line in history[logged:]:
+                numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+                for log in logs:
+                    log(numbers, line["epoch"])
+            logged = len(history)
+
+        yield track
+
+
+def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+    from tensorboardX import SummaryWriter
+
+    writer = stack.enter_context(SummaryWriter(str(output / "tensorboard")))
+
+    def log(numbers: dict[str, float], epoch: int) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    return log
+
+
+def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+    import mlflow
+
+    stack.enter_context(mlflow.start_run(run_name=output.name))
+    mlflow.log_params(config.model_dump(mode="json"))
+    return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch)
+
+
+def _trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+    import trackio
+
+    trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
+    stack.callback(trackio.finish)
+    return lambda numbers, epoch: trackio.log(numbers, step=epoch)

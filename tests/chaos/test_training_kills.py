@@ -1,0 +1,139 @@
+"""Whatever is killed while a model is trained, and whenever: the run ends with the result of an undisturbed one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sentiment_ray.manifest import sha256_of_file
+from tests.chaos.conftest import Cluster
+from tests.chaos.saboteur import ORDER
+from tests.conftest import ROOT
+
+RUN_LIMIT_S = 240
+STEPS = (
+    ("step", "after"), ("seal", "before"), ("seal", "after"), ("copy", "before"), ("copy", "within"),
+    ("copy", "after"), ("epoch", "before"), ("epoch", "after"),
+)  # fmt: skip
+
+
+@dataclass
+class Training:
+    """One run that is killed in seeded ways; counts the kills that hit."""
+
+    cluster: Cluster
+    config: dict[str, Any]
+    work: Path
+    generator: random.Random
+    kills: list[str] = field(default_factory=list)
+
+    def run_until_done(self, steps: list[tuple[str, str]], targets: list[str]) -> dict[str, Any]:
+        """Start the driver until it is done; the worker is killed at steps, one target a start at a random moment."""
+        often = {"step": 25, "seal": 1, "copy": 1, "epoch": 0}
+        orders = [[step, when, self.generator.randint(0, often[step])] for step, when in steps]
+        file, targets = self.work / "orders", list(targets)
+        file.write_text(json.dumps(orders))
+        for _ in range(len(targets) + 2):
+            if self._run(file, targets.pop() if targets else None):
+                left = len(json.loads(file.read_text()))
+                self.kills += [f"{step} {when}" for step, when, _ in orders[: len(orders) - left]]
+                return dict(json.loads((Path(self.config["output"]) / "run.json").read_text()))
+        raise AssertionError(f"not done after {self.kills}")
+
+    def _run(self, orders: Path, target: str | None) -> bool:
+        self.cluster.add_node()
+        command = [sys.executable, "-m", "tests.chaos.training", json.dumps([self.cluster.address, self.config])]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), ORDER: str(orders)}
+        driver = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if target:
+            self._kill_at_random(target, driver)
+        try:
+            errors = driver.communicate(timeout=RUN_LIMIT_S)[1]
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            raise AssertionError(f"the run hangs after {self.kills}: {driver.communicate()[1][-2000:]}") from None
+        assert driver.returncode in (0, -signal.SIGKILL), errors[-3000:]
+        return driver.returncode == 0
+
+    def _kill_at_random(self, target: str, driver: subprocess.Popen[str]) -> None:
+        """Wait until a worker trains and a little longer, then kill."""
+        deadline = time.monotonic() + 90
+        while driver.poll() is None and time.monotonic() < deadline and not _workers():
+            time.sleep(0.1)
+        time.sleep(self.generator.uniform(0, 6))
+        workers = _workers()
+        if driver.poll() is not None or not workers:
+            return
+        if target == "node":
+            self.cluster.kill_node()
+        elif target == "driver":
+            driver.kill()
+        else:
+            self.generator.choice(workers).kill()
+        self.kills.append(target)
+
+
+def _workers() -> list[psutil.Process]:
+    """Return the processes that train; Ray names them after the actor's class."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "RayTrainWorker" in (process.info["cmdline"] or [""])[0]:
+            found.append(process)
+    return sorted(found, key=lambda process: process.pid)
+
+
+def _result(run: dict[str, Any], output: Path) -> tuple[list[dict[str, Any]], str]:
+    """Return the history without its times, and the hash of the best checkpoint's weights."""
+    lines = [
+        {key: value for key, value in line.items() if key not in ("seconds", "tokens_per_s")} for line in run["history"]
+    ]
+    return lines, sha256_of_file(output / run["best"]["checkpoint"] / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def config(prepared: Path, tiny_encoder: Path) -> dict[str, Any]:
+    return {
+        "prepared": str(prepared), "model": str(tiny_encoder), "epochs": 3, "learning_rate": 3e-3,
+        "tokens_per_batch": 48, "max_tokens": 32, "dropout": 0.1, "num_workers": 1, "cpus_per_worker": 0.5,
+        "checkpoint_every_s": 1e-6, "max_failures": 20,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    two_nodes: Cluster, config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, Any]], str]:
+    work = tmp_path_factory.mktemp("undisturbed-training")
+    keys = config | {"output": str(work / "run"), "checkpoint_every_s": 1e6}
+    return _result(Training(two_nodes, keys, work, random.Random(0)).run_until_done([], []), work / "run")
+
+
+@pytest.mark.parametrize("episodes", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_killed_trainings_end_with_the_weights_of_an_undisturbed_one(
+    two_nodes: Cluster,
+    config: dict[str, Any],
+    undisturbed: tuple[list[dict[str, Any]], str],
+    tmp_path: Path,
+    episodes: int,
+) -> None:
+    generator, done = random.Random(episodes), list[str]()
+    for episode in range(episodes):
+        output = tmp_path / f"run-{episode}"
+        training = Training(two_nodes, config | {"output": str(output)}, tmp_path, generator)
+        steps = [("copy", "within"), *(generator.sample(STEPS, 3) if episodes > 1 else [])]
+        targets = generator.sample(["driver", "worker", "node"], 2) if episodes > 1 else ["driver"]
+        run = training.run_until_done(steps, targets)
+        assert _result(run, output) == undisturbed, training.kills
+        done += training.kills
+    assert len(done) >= (30 if episodes > 1 else 2), done
