@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentiment_ray.bundle import Bundle, open_bundle
 from sentiment_ray.bundle_manifest import Manifest, Variant
 from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder
-from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, load_engine
+from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, import_engine, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ class Predictor:
         """
         bundle = open_bundle(path)
         *others, last = choices_of(bundle, engine, variant)
+        import_engine((*others, last)[0][0])
         for choice in others:
             try:
                 return cls(_pack(bundle, *choice), threads=threads)

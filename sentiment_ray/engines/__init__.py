@@ -1,8 +1,11 @@
 """Token ids in, logits out: the interface that all engines meet; knows nothing of text or labels."""
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +33,16 @@ def available_engines() -> list[str]:
     """Return the engines on the CPU whose library is installed."""
     names = (name for name in ENGINES if name not in GPU_ENGINES)
     return [name for name in names if importlib.util.find_spec(name) is not None]
+
+
+def import_engine(name: str) -> None:
+    """Import an engine's library in the background, where it takes as long as reading and hashing a model does."""
+
+    def imported() -> None:
+        with contextlib.suppress(Exception):  # whatever is wrong is told when the engine is loaded
+            importlib.import_module("sentiment_ray.engines." + ("vino" if name == "openvino" else "ort"))
+
+    threading.Thread(target=imported, daemon=True).start()
 
 
 def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
