@@ -57,6 +57,7 @@ def main() -> None:
         report_to=[],
         disable_tqdm=True,
         logging_steps=50,
+        use_cpu=not torch.cuda.is_available(),
         **({"bf16": True, "train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"} if tuned else {}),
     )
     started = time.perf_counter()
