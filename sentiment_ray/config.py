@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from sentiment_ray.errors import ConfigError
 
-SECTIONS = ("prepare", "train", "export", "evaluate", "score", "serve")
+SECTIONS = ("prepare", "train", "tune", "export", "evaluate", "score", "serve")
 
 
 def _split_commas(value: Any) -> Any:

@@ -55,7 +55,7 @@ def _alone(config: TrainConfig, task: Task) -> list[dict[str, float]]:
         texts, names = rows[split]
         ids = np.array([label2id(labels)[name] for name in names])
         for start in range(0, len(texts), num_rows):
-            yield texts[start : start + num_rows], ids[start : start + num_rows]
+            yield Window(texts[start : start + num_rows], ids[start : start + num_rows])
 
     def show(epochs_done: float, loss: float) -> None:
         sys.stderr.write(f"{epochs_done:.2f} {loss:.3f}\n")

@@ -1,4 +1,4 @@
-"""What a base model knows before any fine-tuning: the label whose description lies nearest; knows nothing of Ray."""
+"""What a model knows outside its training: a base model before it, a checkpoint after it; knows nothing of Ray."""
 
 import tempfile
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.model import load_tokenizer_files
+from sentiment_ray.train.rows import window_of
 
 METHOD = "nearest label by embedding"
 DESCRIPTION = "The sentiment of this text is {label}."
@@ -40,6 +42,20 @@ def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_to
     predicted_ids = (texts @ descriptions.T).argmax(axis=1)
     metrics = classification_metrics(confusion_counts(label_ids, predicted_ids, len(labels)))
     return {"method": METHOD, "split": split.name, **metrics}
+
+
+@torch.no_grad()
+def checkpoint_metrics(checkpoint: Path, split: Path, labels: Sequence[str], *, max_tokens: int) -> dict[str, Any]:
+    """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True).eval()
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)
+    for batch in evaluation_batches(window, encoder, tokens_per_batch=TOKENS_PER_BATCH):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))
+    return {"split": split.name, **classification_metrics(counts)}
 
 
 @torch.no_grad()

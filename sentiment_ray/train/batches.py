@@ -16,8 +16,22 @@ BLOCK_ROWS = 128
 NO_LABEL = -100
 """The label id of a row that counts for nothing."""
 
-Window = tuple[list[str], NDArray[np.int64]]
-"""Texts, and their label ids, int64 `(texts,)`."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows that are shuffled, or evaluated, together.
+
+    `label_ids` int64 `(rows,)`, NO_LABEL where a row has none. `teacher`, if there is one, is float32 `(rows, labels)`: the
+    probabilities that a larger model gave, all 0 for a row that it was not asked about.
+    """
+
+    texts: list[str]
+    label_ids: NDArray[np.int64]
+    teacher: NDArray[np.float32] | None = None
+
+
+NOTHING = Window([], np.zeros(0, dtype=np.int64))
 Collect = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """Takes this worker's int64 array and returns something that all workers' arrays of that shape make."""
 
@@ -26,14 +40,15 @@ Collect = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 class Batch:
     """Rows that pass through the model together.
 
-    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`, NO_LABEL where a worker has
-    no row left for this step. `num_rows` and `num_tokens` (real ones) are those of all workers' batches of the step.
+    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`, `teacher` float32
+    `(batch, labels)` or None; a worker that has no row left for a step gets one without a label. `num_rows` and `num_tokens` (real ones) are those of all workers' batches of the step.
     `done` is the share of the epoch that lies behind once the step is taken, the same on every worker.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     label_ids: torch.Tensor
+    teacher: torch.Tensor | None
     num_rows: int
     num_tokens: int
     done: float
@@ -47,6 +62,7 @@ class Batch:
             input_ids=_sent(self.input_ids, device),
             attention_mask=_sent(self.attention_mask, device),
             label_ids=_sent(self.label_ids, device),
+            teacher=None if self.teacher is None else _sent(self.teacher, device),
         )
 
 
@@ -68,12 +84,12 @@ def training_batches(
     `seed` and the place in the epoch alone: who goes on in the middle gets the batches that were to come.
     """
     for window in range(num_windows):
-        texts, label_ids = next(windows, ([], np.zeros(0, dtype=np.int64)))
+        rows = next(windows, NOTHING)
         if (window + 1) / num_windows <= after:
             continue
         rng = np.random.default_rng([*seed, window])
-        encoded = encode(encoder, texts)
-        shuffled = rng.permutation(len(texts))
+        encoded = encode(encoder, rows.texts)
+        shuffled = rng.permutation(len(rows.texts))
         batches = [
             shuffled[batch]
             for batch in length_sorted_batches(encoded.lengths[shuffled], tokens_per_batch=tokens_per_batch)
@@ -81,26 +97,26 @@ def training_batches(
         count = int(largest(np.array([len(batches)]))[0])
         batches = split_to(batches, count)
         batches = [batches[place] for place in rng.permutation(count)]
-        sizes = total(np.array([[len(rows), encoded.lengths[rows].sum()] for rows in batches], dtype=np.int64))
-        for step, (rows, (num_rows, num_tokens)) in enumerate(zip(batches, sizes.tolist(), strict=True), start=1):
+        sizes = total(np.array([[len(batch), encoded.lengths[batch].sum()] for batch in batches], dtype=np.int64))
+        for step, (batch, (num_rows, num_tokens)) in enumerate(zip(batches, sizes.tolist(), strict=True), start=1):
             done = (window + step / count) / num_windows
             if done > after:
-                yield _batch(encoded, label_ids, rows, encoder.pad_id, num_rows, num_tokens, done)
+                yield _batch(encoded, rows, batch, encoder.pad_id, num_rows, num_tokens, done)
 
 
 def evaluation_batches(window: Window, encoder: TextEncoder, *, tokens_per_batch: int) -> Iterator[Batch]:
     """Yield every row of a window once, in length-sorted batches; `num_rows` and `num_tokens` are each batch's own."""
-    texts, label_ids = window
-    encoded = encode(encoder, texts)
-    for rows in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
-        yield _batch(encoded, label_ids, rows, encoder.pad_id, len(rows), int(encoded.lengths[rows].sum()), done=1.0)
+    encoded = encode(encoder, window.texts)
+    for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
+        num_tokens = int(encoded.lengths[batch].sum())
+        yield _batch(encoded, window, batch, encoder.pad_id, len(batch), num_tokens, done=1.0)
 
 
 def blocks_of(blocks: Iterator[Window], *, rank: int, world_size: int) -> Iterator[Window]:
     """Yield the blocks that fall to a worker, of those that hold every row, BLOCK_ROWS each but the last."""
-    for number, (texts, label_ids) in enumerate(blocks):
+    for number, block in enumerate(blocks):
         if number % world_size == rank:
-            yield texts, label_ids
+            yield block
 
 
 def split_to(batches: list[NDArray[np.intp]], count: int) -> list[NDArray[np.intp]]:
@@ -115,7 +131,7 @@ def split_to(batches: list[NDArray[np.intp]], count: int) -> list[NDArray[np.int
 
 def _batch(
     encoded: Encoded,
-    label_ids: NDArray[np.int64],
+    window: Window,
     rows: NDArray[np.intp],
     pad_id: int,
     num_rows: int,
@@ -125,14 +141,16 @@ def _batch(
     """Return a batch of some rows; of none, one that a model takes and a loss ignores: all workers step together."""
     if len(rows):
         input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
-        labels = label_ids[rows]
+        label_ids = window.label_ids[rows]
     else:
         input_ids, attention_mask = np.full((1, 2), pad_id), np.ones((1, 2), dtype=np.int64)
-        labels = np.array([NO_LABEL])
+        label_ids = np.array([NO_LABEL])
+    teacher = window.teacher[rows] if window.teacher is not None and len(rows) else None
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
-        label_ids=torch.from_numpy(labels),
+        label_ids=torch.from_numpy(label_ids),
+        teacher=None if teacher is None else torch.from_numpy(teacher),
         num_rows=num_rows,
         num_tokens=num_tokens,
         done=done,

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sentiment_ray.config import Names, StageConfig
+from sentiment_ray.config import Names, SectionConfig, StageConfig
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 TRACKERS = ("tensorboard", "mlflow", "trackio")
@@ -16,13 +16,32 @@ def _range(value: Any) -> Any:
     return parts[0] if isinstance(parts, list | tuple) and len(parts) == 1 else parts
 
 
+class Distill(SectionConfig):
+    """Keys of [train.distill]: learn from the answers of a larger model as well."""
+
+    scores: str
+    """Directory that score_reviews wrote with the larger model's bundle, its labels those of the reviews."""
+    text_column: str = "text"
+    """Column of the scores that holds the text."""
+    prefix: str = "sentiment_"
+    """Prefix of the columns with a probability for each label."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the distance to the larger model's answer, beside 1 for the loss of a label."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """Temperature at which both answers are compared."""
+
+
 class TrainConfig(StageConfig):
     """Keys of [train]."""
 
     prepared: str
     """Directory that prepare_reviews wrote."""
-    model: str
+    model: str = ""
     """Encoder to start from: a local directory, or a name on the Hugging Face Hub."""
+    start_from: str | None = None
+    """Run of an earlier training to go on from instead, with its model and labels, on new reviews."""
+    replay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the earlier run's training rows that are trained on again, so that less is forgotten."""
     epochs: Annotated[int, Field(ge=1)] = 2
     """Passes over the training split."""
     early_stopping: Annotated[int, Field(ge=1)] | None = None
@@ -43,6 +62,8 @@ class TrainConfig(StageConfig):
     """Share of a row's label that is spread over all labels."""
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     """How strongly rows that are right already count less; 0 for plain cross entropy, 2 in the paper."""
+    distill: Distill | None = None
+    """Learn from the scores of a larger model as well; a section of its own."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Tokens of a worker's batch, padding included."""
     accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -93,6 +114,10 @@ class TrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "TrainConfig":
+        if not self.model and not self.start_from:
+            raise ValueError("the key 'model' is missing. Name an encoder, or with start_from an earlier run.")
+        if self.replay and not self.start_from:
+            raise ValueError(f"replay = {self.replay:g} needs the earlier run whose rows it means: start_from.")
         unknown = [name for name in self.track if name not in TRACKERS]
         if unknown:
             raise ValueError(f"track = {unknown[0]!r} is unknown. Known: {', '.join(TRACKERS)}.")

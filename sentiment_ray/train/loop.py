@@ -198,7 +198,8 @@ def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tens
         seed = np.random.SeedSequence([config.seed, epoch, worker.rank, round(batch.done * 2**40)])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         with _gradients_stay_here(model, unless=place == len(group)):
-            loss = training.loss(_logits(model, batch.to(worker.device), training.bf16), batch.label_ids)
+            moved = batch.to(worker.device)
+            loss = training.loss(_logits(model, moved, training.bf16), moved)
             (loss * scale).backward()
         sums += loss.detach()
     rate = learning_rate_at((epoch + group[-1].done) / config.epochs, config)

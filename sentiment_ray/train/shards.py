@@ -1,19 +1,23 @@
-"""Which rows of the splits each worker reads: an equal run of the training rows, every validation row; knows no text.
+"""Which rows of the splits each worker reads: an equal run of the training rows, every validation row; knows no labels.
 
 Ray's own equal splitting drops rows that do not divide (1 of 1,001 over 2 workers, all of 3 over 4) and gives a worker
 other rows when others are slower, so that nothing could go on from the middle of an epoch.
 """
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray.data
 from pyarrow import parquet
 from ray.data import DataIterator, Dataset, ExecutionOptions
 from ray.train import DataConfig
 
+TEACHER = pa.list_(pa.float32())
 READING_CPUS = 0.25
 """CPUs of a task that reads a split: small, for the workers hold most of them."""
 
@@ -38,21 +42,50 @@ class ExactShards(DataConfig):  # type: ignore[misc]
         return shards
 
 
-def parts_of(split: Path) -> Dataset:
-    """Return the row groups of a split, in the order of their names, each with the rows before it and of them all."""
-    files = sorted(split.glob("*.parquet"))
-    groups = [(path, group) for path in files for group in _rows_of_groups(path)]
-    total = sum(rows for _, (_, rows) in groups)
-    items, first = [], 0
-    for path, (group, rows) in groups:
-        items.append({"path": str(path), "group": group, "first": first, "rows": rows, "total": total})
-        first += rows
-    return ray.data.from_items(items)
+@dataclass(frozen=True)
+class Source:
+    """Parquet files of rows: which share of them is taken, and where text, label and a teacher's probabilities stand."""
+
+    files: tuple[Path, ...]
+    share: float = 1.0
+    text: str = "text"
+    label: str | None = "label"
+    teacher: tuple[str, ...] = ()
 
 
-def _rows_of_groups(path: Path) -> list[tuple[int, int]]:
-    metadata = parquet.read_metadata(path)
-    return [(group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+Parts = list[dict[str, Any]]
+"""Row groups, each with the rows that are taken of it, those before it and those of all."""
+
+
+def split_of(prepared: Path, split: str, *, share: float = 1.0) -> Source:
+    """Return a split that prepare_reviews wrote, or a share of it."""
+    return Source(tuple(sorted((prepared / split).glob("*.parquet"))), share)
+
+
+def parts_of(sources: list[Source], *, seed: int) -> Parts:
+    """Return the row groups of some sources, in their order; of each a share of the rows, drawn by `seed`."""
+    items: Parts = []
+    first = 0
+    for source in sources:
+        columns = json.dumps({"text": source.text, "label": source.label, "teacher": source.teacher})
+        for path in source.files:
+            metadata = parquet.read_metadata(path)
+            for group in range(metadata.num_row_groups):
+                rows = round(metadata.row_group(group).num_rows * source.share)
+                part = {"path": str(path), "group": group, "columns": columns, "seed": seed}
+                items.append(part | {"first": first, "rows": rows})
+                first += rows
+    return [item | {"total": first} for item in items]
+
+
+def count_rows(parts: Parts) -> int:
+    """Return the rows that are taken of all parts."""
+    return int(parts[0]["total"]) if parts else 0
+
+
+def dataset_of(parts: Parts) -> Dataset:
+    """Return a dataset that ExactShards can divide."""
+    return ray.data.from_items(parts)
 
 
 def _read(parts: Dataset, rank: int, world_size: int) -> Dataset:
@@ -74,5 +107,22 @@ def _read_parts(batch: pa.Table, *, rank: int, world_size: int) -> Iterator[pa.T
     for part in batch.to_pylist():
         start, end = (part["total"] * place // world_size - part["first"] for place in (rank, rank + 1))
         if start < part["rows"] and end > 0:
-            table = parquet.ParquetFile(part["path"]).read_row_group(part["group"], columns=["text", "label"])
+            table = _read_part(part)
+            if part["rows"] < len(table):
+                drawn = np.random.default_rng([part["seed"], part["group"]]).permutation(len(table))
+                table = table.take(np.sort(drawn[: part["rows"]]))
             yield table.slice(max(start, 0), end - max(start, 0))
+
+
+def _read_part(part: dict[str, Any]) -> pa.Table:
+    """Return a row group with the columns text, label and teacher, a list of probabilities; null where there is none."""
+    columns = json.loads(part["columns"])
+    names = [columns["text"], *([columns["label"]] if columns["label"] else []), *columns["teacher"]]
+    table = parquet.ParquetFile(part["path"]).read_row_group(part["group"], columns=names)
+    text = table[columns["text"]].cast(pa.string())
+    label = table[columns["label"]].cast(pa.string()) if columns["label"] else pa.nulls(len(table), pa.string())
+    teacher = pa.nulls(len(table), TEACHER)
+    if columns["teacher"]:
+        rows = np.stack([table[name].to_numpy() for name in columns["teacher"]], axis=1).astype(np.float32)
+        teacher = pa.array(list(rows), TEACHER)
+    return pa.table({"text": text, "label": label, "teacher": teacher})

@@ -11,14 +11,15 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from sentiment_ray.cluster import connect
-from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
-from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.manifest import fingerprint, finished_result, read_json, sha256_of_file, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost
+from sentiment_ray.train.preflight import check_rows, cpus_per_worker, resources_of, with_absolute_paths
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import class_weights_of, has_stopped
-from sentiment_ray.train.shards import READING_CPUS, ExactShards, parts_of
+from sentiment_ray.train.shards import ExactShards, count_rows, dataset_of, parts_of, split_of
+from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
 from sentiment_ray.train.trackers import open_trackers
 from sentiment_ray.versions import installed_versions
 
@@ -32,41 +33,43 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     A run of the same configuration that was interrupted goes on from its last whole checkpoint; a finished one is left
     as it is.
     """
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
     prepared = read_json(prepared_path)
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
     made_from = {"prepared": sha256_of_file(prepared_path)}
+    if config.distill:
+        made_from["teacher"] = fingerprint_of_teacher(config.distill)
     wanted = fingerprint([settings, made_from])
     plan = {"config": settings, "made_from": made_from, "fingerprint": wanted}
-    _check_rows(prepared, config)
-    counts, labels = prepared["by_split"]["train"], tuple(prepared["labels"])
-    task = {
-        "labels": labels,
-        "class_weights": class_weights_of(config, labels, counts),
-        "train_rows": prepared["counts"]["train"],
-    }
+    check_rows(prepared, config)
+    labels, earlier = tuple(prepared["labels"]), earlier_run(config, prepared)
+    class_weights = class_weights_of(config, labels, prepared["by_split"]["train"])
     finished = _finished_or_same_plan(output, wanted, restart=config.restart)
     if finished:
         return {"output": str(output), "best": finished["best"], "skipped": True}
 
     connect()
-    cpus = _cpus_per_worker(config)
+    cpus = cpus_per_worker(config)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
     start = _newest(output)
     if not (start and _is_over(start, config)):
         with open_trackers(config, output) as track, show_progress(config.epochs, track) as board:
-            _trainer(config, task, cpus, board, start).fit()
+            _trainer(config, labels, class_weights, earlier, cpus, board, start).fit()
     checkpoints = best_first(find_checkpoints(output))
     keep_only(output, checkpoints[: config.keep_checkpoints])
-    run = plan | _summary(config, prepared, output, checkpoints)
+    run = plan | _summary(config, prepared, earlier, output, checkpoints)
     write_json(output / MANIFEST_NAME, run)
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
 def _summary(
-    config: TrainConfig, prepared: dict[str, Any], output: Path, checkpoints: list[Checkpoint]
+    config: TrainConfig,
+    prepared: dict[str, Any],
+    earlier: Earlier | None,
+    output: Path,
+    checkpoints: list[Checkpoint],
 ) -> dict[str, Any]:
     """Return what run.json says beside the plan: the best checkpoint, the history, the base model."""
     best = checkpoints[0]
@@ -80,6 +83,7 @@ def _summary(
         },
         "history": history,
         "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
+        "earlier": gained_and_lost(config, prepared, earlier, best.path) if earlier else None,
         "labels": prepared["labels"],
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
@@ -100,9 +104,22 @@ def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
 
 
 def _trainer(
-    config: TrainConfig, task: dict[str, Any], cpus: float, board: Any, start: Checkpoint | None
+    config: TrainConfig,
+    labels: tuple[str, ...],
+    class_weights: list[float],
+    earlier: Earlier | None,
+    cpus: float,
+    board: Any,
+    start: Checkpoint | None,
 ) -> TorchTrainer:
     attempts = Path(config.output) / ATTEMPTS
+    splits = {split: [split_of(Path(config.prepared), split)] for split in ("train", "validation")}
+    if earlier:
+        splits["train"].append(split_of(earlier.prepared, "train", share=config.replay))
+    if config.distill:
+        splits["train"].append(scored_by_teacher(config.distill, labels))
+    parts = {split: parts_of(sources, seed=config.seed) for split, sources in splits.items()}
+    task = {"labels": labels, "class_weights": class_weights, "train_rows": count_rows(parts["train"])}
     settings = {
         "config": config.model_dump(mode="json"),
         "task": task,
@@ -116,7 +133,7 @@ def _trainer(
         _worker_entry,
         train_loop_config=settings,
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=_resources(config, cpus)
+            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=resources_of(config, cpus)
         ),
         run_config=RunConfig(
             # Ray would go on from its own list of checkpoints, which a crash leaves half written: each start is new.
@@ -125,7 +142,7 @@ def _trainer(
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="score"),
         ),
-        datasets={split: parts_of(Path(config.prepared) / split) for split in ("train", "validation")},
+        datasets={split: dataset_of(found) for split, found in parts.items()},
         dataset_config=ExactShards(),
     )
 
@@ -149,38 +166,6 @@ def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str,
     )
 
 
-def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Make local paths absolute; a model that is no local directory is taken as a name on the Hub."""
-    model = config.model
-    if Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        model = str(local_path(model, "model"))
-        if not (Path(model) / "config.json").is_file():
-            raise ConfigError(
-                f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
-                "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
-            )
-        kind = read_json(Path(model) / "config.json").get("model_type")
-        if kind not in FAMILIES:
-            raise ConfigError(
-                f"model = {config.model!r} is of type {kind!r}, of which no bundle can be made. "
-                f"Choose one of: {', '.join(FAMILIES)}."
-            )
-    paths = {
-        "output": str(local_path(config.output, "output")),
-        "prepared": str(local_path(config.prepared, "prepared")),
-    }
-    return config.model_copy(update={"model": model, **paths})
-
-
-def _check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
-    counts = prepared["counts"]
-    for split in ("train", "validation"):
-        if not counts[split]:
-            raise DataError(
-                f"{config.prepared}: the {split} split has {counts[split]} rows. Prepare with a larger share for it."
-            )
-
-
 def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[str, Any] | None:
     """Return a finished run of this plan, or None with `output` holding nothing else than a run of this plan."""
     manifest = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
@@ -188,28 +173,3 @@ def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[
     if found is None and output.exists():
         shutil.rmtree(output)
     return found if manifest == MANIFEST_NAME else None
-
-
-def _cpus_per_worker(config: TrainConfig) -> float:
-    """Return the CPUs of each worker; ConfigError when the cluster can never provide them."""
-    total = ray.cluster_resources()
-    available = total.get("CPU", 0)
-    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    cpus = config.cpus_per_worker or math.floor(75 * min(available / config.max_workers, largest)) / 100
-    wanted = cpus * config.min_workers + READING_CPUS
-    if not cpus or wanted > available or cpus > largest:
-        raise ConfigError(
-            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} and {READING_CPUS} for reading need "
-            f"{wanted:g} CPUs; the cluster has {available:g}, its largest node {largest:g}. "
-            "Lower one of them (fractions are allowed), or start more nodes."
-        )
-    if config.use_gpu and config.min_workers > total.get("GPU", 0):
-        raise ConfigError(
-            f"use_gpu with num_workers = {config.min_workers} needs as many GPUs; "
-            f"the cluster has {total.get('GPU', 0):g}. Start fewer workers, or add GPU nodes."
-        )
-    return cpus
-
-
-def _resources(config: TrainConfig, cpus: float) -> dict[str, float]:
-    return {"CPU": cpus, "GPU": 1} if config.use_gpu else {"CPU": cpus}

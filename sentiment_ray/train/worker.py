@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray.train
 import torch
 from ray.train.torch import get_device, prepare_model
 
-from sentiment_ray.labels import label2id
 from sentiment_ray.train.batches import Window
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.train.rows import window_of
 
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
@@ -39,11 +38,10 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
 
 def _windows(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Window]:
     """Yield this worker's rows of a split, so many at once."""
-    ids, shard = label2id(labels), ray.train.get_dataset_shard(split)
+    shard = ray.train.get_dataset_shard(split)
     for table in shard.iter_batches(batch_size=num_rows, batch_format="pyarrow", prefetch_batches=1):
         assert isinstance(table, pa.Table)
-        names = table.column("label").to_pylist()
-        yield table.column("text").to_pylist(), np.array([ids[name] for name in names], dtype=np.int64)
+        yield window_of(table, labels)
 
 
 def _report(checkpoint: Path | None, name: str, progress: Progress, score: float | None, *, board: Any) -> None:

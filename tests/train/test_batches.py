@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 
 from sentiment_ray.encoding import TextEncoder, load_encoder
-from sentiment_ray.train.batches import NO_LABEL, Batch, blocks_of, split_to, training_batches
+from sentiment_ray.train.batches import NO_LABEL, Batch, Window, blocks_of, split_to, training_batches
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,9 @@ def encoder(tiny_encoder: Path) -> TextEncoder:
 
 def _batches(encoder: TextEncoder, rows: tuple[int, ...], **changes: Any) -> list[Batch]:
     """Return the batches of one worker with a window of each of `rows` rows."""
-    windows = [([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows]
+    windows = [
+        Window([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows
+    ]
     settings: dict[str, Any] = {
         "num_windows": len(rows),
         "tokens_per_batch": 64,
@@ -84,8 +86,10 @@ def test_batches_are_cut_until_there_are_as_many_as_asked_for(rows: list[int], m
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_each_block_falls_to_one_worker(world_size: int) -> None:
-    blocks = [([f"{block}"], np.array([block])) for block in range(7)]
+    blocks = [Window([f"{block}"], np.array([block])) for block in range(7)]
     found = [
-        text for rank in range(world_size) for (text,), _ in blocks_of(iter(blocks), rank=rank, world_size=world_size)
+        block.texts[0]
+        for rank in range(world_size)
+        for block in blocks_of(iter(blocks), rank=rank, world_size=world_size)
     ]
     assert sorted(found) == [str(block) for block in range(7)]

@@ -56,7 +56,8 @@ def _windows(
         if split == "train":
             first, last = (len(texts) * place // world_size for place in (rank, rank + 1))
         for start in range(first, last, num_rows):
-            yield texts[start : min(start + num_rows, last)], ids[start : min(start + num_rows, last)]
+            end = min(start + num_rows, last)
+            yield Window(texts[start:end], ids[start:end])
 
     return windows
 

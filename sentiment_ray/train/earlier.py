@@ -1,0 +1,69 @@
+"""Going on from an earlier run on new reviews: what it must agree in, and what was gained and lost by it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import read_json
+from sentiment_ray.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The run that a training goes on from: its best checkpoint and the reviews that it was trained on."""
+
+    fingerprint: str
+    checkpoint: Path
+    prepared: Path
+
+
+def earlier_run(config: TrainConfig, prepared: dict[str, Any]) -> Earlier | None:
+    """Return the run of `start_from`, if there is one; ConfigError when its labels are others or its reviews gone."""
+    if not config.start_from:
+        return None
+    path = Path(config.start_from)
+    run = read_json(path / "run.json")
+    if run["labels"] != prepared["labels"]:
+        raise ConfigError(
+            f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, {config.prepared} has "
+            f"{', '.join(prepared['labels'])}. Prepare the reviews with the same labels in the same order."
+        )
+    reviews = Path(run["config"]["prepared"])
+    if not (reviews / "prepared.json").is_file():
+        raise ConfigError(
+            f"start_from = {config.start_from!r} was trained on {reviews}, which is not there any more: what was "
+            "forgotten could not be told. Prepare its reviews again."
+        )
+    return Earlier(run["fingerprint"], path / run["best"]["checkpoint"], reviews)
+
+
+def gained_and_lost(
+    config: TrainConfig, prepared: dict[str, Any], earlier: Earlier, checkpoint: Path
+) -> dict[str, Any]:
+    """Return metrics on the test rows (validation rows where there are none) of both sets, before and after."""
+    new, old = Path(config.prepared), earlier.prepared
+    sets = {"new": new / _split(prepared), "old": old / _split(read_json(old / "prepared.json"))}
+    models = {"before": earlier.checkpoint, "after": checkpoint}
+    tasks = {
+        name: {
+            when: _measure.remote(str(model), str(split), prepared["labels"], config.max_tokens)
+            for when, model in models.items()
+        }
+        for name, split in sets.items()
+    }
+    found = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
+    return {"run": earlier.fingerprint, "replay": config.replay, **found}
+
+
+def _split(prepared: dict[str, Any]) -> str:
+    return "test" if prepared["counts"]["test"] else "validation"
+
+
+@ray.remote
+def _measure(checkpoint: str, split: str, labels: list[str], max_tokens: int) -> dict[str, Any]:
+    from sentiment_ray.train.baseline import checkpoint_metrics
+
+    return checkpoint_metrics(Path(checkpoint), Path(split), labels, max_tokens=max_tokens)

@@ -1,0 +1,154 @@
+"""Searches for the best training keys with Ray Tune and Optuna; each trial is the training loop in a process of its own."""
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import tomli_w
+from pyarrow import parquet
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from sentiment_ray.cluster import connect
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.schedule import class_weights_of, score_of
+from sentiment_ray.train.preflight import with_absolute_paths
+from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search
+
+MANIFEST_NAME, PLAN_NAME, BEST_NAME = "tune.json", "config.json", "best.toml"
+RESERVED_CPUS = 0.25
+
+
+def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
+    """Try keys of [train], write the best as best.toml, a file for train_encoder, and return it with its score.
+
+    A search that was interrupted goes on: trials that are over are not tried again.
+    """
+    check_search(config.search, base)
+    output, base = local_path(config.output, "output"), with_absolute_paths(base)
+    prepared_path = Path(base.prepared) / "prepared.json"
+    settings = [config.model_dump(mode="json", exclude={"output", "restart"}), base.model_dump(mode="json")]
+    wanted = fingerprint([settings, sha256_of_file(prepared_path)])
+    name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
+    found = finished_result(output, name, wanted, restart=config.restart)
+    if found and name == MANIFEST_NAME:
+        return _result(output, found, skipped=True)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
+    connect()
+    trials = _search(config, base, read_json(prepared_path), output)
+    best = max(trials, key=lambda trial: trial["score"])
+    chosen = {key: value for key, value in (base.model_dump(mode="json") | best["keys"]).items() if value is not None}
+    (output / BEST_NAME).write_text(tomli_w.dumps({"train": chosen}), encoding="utf-8")
+    manifest = {"best": best, "trials": trials, "config": settings, "fingerprint": wanted}
+    write_json(output / MANIFEST_NAME, manifest)
+    return _result(output, manifest, skipped=False)
+
+
+def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+    best = {"best": manifest["best"], "trials": len(manifest["trials"])}
+    return {"output": str(output), "config": str(output / BEST_NAME), **best, "skipped": skipped}
+
+
+def _search(config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path) -> list[dict[str, Any]]:
+    """Run all trials, or those that are left, and return keys, score and history of each that came to an epoch's end."""
+    for name in ("ray.tune", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    trainable = tune.with_resources(
+        tune.with_parameters(_train_once, base=base.model_dump(mode="json"), prepared=prepared),
+        {"cpu": config.cpus_per_trial or _cpus_per_trial(), "gpu": config.gpus_per_trial},
+    )
+    storage, longest = output / "trials", _longest(config, base)
+    if tune.Tuner.can_restore(str(storage)):
+        tuner = tune.Tuner.restore(str(storage), trainable, resume_unfinished=True, restart_errored=True)
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space={name: _domain(name, choice) for name, choice in config.search.items()},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=config.trials,
+                search_alg=OptunaSearch(seed=config.seed),
+                scheduler=ASHAScheduler(time_attr="epoch", max_t=max(longest, 2)) if longest > 1 else None,
+            ),
+            run_config=tune.RunConfig(name=storage.name, storage_path=str(output), verbose=0),
+        )
+    results = tuner.fit()
+    trials = [
+        {"keys": result.config, "score": result.metrics["score"], "history": result.metrics["history"]}
+        for result in results
+        if result.metrics and "history" in result.metrics
+    ]
+    if not trials:
+        raise DataError(f"No trial came to the end of an epoch: {next(iter(results.errors), 'all were ended')}.")
+    return trials
+
+
+def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, Any]) -> None:
+    """Train once with some keys and report after each epoch; a trial, in a process of its own."""
+    import torch
+
+    from sentiment_ray.train.batches import Window
+    from sentiment_ray.train.checkpoint import Progress
+    from sentiment_ray.train.loop import Task, Worker, fine_tune
+    from sentiment_ray.train.rows import window_of
+
+    config = TrainConfig.model_validate(base | keys | {"checkpoint_every_s": math.inf})
+    labels, device = tuple(prepared["labels"]), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
+
+    def windows(split: str, num_rows: int) -> Iterator[Window]:
+        for path in sorted((Path(config.prepared) / split).glob("*.parquet")):
+            for batch in parquet.ParquetFile(path).iter_batches(batch_size=num_rows, columns=["text", "label"]):
+                yield window_of(pa.Table.from_batches([batch]), labels)
+
+    def report(_checkpoint: Path | None, _name: str, progress: Progress, _score: float | None) -> None:
+        score = score_of(progress.history[-1], config.best_by)
+        tune.report({"score": score, "epoch": progress.epoch, "history": progress.history})
+
+    worker = Worker(
+        rank=0,
+        world_size=1,
+        device=device,
+        windows=windows,
+        wrap=lambda model: model,
+        report=report,
+        show=lambda epochs_done, loss: None,
+    )
+    counts = prepared["by_split"]["train"]
+    task = Task(labels, class_weights_of(config, labels, counts), prepared["counts"]["train"])
+    fine_tune(config, task, worker, None)
+
+
+def _domain(name: str, choice: Choice) -> Any:
+    """Return what Ray Tune draws from for a key; a model is named by its absolute path, for trials run elsewhere."""
+    if choice.choices:
+        values = [_found_model(value) for value in choice.choices] if name == "model" else list(choice.choices)
+        return tune.choice(values)
+    if TrainConfig.model_fields[name].annotation is int:
+        return tune.randint(int(choice.low or 0), int(choice.high or 0) + 1)
+    return (tune.loguniform if choice.log else tune.uniform)(choice.low, choice.high)
+
+
+def _found_model(model: str) -> str:
+    return with_absolute_paths(TrainConfig(prepared=".", output=".", model=model)).model
+
+
+def _longest(config: TuneConfig, base: TrainConfig) -> int:
+    tried = config.search.get("epochs")
+    return int(max(tried.ends)) if tried else base.epochs
+
+
+def _cpus_per_trial() -> float:
+    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    if largest <= RESERVED_CPUS:
+        raise ConfigError(f"The cluster's largest node has {largest:g} CPUs, too few for a trial. Start a larger one.")
+    return float(largest - RESERVED_CPUS)

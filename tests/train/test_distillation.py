@@ -1,0 +1,98 @@
+"""A student learns from a teacher's scores of reviews that nobody has labelled."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet
+
+from sentiment_ray import Predictor
+from sentiment_ray.errors import DataError
+from sentiment_ray.manifest import read_json
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.score import score_reviews
+from sentiment_ray.train.baseline import checkpoint_metrics
+from sentiment_ray.train.batches import NO_LABEL
+from sentiment_ray.train.config import Distill, TrainConfig
+from sentiment_ray.train.loss import distillation_loss
+from sentiment_ray.train.rows import window_of
+from sentiment_ray.train.teacher import scored_by_teacher
+from sentiment_ray.train.trainer import train_encoder
+from tests.conftest import LABELS
+
+
+@pytest.fixture(scope="module")
+def taught(bundle: Path, everyday: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real sentences, each four times with another start, scored by the bundle."""
+    directory = tmp_path_factory.mktemp("taught")
+    texts = [f"{start} {text}".strip() for start in ("", "Well,", "So,", "Today:") for text, _ in everyday]
+    parquet.write_table(pa.table({"body": texts}), directory / "reviews.parquet")
+    config = ScoreConfig(
+        bundle=str(bundle), input=str(directory / "reviews.parquet"), output=str(directory / "scores"),
+        text_column="body", engine="onnxruntime", variant="fp32",
+    )  # fmt: skip
+    score_reviews(config)
+    return directory / "scores"
+
+
+def test_a_student_comes_nearer_to_its_teacher_than_without_it(
+    run: Path, prepared: Path, taught: Path, bundle: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    keys = read_json(run / "run.json")["config"] | {"num_workers": 1, "epochs": 2}
+    distill = {"scores": str(taught), "text_column": "body", "temperature": 2.0, "weight": 1.0}
+    train_encoder(TrainConfig(**keys | {"output": str(tmp_path / "run"), "distill": distill}))
+    found = read_json(tmp_path / "run/run.json")
+    rows = parquet.read_table(prepared / "train").num_rows + parquet.read_table(taught).num_rows
+    assert found["history"][0]["train_rows"] == rows
+    assert found["made_from"]["teacher"] == read_json(taught / "_MANIFEST.json")["fingerprint"]
+    teacher = Predictor.load(bundle, engine="onnxruntime", variant="fp32")
+    table = parquet.read_table(prepared / "test")
+    asked = [LABELS[label] for label in teacher.score(table["text"].to_pylist()).label_ids]
+    (tmp_path / "test").mkdir()
+    parquet.write_table(pa.table({"text": table["text"], "label": asked}), tmp_path / "test/part.parquet")
+    agreement = {
+        name: checkpoint_metrics(checkpoint, tmp_path / "test", LABELS, max_tokens=32)["accuracy"]
+        for name, checkpoint in (
+            ("student", tmp_path / "run" / found["best"]["checkpoint"]),
+            ("base", _first_epoch_without_a_teacher(keys, tmp_path)),
+        )
+    }
+    assert agreement["student"] > agreement["base"]
+
+
+def _first_epoch_without_a_teacher(keys: dict[str, object], work: Path) -> Path:
+    train_encoder(TrainConfig(**keys | {"output": str(work / "alone"), "epochs": 1}))
+    return work / "alone" / read_json(work / "alone/run.json")["best"]["checkpoint"]
+
+
+def test_the_distance_is_that_of_hinton_and_nothing_for_rows_without_a_teacher() -> None:
+    logits = torch.tensor([[2.0, 0.5, -1.0], [0.3, 0.2, 0.1]])
+    teacher = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.0, 0.0]])
+    found = distillation_loss(logits, teacher, temperature=2.0)
+    soft = teacher[0].double() ** 0.5
+    soft /= soft.sum()
+    student = (logits[0].double() / 2).log_softmax(0)
+    assert found[0].item() == pytest.approx(4 * float((soft * (soft.log() - student)).sum()), abs=1e-6)
+    assert found[1].item() == 0
+    exact = (torch.log(teacher[:1]) + 3.0).requires_grad_()
+    distillation_loss(exact, teacher[:1], temperature=2.0).sum().backward()
+    assert exact.grad is not None
+    assert exact.grad.abs().max() < 1e-6
+
+
+def test_rows_keep_what_they_have() -> None:
+    table = pa.table({"text": ["a", "b"], "label": ["positive", None], "teacher": [None, [0.1, 0.2, 0.7]]})
+    window = window_of(table, LABELS)
+    assert window.label_ids.tolist() == [2, NO_LABEL]
+    assert window.teacher is not None
+    np.testing.assert_allclose(window.teacher, [[0, 0, 0], [0.1, 0.2, 0.7]], atol=1e-7)
+    assert window_of(table.slice(0, 1), LABELS).teacher is None
+
+
+def test_scores_without_what_is_needed_are_named(taught: Path) -> None:
+    with pytest.raises(DataError, match="has no column 'text'"):
+        scored_by_teacher(Distill(scores=str(taught)), LABELS)
+    with pytest.raises(DataError, match="has no column 'sentiment_splendid'"):
+        scored_by_teacher(Distill(scores=str(taught), text_column="body"), (*LABELS, "splendid"))

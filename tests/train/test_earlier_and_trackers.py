@@ -1,0 +1,93 @@
+"""Going on from an earlier run says what was gained and lost; metrics go where they are asked to."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError, MissingExtraError
+from sentiment_ray.manifest import read_json
+from sentiment_ray.train.baseline import checkpoint_metrics
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.shards import count_rows, parts_of, split_of
+from sentiment_ray.train.trackers import open_trackers
+from sentiment_ray.train.trainer import train_encoder
+from tests.conftest import LABELS
+
+
+def _config(run: Path, output: Path, **changes: Any) -> TrainConfig:
+    keys = read_json(run / "run.json")["config"] | {"output": str(output), "num_workers": 1, "epochs": 1}
+    return TrainConfig(**keys | changes)
+
+
+@pytest.fixture(scope="module")
+def new_reviews(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same sentences shouted, as if they had come a year later."""
+    copy = tmp_path_factory.mktemp("new") / "prepared"
+    shutil.copytree(prepared, copy)
+    for path in copy.glob("*/*.parquet"):
+        table = parquet.read_table(path)
+        shouted = pa.array([f"{text.upper()}!!" for text in table["text"].to_pylist()])
+        parquet.write_table(table.set_column(table.column_names.index("text"), "text", shouted), path)
+    return copy
+
+
+def test_an_earlier_run_goes_on_with_its_model_and_a_share_of_its_rows(
+    run: Path, prepared: Path, new_reviews: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    changes = {"model": "", "start_from": str(run), "replay": 0.5, "prepared": str(new_reviews), "learning_rate": 1e-12}
+    train_encoder(_config(run, tmp_path / "run", **changes))
+    found = read_json(tmp_path / "run/run.json")
+    rows = parquet.read_table(prepared / "train").num_rows
+    assert found["history"][0]["train_rows"] == rows + round(rows / 2)
+    earlier, before = found["earlier"], read_json(run / "run.json")
+    checkpoint = run / before["best"]["checkpoint"]
+    assert earlier["run"] == before["fingerprint"]
+    for name, reviews in (("new", new_reviews), ("old", prepared)):
+        expected = checkpoint_metrics(checkpoint, reviews / "test", LABELS, max_tokens=32)
+        assert earlier[name]["before"] == expected
+        # Nothing was learned at such a rate, so nothing was gained or lost.
+        assert earlier[name]["after"] == expected
+
+
+def test_a_share_of_the_rows_is_drawn_the_same_each_time(prepared: Path) -> None:
+    rows = parquet.read_table(prepared / "train").num_rows
+    sources = [split_of(prepared, "train", share=0.25)]
+    assert count_rows(parts_of(sources, seed=1)) == round(rows * 0.25)
+    assert parts_of(sources, seed=1) == parts_of(sources, seed=1)
+
+
+def test_other_labels_or_a_bundle_cannot_be_gone_on_from(
+    run: Path, bundle: Path, prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="is a bundle, whose ONNX files cannot be trained on"):
+        train_encoder(_config(run, tmp_path / "run", model="", start_from=str(bundle)))
+    manifest = read_json(prepared / "prepared.json")
+    manifest["labels"] = manifest["labels"][::-1]
+    (tmp_path / "prepared.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="has the labels negative, neutral, positive"):
+        train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), prepared=str(tmp_path)))
+
+
+def test_metrics_go_to_tensorboard_and_a_file_of_lines(run: Path, tmp_path: Path) -> None:
+    history = read_json(run / "run.json")["history"]
+    with open_trackers(_config(run, tmp_path, track="tensorboard"), tmp_path) as track:
+        track(history[:1])
+        track(history)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == history
+    (events,) = (tmp_path / "tensorboard").glob("events.*")
+    assert events.read_bytes().count(b"macro_f1") == len(history)
+
+
+def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    try:
+        import mlflow  # noqa: F401
+    except ImportError:
+        config = _config(run, tmp_path, track="mlflow")
+        with pytest.raises(MissingExtraError, match="pip install mlflow"), open_trackers(config, tmp_path):
+            pass

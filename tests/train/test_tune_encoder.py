@@ -1,0 +1,84 @@
+"""A search tries keys of [train], keeps the best as a file for train_encoder, and refuses what cannot be tried."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.tune_config import Choice, check_search
+from tests.conftest import ROOT
+
+FILE = """
+[train]
+prepared = "{prepared}"
+output = "{work}/run"
+model = "{model}"
+epochs = 2
+max_tokens = 32
+tokens_per_batch = 256
+
+[tune]
+output = "{work}/tune"
+trials = 3
+cpus_per_trial = 1
+
+[tune.search]
+learning_rate = {{ low = 1e-5, high = 1e-2, log = true }}
+dropout = {{ choices = [0.0, 0.1] }}
+epochs = {{ low = 1, high = 2 }}
+"""
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.tune_encoder", *arguments],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def test_the_best_of_some_trials_is_written_as_a_file_for_training(
+    prepared: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    file = tmp_path / "tune.toml"
+    file.write_text(FILE.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
+    done = _run("--config", str(file))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    found = json.loads((tmp_path / "tune/tune.json").read_text())
+    assert 1 <= len(found["trials"]) <= 3
+    assert result["best"]["score"] == max(trial["score"] for trial in found["trials"])
+    best = TrainConfig(**tomllib.loads((tmp_path / "tune/best.toml").read_text())["train"])
+    assert {key: getattr(best, key) for key in result["best"]["keys"]} == result["best"]["keys"]
+    assert best.prepared == str(prepared)
+    again = _run("--config", str(file))
+    assert json.loads(again.stdout) == result | {"skipped": True}
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ({}, "say what to try"),
+        ({"learning_rat": {"choices": [1e-5]}}, "Did you mean 'learning_rate'"),
+        ({"num_workers": {"choices": [1, 2]}}, "no key of .train. to try"),
+        ({"epochs": {"choices": [0]}}, "0 is no value of the key"),
+        ({"dropout": {"low": 0.1, "high": 1.5}}, "1.5 is no value of the key"),
+    ],
+)
+def test_what_cannot_be_tried_is_named(search: dict[str, Any], found: str) -> None:
+    base = TrainConfig(prepared="p", model="m", output="o")
+    with pytest.raises(ConfigError, match=found):
+        check_search({name: Choice(**choice) for name, choice in search.items()}, base)
+
+
+@pytest.mark.parametrize("choice", [{}, {"low": 1}, {"low": 2, "high": 1}, {"choices": [1], "low": 0, "high": 1}])
+def test_a_choice_is_a_list_or_two_ends(choice: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="choices|low"):
+        Choice(**choice)
