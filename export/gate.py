@@ -68,8 +68,9 @@ def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> 
 def compare_batches(engine: Engine, encoder: TextEncoder, texts: Sequence[str], scores: Scores) -> dict[str, Any]:
     """Return labels that change and how far probabilities move when each text is scored alone, and in padded batches.
 
-    `scores` start with those of `texts` in batches of one length. This project never pads; other tools that load the
-    file do. Dynamic int8 takes its scale from the whole batch (onnxruntime#10111).
+    `scores` start with those of `texts` as this project batches them, padded by a text's own length alone; other tools
+    that load the bundle pad to the longest of a batch. Dynamic int8 takes its scale from the whole batch
+    (onnxruntime#10111).
     """
     together = scores.probabilities[: len(texts)]
     alone = np.concatenate([score_texts(engine, encoder, [text]).probabilities for text in texts])

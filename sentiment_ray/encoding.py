@@ -19,6 +19,8 @@ TRIAL = "A trial \u2603 \U0010ffff."
 
 TEXTS_AT_ONCE = 512
 """Texts given to the tokenizer together: what it returns, with all that was cut off, is many times their size."""
+ROUNDING_LIMITS = (48, 96, 192)
+"""Tokens below which lengths are rounded up to multiples of 1, 2 and 4; above the last, of 8."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ def join_texts(parts: Sequence[str | None]) -> str | None:
     return "\n".join(kept) if kept else None
 
 
-def pad(ids: Sequence[NDArray[np.int64]], *, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return `input_ids` and `attention_mask`, both int64 `(batch, length)`, padded to the longest of the batch."""
-    length = max(len(row) for row in ids)
+def pad(
+    ids: Sequence[NDArray[np.int64]], *, pad_id: int, length: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `input_ids` and `attention_mask`, both int64 `(batch, length)`, by default as long as the longest row."""
+    length = length or max(len(row) for row in ids)
     input_ids = np.full((len(ids), length), pad_id, dtype=np.int64)
     attention_mask = np.zeros((len(ids), length), dtype=np.int64)
     for index, row in enumerate(ids):
@@ -128,11 +132,21 @@ def length_sorted_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) 
         start = end
 
 
+def rounded_lengths(lengths: NDArray[np.int32], *, max_tokens: int) -> NDArray[np.int32]:
+    """Return the lengths to which texts are padded: the next multiple of 1, 2, 4 or 8, int32 `(texts,)`.
+
+    It follows from a text's own length alone, so its logits do not depend on the texts beside it. An engine prepares
+    itself for every length that it meets and multiplies few rows slowly: fewer lengths are up to 1.2 times faster and
+    cost 1 to 2 % of padding (docs/benchmarks.md).
+    """
+    steps = np.select([lengths < limit for limit in ROUNDING_LIMITS], [1, 2, 4], default=8)
+    return np.minimum(-(-lengths // steps) * steps, np.maximum(lengths, max_tokens)).astype(np.int32)
+
+
 def equal_length_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:
     """Yield row indices, longest texts first, in batches of texts of one length and at most `tokens_per_batch` tokens.
 
-    Nothing is padded, so no work is wasted and no text's logits depend on the texts beside it. A text longer than the
-    budget makes a batch of its own. Every index comes exactly once.
+    A text longer than the budget makes a batch of its own. Every index comes exactly once.
     """
     order = np.argsort(-lengths, kind="stable")
     ends = np.flatnonzero(np.diff(lengths[order])) + 1

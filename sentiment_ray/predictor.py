@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.bundle import Bundle, open_bundle
 from sentiment_ray.bundle_manifest import Manifest, Variant
-from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder
+from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder, rounded_lengths
 from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, import_engine, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError
 
@@ -59,12 +59,14 @@ def score_in_batches(
 ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
     """Yield batch after batch, each with the places of its texts and their scores; the longest texts come first.
 
-    A batch has texts of one length and at most `tokens_per_batch` tokens, so the fp32 and bf16 kernels of both engines
-    give a text the same bits whatever it is scored with.
+    A batch has texts that are padded to one length, each by its own length alone, and at most `tokens_per_batch`
+    tokens, so the fp32 and bf16 kernels of both engines give a text the same bits whatever it is scored with.
     """
     encoded = encode(encoder, texts)
-    for places in equal_length_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
-        logits = engine.logits(*pad([encoded.ids[place] for place in places], pad_id=encoder.pad_id))
+    lengths = rounded_lengths(encoded.lengths, max_tokens=encoder.max_tokens)
+    for places in equal_length_batches(lengths, tokens_per_batch=tokens_per_batch):
+        ids = [encoded.ids[place] for place in places]
+        logits = engine.logits(*pad(ids, pad_id=encoder.pad_id, length=int(lengths[places[0]])))
         yield (
             places,
             Scores(
@@ -211,7 +213,7 @@ class Predictor:
 
         Dynamic int8 takes its scale from the whole batch (onnxruntime#10111). Tried on a few texts, two of each length.
         """
-        texts = [f"{word} " * count for count in (1, 2, 3, 5, 8, 13, 21, 34) for word in ("good", "bad", "not")]
+        texts = [f"{word} " * count for count in (1, 2, 3, 5, 8, 13, 21, 34, 55, 99) for word in ("good", "bad", "not")]
         together = self.score(texts).logits
         alone = np.concatenate([self.score([text]).logits for text in texts])
         return bool(np.array_equal(together, alone))

@@ -15,6 +15,7 @@ from sentiment_ray.encoding import (
     load_encoder,
     pad,
     parse_encoder,
+    rounded_lengths,
 )
 from sentiment_ray.errors import BundleError
 from tests.conftest import NASTY_TEXTS
@@ -62,6 +63,17 @@ def test_padding_reaches_the_longest_of_the_batch_only() -> None:
     input_ids, attention_mask = pad([np.array([5, 6]), np.array([7, 8, 9])], pad_id=1)
     assert input_ids.tolist() == [[5, 6, 1], [7, 8, 9]]
     assert attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_lengths_are_rounded_by_themselves_a_little_and_never_beyond_max_tokens() -> None:
+    lengths = np.arange(1, 251, dtype=np.int32)
+    rounded = rounded_lengths(lengths, max_tokens=250)
+    assert (rounded >= lengths).all()
+    assert rounded[-1] == 250
+    assert ((rounded - lengths) / lengths).mean() < 0.02
+    assert len(set(rounded.tolist())) < 110
+    for length in (1, 47, 49, 100, 200):
+        assert rounded_lengths(np.array([length], dtype=np.int32), max_tokens=250) == rounded[length - 1]
 
 
 @pytest.mark.parametrize("budget", [1, 7, 64, 100_000])

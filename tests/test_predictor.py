@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from sentiment_ray import Predictor
+from sentiment_ray.bundle import open_bundle
+from sentiment_ray.encoding import load_encoder
+from sentiment_ray.engines import load_engine
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError, SelfTestError
-from sentiment_ray.predictor import probabilities_of
+from sentiment_ray.predictor import probabilities_of, score_texts
 from tests.conftest import LABELS, NASTY_TEXTS
 
 
@@ -25,6 +28,20 @@ def test_answers_come_in_the_order_of_the_texts(predictor: Predictor, everyday: 
     together = predictor.score(texts, tokens_per_batch=128)
     alone = np.concatenate([predictor.score([text]).probabilities for text in texts])
     np.testing.assert_allclose(together.probabilities, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_text_that_is_padded_has_the_same_bits_alone_and_in_company(
+    bundle: Path, everyday: list[tuple[str, str]], engine: str
+) -> None:
+    encoder = load_encoder(bundle / "tokenizer.json", max_tokens=64)
+    loaded = load_engine(engine, open_bundle(bundle).model("fp32"), threads=2, source="model.onnx")
+    sentences = [text for text, _ in everyday]
+    texts = [" ".join(sentences[start : start + 4]) for start in range(180)]
+    together = score_texts(loaded, encoder, texts)
+    assert len(set(together.tokens[together.tokens > 48].tolist())) > 3
+    alone = [score_texts(loaded, encoder, [text]).logits[0] for text in texts]
+    assert np.array_equal(together.logits, alone)
 
 
 def test_answers_are_those_of_the_checkpoint(predictor: Predictor, run: Path, everyday: list[tuple[str, str]]) -> None:

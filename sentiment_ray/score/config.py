@@ -37,7 +37,7 @@ class ScoreConfig(StageConfig):
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
     """Rows that an actor takes at a time: whole row groups of one file, as many as fit."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Tokens of a batch; its texts have one length, so nothing is padded."""
+    """Tokens of a batch; its texts have one length, rounded up a little."""
     remembered_texts: Annotated[int, Field(ge=0)] = 1_000_000
     """Places for texts whose scores all actors share, some 60 bytes each; a text that is met again costs nothing."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
