@@ -140,7 +140,8 @@ def rounded_lengths(lengths: NDArray[np.int32], *, max_tokens: int) -> NDArray[n
     cost 1 to 2 % of padding (docs/benchmarks.md).
     """
     steps = np.select([lengths < limit for limit in ROUNDING_LIMITS], [1, 2, 4], default=8)
-    return np.minimum(-(-lengths // steps) * steps, np.maximum(lengths, max_tokens)).astype(np.int32)
+    rounded: NDArray[np.int32] = np.minimum(-(-lengths // steps) * steps, np.maximum(lengths, max_tokens))
+    return rounded.astype(np.int32)
 
 
 def equal_length_batches(lengths: NDArray[np.int32], *, tokens_per_batch: int) -> Iterator[NDArray[np.intp]]:

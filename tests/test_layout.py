@@ -14,6 +14,7 @@ import sentiment_ray
 from jobs.pipeline import STAGES
 from sentiment_ray.config import load_config, read_toml
 from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.train.tune_config import TuneConfig
 
 ROOT = Path(__file__).parent.parent
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" in path.read_text())
@@ -63,8 +64,9 @@ def test_import_contracts_hold() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_configuration_parses(path: Path) -> None:
+    configs = {name: config for name, (config, _) in STAGES.items()} | {"serve": ServeConfig, "tune": TuneConfig}
     for section in read_toml(str(path)):
-        assert load_config(STAGES[section][0] if section in STAGES else ServeConfig, section, file=str(path), flags={})
+        assert load_config(configs[section], section, file=str(path), flags={})
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -94,7 +96,9 @@ def test_jobs_stay_thin() -> None:
 def test_extras_add_up_and_kernels_are_not_pinned() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines", "report"}
-    assert folders | {"cpu", "gpu", "export", "s3", "gcs", "delta", "iceberg", "lora", "tune", "all", "dev"} == set(extras)
+    assert folders | {"cpu", "gpu", "export", "s3", "gcs", "delta", "iceberg", "lora", "tune", "all", "dev"} == set(
+        extras
+    )
     assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "export"})
     assert not any(line.startswith("kernels") for line in (ROOT / "constraints.txt").read_text().splitlines())
 

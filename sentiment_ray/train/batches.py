@@ -17,13 +17,12 @@ NO_LABEL = -100
 """The label id of a row that counts for nothing."""
 
 
-
 @dataclass(frozen=True)
 class Window:
     """Rows that are shuffled, or evaluated, together.
 
-    `label_ids` int64 `(rows,)`, NO_LABEL where a row has none. `teacher`, if there is one, is float32 `(rows, labels)`: the
-    probabilities that a larger model gave, all 0 for a row that it was not asked about.
+    `label_ids` int64 `(rows,)`, NO_LABEL where a row has none. `teacher`, if there is one, is float32 `(rows, labels)`:
+    the probabilities that a larger model gave, all 0 for a row that it was not asked about.
     """
 
     texts: list[str]
@@ -41,8 +40,9 @@ class Batch:
     """Rows that pass through the model together.
 
     `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`, `teacher` float32
-    `(batch, labels)` or None; a worker that has no row left for a step gets one without a label. `num_rows` and `num_tokens` (real ones) are those of all workers' batches of the step.
-    `done` is the share of the epoch that lies behind once the step is taken, the same on every worker.
+    `(batch, labels)` or None; a worker that has no row left for a step gets one without a label. `num_rows` and
+    `num_tokens` (real ones) are those of all workers' batches of the step. `done` is the share of the epoch that lies
+    behind once the step is taken, the same on every worker.
     """
 
     input_ids: torch.Tensor

@@ -42,7 +42,7 @@ def loss_of(config: TrainConfig, class_weights: list[float], device: torch.devic
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """Return T^2 x KL(teacher, student) at a temperature T, a row each; 0 where the teacher's probabilities are all 0."""
+    """Return T^2 x KL(teacher, student) at a temperature T, a row each; 0 where the teacher gave nothing but zeros."""
     softened = teacher ** (1 / temperature)
     softened = softened / softened.sum(dim=1, keepdim=True).clamp(min=1e-30)
     student = functional.log_softmax(logits / temperature, dim=1)

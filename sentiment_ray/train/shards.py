@@ -44,7 +44,7 @@ class ExactShards(DataConfig):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Source:
-    """Parquet files of rows: which share of them is taken, and where text, label and a teacher's probabilities stand."""
+    """Parquet files of rows: the share that is taken, and the columns of text, label and a teacher's probabilities."""
 
     files: tuple[Path, ...]
     share: float = 1.0
@@ -68,10 +68,12 @@ def parts_of(sources: list[Source], *, seed: int) -> Parts:
     first = 0
     for source in sources:
         columns = json.dumps({"text": source.text, "label": source.label, "teacher": source.teacher})
+        seen = 0
         for path in source.files:
             metadata = parquet.read_metadata(path)
             for group in range(metadata.num_row_groups):
-                rows = round(metadata.row_group(group).num_rows * source.share)
+                before, seen = seen, seen + metadata.row_group(group).num_rows
+                rows = round(seen * source.share) - round(before * source.share)
                 part = {"path": str(path), "group": group, "columns": columns, "seed": seed}
                 items.append(part | {"first": first, "rows": rows})
                 first += rows
@@ -115,7 +117,7 @@ def _read_parts(batch: pa.Table, *, rank: int, world_size: int) -> Iterator[pa.T
 
 
 def _read_part(part: dict[str, Any]) -> pa.Table:
-    """Return a row group with the columns text, label and teacher, a list of probabilities; null where there is none."""
+    """Return a row group with the columns text, label and teacher, a list of probabilities; null for what is not."""
     columns = json.loads(part["columns"])
     names = [columns["text"], *([columns["label"]] if columns["label"] else []), *columns["teacher"]]
     table = parquet.ParquetFile(part["path"]).read_row_group(part["group"], columns=names)

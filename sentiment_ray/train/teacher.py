@@ -23,8 +23,8 @@ def scored_by_teacher(distill: Distill, labels: Sequence[str]) -> Source:
         missing = sorted({distill.text_column, *columns} - set(parquet.read_schema(file).names))
         if missing:
             raise DataError(
-                f"distill.scores = {distill.scores!r}: {file.name} has no column {missing[0]!r}. Score the reviews with "
-                "their text and probabilities, and a bundle that has the labels of the reviews."
+                f"distill.scores = {distill.scores!r}: {file.name} has no column {missing[0]!r}. Score reviews with "
+                "their text and probabilities, and with a bundle that has the labels of the reviews."
             )
     return Source(files, text=distill.text_column, label=None, teacher=columns)
 

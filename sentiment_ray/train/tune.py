@@ -1,4 +1,4 @@
-"""Searches for the best training keys with Ray Tune and Optuna; each trial is the training loop in a process of its own."""
+"""Searches for the best training keys with Ray Tune and Optuna; a trial is the training loop in its own process."""
 
 import logging
 import math
@@ -18,8 +18,8 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.schedule import class_weights_of, score_of
 from sentiment_ray.train.preflight import with_absolute_paths
+from sentiment_ray.train.schedule import class_weights_of, score_of
 from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search
 
 MANIFEST_NAME, PLAN_NAME, BEST_NAME = "tune.json", "config.json", "best.toml"
@@ -58,7 +58,7 @@ def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[st
 
 
 def _search(config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path) -> list[dict[str, Any]]:
-    """Run all trials, or those that are left, and return keys, score and history of each that came to an epoch's end."""
+    """Run the trials that are left and return keys, score and history of each that came to the end of an epoch."""
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     trainable = tune.with_resources(

@@ -8,7 +8,17 @@ from sentiment_ray.config import SectionConfig, StageConfig, nearest
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 
-FIXED = ("output", "restart", "prepared", "num_workers", "use_gpu", "cpus_per_worker", "max_failures", "track", "best_by")
+FIXED = (
+    "output",
+    "restart",
+    "prepared",
+    "num_workers",
+    "use_gpu",
+    "cpus_per_worker",
+    "max_failures",
+    "track",
+    "best_by",
+)
 """Keys of [train] that a search does not try."""
 
 
@@ -57,7 +67,7 @@ class TuneConfig(StageConfig):
 
 
 def check_search(search: dict[str, Choice], base: TrainConfig) -> None:
-    """Raise ConfigError for a key that [train] has not or that is not searched, and for a value that it does not take."""
+    """Raise ConfigError for a key that [train] has not, or that is not searched, and for a value it does not take."""
     known = [name for name in TrainConfig.model_fields if name not in FIXED]
     if not search:
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")

@@ -20,9 +20,7 @@ def encoder(tiny_encoder: Path) -> TextEncoder:
 
 def _batches(encoder: TextEncoder, rows: tuple[int, ...], **changes: Any) -> list[Batch]:
     """Return the batches of one worker with a window of each of `rows` rows."""
-    windows = [
-        Window([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows
-    ]
+    windows = [Window([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows]
     settings: dict[str, Any] = {
         "num_windows": len(rows),
         "tokens_per_batch": 64,

@@ -8,12 +8,14 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from export.held_out import TorchEngine
 from sentiment_ray import Predictor
+from sentiment_ray.encoding import load_encoder
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import read_json
+from sentiment_ray.predictor import score_texts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.train.baseline import checkpoint_metrics
 from sentiment_ray.train.batches import NO_LABEL
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.loss import distillation_loss
@@ -37,34 +39,22 @@ def taught(bundle: Path, everyday: list[tuple[str, str]], tmp_path_factory: pyte
     return directory / "scores"
 
 
-def test_a_student_comes_nearer_to_its_teacher_than_without_it(
+def test_a_student_comes_near_to_its_teacher(
     run: Path, prepared: Path, taught: Path, bundle: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
-    keys = read_json(run / "run.json")["config"] | {"num_workers": 1, "epochs": 2}
+    keys = read_json(run / "run.json")["config"] | {"num_workers": 1, "epochs": 1}
     distill = {"scores": str(taught), "text_column": "body", "temperature": 2.0, "weight": 1.0}
     train_encoder(TrainConfig(**keys | {"output": str(tmp_path / "run"), "distill": distill}))
     found = read_json(tmp_path / "run/run.json")
     rows = parquet.read_table(prepared / "train").num_rows + parquet.read_table(taught).num_rows
     assert found["history"][0]["train_rows"] == rows
     assert found["made_from"]["teacher"] == read_json(taught / "_MANIFEST.json")["fingerprint"]
-    teacher = Predictor.load(bundle, engine="onnxruntime", variant="fp32")
-    table = parquet.read_table(prepared / "test")
-    asked = [LABELS[label] for label in teacher.score(table["text"].to_pylist()).label_ids]
-    (tmp_path / "test").mkdir()
-    parquet.write_table(pa.table({"text": table["text"], "label": asked}), tmp_path / "test/part.parquet")
-    agreement = {
-        name: checkpoint_metrics(checkpoint, tmp_path / "test", LABELS, max_tokens=32)["accuracy"]
-        for name, checkpoint in (
-            ("student", tmp_path / "run" / found["best"]["checkpoint"]),
-            ("base", _first_epoch_without_a_teacher(keys, tmp_path)),
-        )
-    }
-    assert agreement["student"] > agreement["base"]
-
-
-def _first_epoch_without_a_teacher(keys: dict[str, object], work: Path) -> Path:
-    train_encoder(TrainConfig(**keys | {"output": str(work / "alone"), "epochs": 1}))
-    return work / "alone" / read_json(work / "alone/run.json")["best"]["checkpoint"]
+    texts = parquet.read_table(prepared / "test")["text"].to_pylist()
+    teacher = Predictor.load(bundle, engine="onnxruntime", variant="fp32").score(texts).probabilities
+    checkpoint = tmp_path / "run" / found["best"]["checkpoint"]
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
+    student = score_texts(TorchEngine(checkpoint), encoder, texts).probabilities
+    assert np.abs(student - teacher).mean() < np.abs(teacher - 1 / 3).mean() / 2
 
 
 def test_the_distance_is_that_of_hinton_and_nothing_for_rows_without_a_teacher() -> None:
