@@ -15,7 +15,13 @@ from sentiment_ray.shell import print_result, run
 
 IMPORTS = ("training.py",)
 OURS = Contender(
-    "ours", "train_ours.py", "sentiment-ray", "this project under Ray Train", ("--ray",), ours=True, imports=IMPORTS
+    "ours",
+    "train_ours.py",
+    "sentiment-ray-train",
+    "this project under Ray Train",
+    ("--ray",),
+    ours=True,
+    imports=IMPORTS,
 )
 CONTENDERS = (
     OURS,
