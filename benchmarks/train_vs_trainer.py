@@ -3,6 +3,8 @@
 First `prepare`, then `measure`; README.md beside this file has the commands.
 """
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -73,6 +75,7 @@ def measure(
     names: tuple[str, ...], only: tuple[str, ...], report: Path | None,
 ) -> None:  # fmt: skip
     """Let every contender train one epoch in turns; a JSON line and a table for each corpus."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is stopped takes its child along
     bench = Bench(workdir, bundle=model.resolve(), checkpoint=model.resolve(), threads=threads, timeout_s=3600)
     chosen = [contender for contender in CONTENDERS if not only or contender.name in (*only, OURS.name)]
     where, text = machine(), ""
