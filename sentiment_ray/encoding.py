@@ -3,10 +3,10 @@
 A row is what passes through the model: a text is one row, or several with `truncation = "windows"`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,8 @@ MAX_CHARACTERS_PER_TOKEN = 64
 TRIAL = "A trial \u2603 \U0010ffff."
 """Words and what no vocabulary holds: some files can be read and fail at the first text."""
 
-TEXTS_AT_ONCE = 512
-"""Texts given to the tokenizer together: what it returns, with all that is cut off, is many times their size.
-
-Of texts that may be read in many windows there are as many times fewer."""
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 512, 1 << 22
+"""What the tokenizer is given together: what it returns, some 220 bytes for each token, stays near a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +92,23 @@ def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
     """
     max_tokens, truncation = encoder.max_tokens, encoder.truncation
     limit = truncation.max_windows * max_tokens * MAX_CHARACTERS_PER_TOKEN
-    at_once = TEXTS_AT_ONCE // truncation.max_windows
     nothing = [max(encoder.unknown_id, 0)]
     ids: list[NDArray[np.int64]] = []
     owners: list[int] = []
     unknown: list[int] = []
     truncated = np.zeros(len(texts), dtype=np.bool_)
-    for start in range(0, len(texts), at_once):
-        some = texts[start : start + at_once]
-        kept = [_valid_text(cut_characters(text, truncation, limit)) for text in some]
-        encodings = encoder.tokenizer.encode_batch_fast(kept)
-        for place, (text, encoding) in enumerate(zip(some, encodings, strict=True), start):
-            tokens = encoding.ids or nothing
-            rows, is_cut = [tokens], False
-            if len(tokens) > max_tokens:
-                rows, is_cut = cut_tokens(tokens, encoding.special_tokens_mask, truncation, max_tokens)
-            for row in rows:
-                ids.append(np.array(row, dtype=np.int64))
-                owners.append(place)
-                unknown.append(row.count(encoder.unknown_id))
-            truncated[place] = is_cut or len(text) > limit
+    kept = (_valid_text(cut_characters(text, truncation, limit)) for text in texts)
+    encodings = chain.from_iterable(encoder.tokenizer.encode_batch_fast(some) for some in _portions(kept))
+    for place, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+        tokens = encoding.ids or nothing
+        rows, is_cut = [tokens], False
+        if len(tokens) > max_tokens:
+            rows, is_cut = cut_tokens(tokens, encoding.special_tokens_mask, truncation, max_tokens)
+        for row in rows:
+            ids.append(np.array(row, dtype=np.int64))
+            owners.append(place)
+            unknown.append(row.count(encoder.unknown_id))
+        truncated[place] = is_cut or len(text) > limit
     lengths = np.array([len(row) for row in ids], dtype=np.int32)
     of_rows = np.array(owners, dtype=np.intp)
     tokens_of_texts, unknown_of_texts = (
@@ -205,6 +200,20 @@ def _refusing(source: str | Path) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise BundleError(f"{source} is no tokenizer that can be read ({error}).") from None
+
+
+def _portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the texts in lists, as many in each as the tokenizer may be given together."""
+    portion: list[str] = []
+    num_characters = 0
+    for text in texts:
+        num_characters += len(text)
+        if portion and (len(portion) == TEXTS_AT_ONCE or num_characters > CHARACTERS_AT_ONCE):
+            yield portion
+            portion, num_characters = [], len(text)
+        portion.append(text)
+    if portion:
+        yield portion
 
 
 def _valid_text(text: str) -> str:

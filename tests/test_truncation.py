@@ -162,6 +162,16 @@ def test_an_endless_text_costs_no_more_than_the_cap_and_keeps_its_ends(
     assert np.bincount(found.texts).tolist() == [truncation.max_windows, 1]
 
 
+def test_long_texts_are_given_to_the_tokenizer_in_portions_and_come_in_their_order(tiny_encoder: Path) -> None:
+    encoder = _encoder(_bert_like(tiny_encoder), WINDOWS)
+    texts = [word * count for count in (500_000, 3, 1) for word in ("good ", "x ", "", "tea ") for _ in range(3)]
+    together, alone = encode(encoder, texts), [encode(encoder, [text]) for text in texts]
+    rows = [row.tolist() for encoded in alone for row in encoded.ids]
+    assert [row.tolist() for row in together.ids] == rows
+    assert together.tokens.tolist() == [encoded.tokens[0] for encoded in alone]
+    assert together.truncated.tolist() == [encoded.truncated[0] for encoded in alone]
+
+
 def test_what_is_counted_of_a_text_is_counted_over_all_its_windows(tiny_encoder: Path) -> None:
     encoded = encode(_encoder(_bert_like(tiny_encoder), WINDOWS), ["tea", "Ω " * 40, "tea " * 5000, ""])
     rows = np.bincount(encoded.texts)
