@@ -44,6 +44,7 @@ from sentiment_ray.manifest import (
 from sentiment_ray.model_config import check_model_files
 from sentiment_ray.predictor import Scores
 from sentiment_ray.profile import profile_of
+from sentiment_ray.truncation import truncation_of
 from sentiment_ray.versions import installed_versions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -95,6 +96,7 @@ class Measured:
 def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle but its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
+    truncation = truncation_of(run["config"])
     (directory / "onnx").mkdir()
     shutil.copy(checkpoint / "config.json", directory)
     for name in TOKENIZER_FILES:
@@ -102,7 +104,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
             shutil.copy(checkpoint / name, directory)
     contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
     check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
-    encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens)
+    encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation)
     with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
         held_out = hold_out(config, Path(run["config"]["prepared"]), checkpoint, encoder, labels)
         bar.update()
@@ -119,14 +121,15 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         "model": run["config"]["model"],
         "made_from": run["made_from"],
     }
-    card = model_card(labels, max_tokens, training, held_out.temperature, variants, default)
+    card = model_card(labels, encoder, training, held_out.temperature, variants, default)
     (directory / "README.md").write_text(card, encoding="utf-8")
     listed = describe_bundle_files(directory)
     return Manifest(
         format_version=FORMAT_VERSION,
-        bundle_id=bundle_id_of(listed, labels, max_tokens, ()),
+        bundle_id=bundle_id_of(listed, labels, max_tokens, (), truncation),
         labels=labels,
         max_tokens=max_tokens,
+        truncation=truncation,
         steps=(),
         thresholds={},
         variants=variants,

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from export.config import ExportConfig
 from export.held_out import HeldOut
-from sentiment_ray.encoding import TextEncoder, encode, pad
+from sentiment_ray.encoding import TextEncoder, encode, pad, pool_logits
 from sentiment_ray.engines import Engine
 from sentiment_ray.metrics import classification_metrics, confusion_counts, macro_f1_drop_interval
 from sentiment_ray.predictor import Scores, probabilities_of, score_texts
 from sentiment_ray.suite import results_of
 
-PADDED_TEXTS = 32
-"""Texts of a batch whose lengths differ, as other tools make them."""
+PADDED_ROWS = 32
+"""Rows of a batch whose lengths differ, as other tools make them."""
 
 
 def check(
@@ -103,6 +103,7 @@ def missed_bounds(found: dict[str, Any], config: ExportConfig) -> list[str]:
 
 
 def _padded_probabilities(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    ids = encode(encoder, texts).ids
-    batches = [ids[start : start + PADDED_TEXTS] for start in range(0, len(ids), PADDED_TEXTS)]
-    return np.concatenate([probabilities_of(engine.logits(*pad(batch, pad_id=encoder.pad_id))) for batch in batches])
+    encoded = encode(encoder, texts)
+    batches = [encoded.ids[start : start + PADDED_ROWS] for start in range(0, len(encoded.ids), PADDED_ROWS)]
+    logits = np.concatenate([engine.logits(*pad(batch, pad_id=encoder.pad_id)) for batch in batches])
+    return probabilities_of(pool_logits(logits, encoded.texts, encoder.truncation))

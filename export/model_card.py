@@ -6,14 +6,23 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from sentiment_ray.bundle_manifest import Default, Variant
+from sentiment_ray.encoding import TextEncoder
+from sentiment_ray.truncation import limit_in_words
 
+READ = {
+    "head": "the first {limit} of a text",
+    "tail": "the last {limit} of a text",
+    "head_tail": "{limit} of a text, a quarter from its start and the others from its end",
+    "windows": "up to {limit} of a text, whose logits are pooled",
+}
+"""What is read of a long text, by the mode of truncation."""
 TEMPLATE = """---
 {front_matter}
 ---
 
 # Sentiment of reviews: {labels}
 
-Fine-tuned from `{model}`; reads the first {max_tokens} tokens of a text.
+Fine-tuned from `{model}`; reads {read}.
 On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
 Before fine-tuning the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
@@ -37,7 +46,7 @@ Predictor.load("path/to/this/directory").predict(["This is a cherry pie."])
 
 def model_card(
     labels: tuple[str, ...],
-    max_tokens: int,
+    encoder: TextEncoder,
     training: dict[str, Any],
     temperature: float,
     variants: dict[str, Variant],
@@ -55,7 +64,7 @@ def model_card(
         front_matter=_front_matter(training),
         labels=", ".join(labels),
         model=PurePath(training["model"]).name,
-        max_tokens=max_tokens,
+        read=READ[encoder.truncation.mode].format(limit=limit_in_words(encoder.truncation, encoder.max_tokens)),
         base_model=training["base_model"],
         temperature=temperature,
         table="\n".join(rows),

@@ -56,17 +56,19 @@ def _config(bundle: Bundle, variant: str) -> str:
         f'  {{ name: "{value.name}", data_type: {TYPES[value.type.tensor_type.elem_type]}, dims: [ -1 ] }}'
         for value in graph.input
     ]
-    encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=bundle.manifest.max_tokens)
+    manifest = bundle.manifest
+    encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=manifest.max_tokens)
     known = {
-        "bundle_id": bundle.manifest.bundle_id,
-        "max_tokens": bundle.manifest.max_tokens,
+        "bundle_id": manifest.bundle_id,
+        "max_tokens": manifest.max_tokens,
         "pad_id": encoder.pad_id,
+        **{f"truncation_{key}": value for key, value in manifest.truncation.model_dump().items()},
     }
     parameters = [f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in known.items()]
     return CONFIG.format(
         max_batch_size=MAX_BATCH_SIZE,
         inputs=",\n".join(inputs),
-        num_labels=len(bundle.manifest.labels),
+        num_labels=len(manifest.labels),
         labels_name=LABELS_NAME,
         parameters="\n".join(parameters),
     )

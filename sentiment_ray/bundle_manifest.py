@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sentiment_ray.labels import is_label
 from sentiment_ray.manifest import fingerprint
+from sentiment_ray.truncation import HEAD, Truncation
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "bundle.json"
@@ -126,6 +127,8 @@ class Manifest(BaseModel):
     bundle_id: str
     labels: Annotated[tuple[Annotated[str, AfterValidator(_plain_label)], ...], Field(min_length=1, max_length=1000)]
     max_tokens: Annotated[int, Field(ge=2, le=1 << 16)]
+    truncation: Annotated[Truncation, Field(discriminator="mode")] = HEAD
+    """What is read of a text that has more tokens."""
     steps: Annotated[tuple[str, ...], Field(max_length=0)]
     """What is done to texts before they are read; no step is known yet."""
     thresholds: dict[str, Share]
@@ -182,15 +185,25 @@ class Manifest(BaseModel):
             variant = self.variants.get(chosen.variant)
             if variant is None or not variant.gate.get(chosen.engine, {}).get("passed"):
                 raise ValueError(f"the default for {device!r} is no variant that passed its gate")
-        if self.bundle_id != bundle_id_of(self.files, self.labels, self.max_tokens, self.steps):
-            raise ValueError(f"bundle_id {self.bundle_id[:32]!r} is not that of these files, labels and max_tokens")
+        if self.bundle_id != bundle_id_of(self.files, self.labels, self.max_tokens, self.steps, self.truncation):
+            known = "files, labels, max_tokens and truncation"
+            raise ValueError(f"bundle_id {self.bundle_id[:32]!r} is not that of these {known}")
         return self
 
 
-def bundle_id_of(files: dict[str, FileEntry], labels: tuple[str, ...], max_tokens: int, steps: tuple[str, ...]) -> str:
+def bundle_id_of(
+    files: dict[str, FileEntry],
+    labels: tuple[str, ...],
+    max_tokens: int,
+    steps: tuple[str, ...],
+    truncation: Truncation,
+) -> str:
     """Return the identity of a bundle: what its answers depend on, so not the model card and not measured times."""
     hashes = {name: entry.sha256 for name, entry in files.items() if name != "README.md"}
-    return fingerprint({"files": hashes, "labels": labels, "max_tokens": max_tokens, "steps": steps})[:16]
+    identity: dict[str, Any] = {"files": hashes, "labels": labels, "max_tokens": max_tokens, "steps": steps}
+    if truncation != HEAD:  # bundles from before there was a choice keep their identity
+        identity["truncation"] = truncation.model_dump()
+    return fingerprint(identity)[:16]
 
 
 def is_bundle_file(name: str) -> bool:

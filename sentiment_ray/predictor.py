@@ -10,11 +10,24 @@ from numpy.typing import NDArray
 
 from sentiment_ray.bundle import Bundle, open_bundle
 from sentiment_ray.bundle_manifest import Manifest, Variant
-from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad, parse_encoder, rounded_lengths
+from sentiment_ray.encoding import (
+    Encoded,
+    TextEncoder,
+    encode,
+    equal_length_batches,
+    pad,
+    parse_encoder,
+    pool_logits,
+    rounded_lengths,
+    rows_of,
+)
 from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, import_engine, load_engine
 from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError
 
 logger = logging.getLogger(__name__)
+
+Batch = tuple[NDArray[np.intp], NDArray[np.float32]]
+"""Rows or texts by their places, and their logits `(places, labels)`."""
 
 DEFAULT_TOKENS_PER_BATCH = 2048
 SELF_TEST_SLACK = 0.02
@@ -36,8 +49,9 @@ class Prediction:
 class Scores:
     """The answers for many texts, one row a text in the order they came.
 
-    `logits` and `probabilities` float32 `(texts, labels)`, `label_ids` int64 `(texts,)`, `tokens` int32 `(texts,)`,
-    `truncated` bool `(texts,)`, `unknown` int32 `(texts,)`: tokens that stand for what the tokenizer does not know.
+    `logits` and `probabilities` float32 `(texts, labels)`, `label_ids` int64 `(texts,)`, `tokens` int32 `(texts,)`, of
+    all windows where a text has several, `truncated` bool `(texts,)`: a part of it was not read, `unknown` int32
+    `(texts,)`: tokens that stand for what the tokenizer does not know.
     """
 
     logits: NDArray[np.float32]
@@ -60,24 +74,48 @@ def score_in_batches(
     """Yield batch after batch, each with the places of its texts and their scores; the longest texts come first.
 
     A batch has texts that are padded to one length, each by its own length alone, and at most `tokens_per_batch`
-    tokens, so the fp32 and bf16 kernels of both engines give a text the same bits whatever it is scored with.
+    tokens, so the fp32 and bf16 kernels of both engines give a text the same bits whatever it is scored with. So it is
+    with the windows of long texts, whose logits are pooled; a text comes with the batch of its last window.
     """
     encoded = encode(encoder, texts)
-    lengths = rounded_lengths(encoded.lengths, max_tokens=encoder.max_tokens)
-    for places in equal_length_batches(lengths, tokens_per_batch=tokens_per_batch):
-        ids = [encoded.ids[place] for place in places]
-        logits = engine.logits(*pad(ids, pad_id=encoder.pad_id, length=int(lengths[places[0]])))
+    batches = _row_batches(engine, encoder, encoded, tokens_per_batch)
+    if len(encoded.ids) > len(texts):
+        batches = _pooled(batches, encoder, encoded)
+    for places, logits in batches:
         yield (
             places,
             Scores(
                 logits=logits,
                 probabilities=probabilities_of(logits),
                 label_ids=logits.argmax(axis=1),
-                tokens=encoded.lengths[places],
+                tokens=encoded.tokens[places],
                 truncated=encoded.truncated[places],
                 unknown=encoded.unknown[places],
             ),
         )
+
+
+def _row_batches(engine: Engine, encoder: TextEncoder, encoded: Encoded, tokens_per_batch: int) -> Iterator[Batch]:
+    lengths = rounded_lengths(encoded.lengths, max_tokens=encoder.max_tokens)
+    for rows in equal_length_batches(lengths, tokens_per_batch=tokens_per_batch):
+        ids = [encoded.ids[row] for row in rows]
+        yield rows, engine.logits(*pad(ids, pad_id=encoder.pad_id, length=int(lengths[rows[0]])))
+
+
+def _pooled(batches: Iterable[Batch], encoder: TextEncoder, encoded: Encoded) -> Iterator[Batch]:
+    """Turn batches of rows into batches of texts, each yielded once its last row has come."""
+    num_missing = np.bincount(encoded.texts)
+    logits: NDArray[np.float32] | None = None
+    for rows, found in batches:
+        if logits is None:
+            logits = np.empty((len(encoded.ids), found.shape[1]), dtype=np.float32)
+        logits[rows] = found
+        texts, num_come = np.unique(encoded.texts[rows], return_counts=True)
+        num_missing[texts] -= num_come
+        whole = texts[num_missing[texts] == 0]
+        if len(whole):
+            rows = rows_of(encoded, whole)
+            yield whole, pool_logits(logits[rows], encoded.texts[rows], encoder.truncation)
 
 
 def score_texts(
@@ -147,7 +185,10 @@ class Predictor:
         self.variant = packed.variant
         self.engine = packed.engine
         self._encoder = parse_encoder(
-            packed.tokenizer, max_tokens=manifest.max_tokens, source=f"{packed.source}/tokenizer.json"
+            packed.tokenizer,
+            max_tokens=manifest.max_tokens,
+            truncation=manifest.truncation,
+            source=f"{packed.source}/tokenizer.json",
         )
         source = f"{packed.source}/{manifest.variants[packed.variant].file}"
         self._engine = load_engine(packed.engine, packed.model, threads=threads, source=source)

@@ -35,6 +35,8 @@ def parse_task(description: str | None) -> Task:
     parser.add_argument("--threads", type=int, default=2, help="threads that may compute at a time")
     known, rest = parser.parse_known_args()
     manifest = json.loads((Path(known.bundle) / "bundle.json").read_text(encoding="utf-8"))
+    if manifest.get("truncation", {}).get("mode", "head") != "head":
+        parser.error(f"--bundle {known.bundle}: the others cut a text's end off, so take a bundle that reads the head")
     return Task(**vars(known), max_tokens=manifest["max_tokens"], rest=rest)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sentiment_ray.predictor import Predictor, Scores
 from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.truncation import limit_in_words
 
 Answer = list[dict[str, str | float]]
 
@@ -31,7 +32,7 @@ class PredictRequest(BaseModel):
     raw_scores: bool = False
     """Return logits instead of probabilities."""
     truncate: bool = True
-    """Cut texts at the bundle's max_tokens; if false, a longer text is answered with 413."""
+    """Cut texts as the bundle says; if false, one of which a part would not be read is answered with 413."""
 
 
 class Refusal(Exception):
@@ -57,8 +58,8 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
         texts = _texts(request.inputs, config.max_texts)
         scores = await run_in_threadpool(score, texts)
         if not request.truncate and scores.truncated.any():
-            limit = predictor.manifest.max_tokens
-            raise Refusal(413, f"A text has more than {limit} tokens and truncate is false.", "Tokenizer")
+            limit = limit_in_words(predictor.manifest.truncation, predictor.manifest.max_tokens)
+            raise Refusal(413, f"A text has more than {limit} and truncate is false.", "Tokenizer")
         answers = answers_of(scores, predictor.labels, raw_scores=request.raw_scores)
         return answers[0] if isinstance(request.inputs, str) else answers
 
@@ -75,6 +76,7 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
             "bundle_id": manifest.bundle_id,
             "model_type": {"classifier": {"id2label": dict(enumerate(predictor.labels))}},
             "max_input_length": manifest.max_tokens,
+            "truncation": manifest.truncation.model_dump(),
             "max_client_batch_size": config.max_texts,
             "engine": predictor.engine,
             "variant": predictor.variant,

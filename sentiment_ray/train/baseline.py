@@ -15,8 +15,9 @@ from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, l
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import classification_metrics, confusion_counts
 from sentiment_ray.train.batches import evaluation_batches
-from sentiment_ray.train.model import load_tokenizer_files
+from sentiment_ray.train.model import load_tokenizer_files, logits_of
 from sentiment_ray.train.rows import window_of
+from sentiment_ray.truncation import Truncation
 
 METHOD = "nearest label by embedding"
 DESCRIPTION = "The sentiment of this text is {label}."
@@ -45,15 +46,16 @@ def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_to
 
 
 @torch.no_grad()
-def checkpoint_metrics(checkpoint: Path, split: Path, labels: Sequence[str], *, max_tokens: int) -> dict[str, Any]:
+def checkpoint_metrics(
+    checkpoint: Path, split: Path, labels: Sequence[str], *, max_tokens: int, truncation: Truncation
+) -> dict[str, Any]:
     """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
-    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens)
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True).eval()
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)
     for batch in evaluation_batches(window, encoder, tokens_per_batch=TOKENS_PER_BATCH):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        logits = logits_of(model, batch, truncation, bf16=True)
         counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))
     return {"split": split.name, **classification_metrics(counts)}
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_ray.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad
+from sentiment_ray.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad, rows_of
 
 WINDOW_ROWS = 8192
 """Rows that are shuffled and sorted together, at most: enough for batches of one length, few enough for any memory."""
@@ -37,16 +37,17 @@ Collect = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that pass through the model together.
+    """Texts that pass through the model together, each as one row of tokens or, where windows are read, several.
 
-    `input_ids` and `attention_mask` int64 `(batch, length)`, `label_ids` int64 `(batch,)`, `teacher` float32
-    `(batch, labels)` or None; a worker that has no row left for a step gets one without a label. `num_rows` and
-    `num_tokens` (real ones) are those of all workers' batches of the step. `done` is the share of the epoch that lies
-    behind once the step is taken, the same on every worker.
+    `input_ids` and `attention_mask` int64 `(rows, length)`, `owners` int64 `(rows,)`: the text of each row. `label_ids`
+    int64 `(texts,)`, `teacher` float32 `(texts, labels)` or None; a worker that has no text left for a step gets one
+    without a label. `num_rows` and `num_tokens` (real ones) are the texts and tokens of all workers' batches of the
+    step. `done` is the share of the epoch that lies behind once the step is taken, the same on every worker.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
+    owners: torch.Tensor
     label_ids: torch.Tensor
     teacher: torch.Tensor | None
     num_rows: int
@@ -61,6 +62,7 @@ class Batch:
             self,
             input_ids=_sent(self.input_ids, device),
             attention_mask=_sent(self.attention_mask, device),
+            owners=_sent(self.owners, device),
             label_ids=_sent(self.label_ids, device),
             teacher=None if self.teacher is None else _sent(self.teacher, device),
         )
@@ -90,14 +92,11 @@ def training_batches(
         rng = np.random.default_rng([*seed, window])
         encoded = encode(encoder, rows.texts)
         shuffled = rng.permutation(len(rows.texts))
-        batches = [
-            shuffled[batch]
-            for batch in length_sorted_batches(encoded.lengths[shuffled], tokens_per_batch=tokens_per_batch)
-        ]
+        batches = [shuffled[batch] for batch in _batches_of(encoded, shuffled, encoder.max_tokens, tokens_per_batch)]
         count = int(largest(np.array([len(batches)]))[0])
         batches = split_to(batches, count)
         batches = [batches[place] for place in rng.permutation(count)]
-        sizes = total(np.array([[len(batch), encoded.lengths[batch].sum()] for batch in batches], dtype=np.int64))
+        sizes = total(np.array([[len(batch), encoded.tokens[batch].sum()] for batch in batches], dtype=np.int64))
         for step, (batch, (num_rows, num_tokens)) in enumerate(zip(batches, sizes.tolist(), strict=True), start=1):
             done = (window + step / count) / num_windows
             if done > after:
@@ -107,8 +106,8 @@ def training_batches(
 def evaluation_batches(window: Window, encoder: TextEncoder, *, tokens_per_batch: int) -> Iterator[Batch]:
     """Yield every row of a window once, in length-sorted batches; `num_rows` and `num_tokens` are each batch's own."""
     encoded = encode(encoder, window.texts)
-    for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=tokens_per_batch):
-        num_tokens = int(encoded.lengths[batch].sum())
+    for batch in _batches_of(encoded, np.arange(len(window.texts)), encoder.max_tokens, tokens_per_batch):
+        num_tokens = int(encoded.tokens[batch].sum())
         yield _batch(encoded, window, batch, encoder.pad_id, len(batch), num_tokens, done=1.0)
 
 
@@ -129,26 +128,39 @@ def split_to(batches: list[NDArray[np.intp]], count: int) -> list[NDArray[np.int
     return batches
 
 
+def _batches_of(
+    encoded: Encoded, order: NDArray[np.intp], max_tokens: int, tokens_per_batch: int
+) -> Iterator[NDArray[np.intp]]:
+    """Yield places in `order`, an order of texts, in length-sorted batches; a text's rows stay together."""
+    lengths = np.minimum(encoded.tokens, max_tokens)
+    num_rows = np.bincount(encoded.texts, minlength=len(order))
+    return length_sorted_batches(lengths[order], num_rows=num_rows[order], tokens_per_batch=tokens_per_batch)
+
+
 def _batch(
     encoded: Encoded,
     window: Window,
-    rows: NDArray[np.intp],
+    texts: NDArray[np.intp],
     pad_id: int,
     num_rows: int,
     num_tokens: int,
     done: float,
 ) -> Batch:
-    """Return a batch of some rows; of none, one that a model takes and a loss ignores: all workers step together."""
-    if len(rows):
+    """Return a batch of some texts; of none, one that a model takes and a loss ignores: all workers step together."""
+    if len(texts):
+        rows = rows_of(encoded, texts)
         input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
-        label_ids = window.label_ids[rows]
+        starts = np.flatnonzero(np.diff(encoded.texts[rows], prepend=-1))
+        owners = np.repeat(np.arange(len(texts)), np.diff(starts, append=len(rows)))
+        label_ids = window.label_ids[texts]
     else:
         input_ids, attention_mask = np.full((1, 2), pad_id), np.ones((1, 2), dtype=np.int64)
-        label_ids = np.array([NO_LABEL])
-    teacher = window.teacher[rows] if window.teacher is not None and len(rows) else None
+        owners, label_ids = np.array([0]), np.array([NO_LABEL])
+    teacher = window.teacher[texts] if window.teacher is not None and len(texts) else None
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
+        owners=torch.from_numpy(owners),
         label_ids=torch.from_numpy(label_ids),
         teacher=None if teacher is None else torch.from_numpy(teacher),
         num_rows=num_rows,

@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sentiment_ray.config import Names, SectionConfig, StageConfig
+from sentiment_ray.truncation import Mode, NumWindows, Overlap, Pooling
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+OF_WINDOWS = ("pooling", "window_overlap", "max_windows")
+"""Keys that say something of windows alone."""
 TRACKERS = ("tensorboard", "mlflow", "trackio")
 
 
@@ -69,7 +72,15 @@ class TrainConfig(StageConfig):
     accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients are added before a step of the optimizer."""
     max_tokens: Annotated[int, Field(ge=3)] = 128
-    """Tokens kept of each text; carried into the bundle."""
+    """Tokens that the model takes at once; carried into the bundle."""
+    truncation: Mode = "head"
+    """What is read of a text with more tokens: head, tail, head_tail (its ends) or windows; carried into the bundle."""
+    pooling: Pooling = "mean"
+    """With windows, how the logits of a text's windows become those of the text: mean or max."""
+    window_overlap: Overlap = 0.25
+    """With windows, the share of a window that repeats the end of the one before."""
+    max_windows: NumWindows = 16
+    """With windows, how many are read of a text; what is beyond is cut."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout everywhere in the model; by default what its configuration says."""
     frozen_layers: Annotated[int, Field(ge=0)] = 0
@@ -125,4 +136,8 @@ class TrainConfig(StageConfig):
             raise ValueError(f"num_workers = {list(self.num_workers)}: write the smaller number first.")  # type: ignore[arg-type]
         if self.lora_rank and self.frozen_layers:
             raise ValueError("lora_rank leaves all layers as they are, so frozen_layers has no meaning. Drop one.")
+        for key in OF_WINDOWS if self.truncation != "windows" else ():
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                raise ValueError(f"{key} = {value!r} is for truncation = 'windows', here it is {self.truncation!r}.")
         return self

@@ -34,12 +34,14 @@ from sentiment_ray.train.model import (
     choose_trained,
     load_model,
     load_tokenizer_files,
+    logits_of,
     merged,
     parameter_groups,
     use_bf16,
 )
 from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
 from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
+from sentiment_ray.truncation import truncation_of
 
 CLOCK_EVERY_STEPS = 16
 """Steps between two looks at the clock that all workers must agree on."""
@@ -123,7 +125,11 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
         config=config,
         task=task,
         worker=worker,
-        encoder=load_encoder(directory / "tokenizer.json", max_tokens=config.max_tokens),
+        encoder=load_encoder(
+            directory / "tokenizer.json",
+            max_tokens=config.max_tokens,
+            truncation=truncation_of(config.model_dump()),
+        ),
         tokenizer_files=directory,
         model=trained,
         parallel=worker.wrap(trained),
@@ -199,7 +205,7 @@ def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tens
         torch.manual_seed(int(seed.generate_state(1)[0]))
         with _gradients_stay_here(model, unless=place == len(group)):
             moved = batch.to(worker.device)
-            loss = training.loss(_logits(model, moved, training.bf16), moved)
+            loss = training.loss(logits_of(model, moved, training.encoder.truncation, bf16=training.bf16), moved)
             (loss * scale).backward()
         sums += loss.detach()
     rate = learning_rate_at((epoch + group[-1].done) / config.epochs, config)
@@ -209,13 +215,6 @@ def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tens
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     return sums
-
-
-def _logits(model: torch.nn.Module, batch: Batch, bf16: bool) -> torch.Tensor:
-    """Return float32 logits `(batch, labels)`."""
-    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=bf16):
-        answer = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-    return answer.logits.float()
 
 
 @torch.no_grad()
@@ -232,7 +231,7 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
     for block in blocks_of(blocks, rank=worker.rank, world_size=worker.world_size):
         for batch in evaluation_batches(block, training.encoder, tokens_per_batch=training.config.tokens_per_batch):
             batch = batch.to(worker.device)
-            logits = _logits(training.model, batch, training.bf16)
+            logits = logits_of(training.model, batch, training.encoder.truncation, bf16=training.bf16)
             loss_sum += float(functional.cross_entropy(logits, batch.label_ids, reduction="sum"))
             predicted = logits.argmax(dim=1).cpu().numpy()
             counts += confusion_counts(batch.label_ids.cpu().numpy(), predicted, len(labels))

@@ -12,6 +12,8 @@ from transformers.utils import logging as transformers_logging
 
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
+from sentiment_ray.train.batches import Batch
+from sentiment_ray.truncation import Truncation, Windows
 
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 """Where the name of a parameter has the number of its layer, in all families but ALBERT, whose layers share theirs."""
@@ -53,6 +55,21 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         # On CPUs the backward pass of fused attention is slower than the plain one.
         attn_implementation="sdpa" if device.type == "cuda" else "eager",
     ).to(device)
+
+
+def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, bf16: bool) -> torch.Tensor:
+    """Return float32 logits `(texts, labels)` of a batch; those of a text's windows are pooled, as in scoring."""
+    with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=bf16):
+        answer = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    logits = answer.logits.float()
+    num_texts = len(batch.label_ids)
+    if not isinstance(truncation, Windows) or len(logits) == num_texts:
+        return logits
+    pooled = torch.zeros(num_texts, logits.shape[1], device=logits.device)
+    owners = batch.owners.unsqueeze(1).expand_as(logits)
+    return pooled.scatter_reduce(
+        0, owners, logits, "amax" if truncation.pooling == "max" else "mean", include_self=False
+    )
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:

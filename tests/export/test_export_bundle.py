@@ -56,7 +56,9 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
     manifest, default = open_bundle(bundle).manifest, Predictor.load(bundle)
     assert drift_of(manifest.reference, profile_of(texts, default.score(texts), default.labels))["labels"] < 0.01
     assert manifest.reference["rows"] == len(texts)
-    assert manifest.bundle_id == bundle_id_of(manifest.files, manifest.labels, manifest.max_tokens, manifest.steps)
+    assert manifest.bundle_id == bundle_id_of(
+        manifest.files, manifest.labels, manifest.max_tokens, manifest.steps, manifest.truncation
+    )
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8_weights"])

@@ -10,6 +10,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from sentiment_ray.manifest import fingerprint
+from sentiment_ray.truncation import HEAD
 
 Harm = Callable[[Path], object]
 Cases = dict[str, tuple[Harm, str]]
@@ -25,6 +26,8 @@ def seal(path: Path, *, describe: bool = True) -> None:
         entry.update(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     hashes = {name: entry["sha256"] for name, entry in manifest["files"].items() if name != "README.md"}
     identity = {"files": hashes} | {key: manifest[key] for key in ("labels", "max_tokens", "steps")}
+    if manifest["truncation"] != HEAD.model_dump():
+        identity["truncation"] = manifest["truncation"]
     manifest["bundle_id"] = fingerprint(identity)[:16]
     (path / "bundle.json").write_text(json.dumps(manifest))
 
@@ -45,6 +48,11 @@ def manifest(change: Callable[[dict[str, Any]], object]) -> Harm:
 def put(**values: Any) -> Harm:
     """Set keys of the manifest."""
     return manifest(lambda found: found.update(values))
+
+
+def windows(**values: Any) -> Harm:
+    """Let the bundle read texts in windows, with other values than any that it may have."""
+    return put(truncation={"mode": "windows", "pooling": "mean", "overlap": 0.25, "max_windows": 4} | values)
 
 
 def listed(name: str, data: bytes | None = None) -> Harm:

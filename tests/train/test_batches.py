@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.train.batches import NO_LABEL, Batch, Window, blocks_of, split_to, training_batches
+from sentiment_ray.truncation import Windows
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,20 @@ def test_every_row_of_every_window_is_used_once_in_as_many_batches_as_agreed(enc
     )
     if agreed:
         assert len(batches) == 2 * agreed
+
+
+def test_the_windows_of_a_text_stay_together_and_share_its_label(tiny_encoder: Path) -> None:
+    windows = Windows(pooling="mean", overlap=0.0, max_windows=8)
+    encoder = load_encoder(tiny_encoder / "tokenizer.json", max_tokens=4, truncation=windows)
+    texts = ["tea", "tea " * 11, "tea " * 4, "tea " * 7]
+    (batch,) = training_batches(
+        iter([Window(texts, np.arange(4))]), encoder, num_windows=1, tokens_per_batch=1000, seed=(0,), after=0.0,
+        largest=lambda counts: counts, total=lambda counts: counts,
+    )  # fmt: skip
+    assert batch.num_rows == 4
+    assert sorted(batch.label_ids.tolist()) == [0, 1, 2, 3]
+    num_rows = np.bincount(batch.owners.numpy())
+    assert dict(zip(batch.label_ids.tolist(), num_rows.tolist(), strict=True)) == {0: 1, 1: 3, 2: 1, 3: 2}
 
 
 def test_a_worker_without_rows_takes_as_many_steps_as_the_others(encoder: TextEncoder) -> None:

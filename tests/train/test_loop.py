@@ -15,11 +15,15 @@ import torch.multiprocessing as processes
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+from export.held_out import TorchEngine
+from sentiment_ray.encoding import load_encoder
 from sentiment_ray.labels import label2id
+from sentiment_ray.predictor import score_texts
 from sentiment_ray.train.batches import Window
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.truncation import Pooling, Windows
 from tests.conftest import LABELS
 
 Train = Callable[..., list[dict[str, Any]]]
@@ -167,6 +171,22 @@ def test_one_to_four_workers_end_and_count_alike(
             assert {key: line[key] for key in exact} == {key: alone[key] for key in exact}
             assert line["loss"] == pytest.approx(alone["loss"], abs=1e-5)
             assert line["validation_loss"] == pytest.approx(alone["validation_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_what_is_trained_on_windows_is_answered_on_windows(
+    train: Train, kept: Kept, prepared: Path, pooling: Pooling
+) -> None:
+    """The counts of the last epoch are those of the scoring path with the same windows."""
+    line = train(epochs=1, max_tokens=6, truncation="windows", pooling=pooling, window_overlap=0.5, max_windows=4)[-1]
+    windows = Windows(pooling=pooling, overlap=0.5, max_windows=4)
+    checkpoint = kept.checkpoints()[-1].path
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=6, truncation=windows)
+    table = parquet.read_table(prepared / "validation")
+    scores = score_texts(TorchEngine(checkpoint), encoder, table["text"].to_pylist())
+    expected = np.array([label2id(LABELS)[label] for label in table["label"].to_pylist()])
+    assert (scores.tokens > 6).mean() > 0.5
+    assert line["accuracy"] == pytest.approx((scores.label_ids == expected).mean())
 
 
 def test_frozen_layers_stay_as_they_were_and_the_others_do_not(train: Train, kept: Kept, tiny_encoder: Path) -> None:
