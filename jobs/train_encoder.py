@@ -8,10 +8,10 @@ from sentiment_ray.train.config import TrainConfig
 
 @stage_job("train", TrainConfig, example="python -m jobs.train_encoder --config jobs/configs/demo.toml --num-workers 2")
 def main(config: TrainConfig) -> dict[str, Any]:
-    """Fine-tune an encoder on prepared reviews and keep the best checkpoint by macro-F1.
+    """Fine-tune an encoder on prepared reviews and keep the best checkpoints.
 
     Reads the directory that prepare_reviews wrote, writes checkpoints and run.json. Run the same command again after
-    a crash and it goes on from the last finished epoch.
+    a crash and it goes on from the newest whole checkpoint, to the same result. docs/training.md says how.
     """
     from sentiment_ray.train.trainer import train_encoder
 

@@ -67,9 +67,8 @@ def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, b
         return logits
     pooled = torch.zeros(num_texts, logits.shape[1], device=logits.device)
     owners = batch.owners.unsqueeze(1).expand_as(logits)
-    return pooled.scatter_reduce(
-        0, owners, logits, "amax" if truncation.pooling == "max" else "mean", include_self=False
-    )
+    how = "amax" if truncation.pooling == "max" else "mean"
+    return pooled.scatter_reduce(0, owners, logits, how, include_self=False)
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
