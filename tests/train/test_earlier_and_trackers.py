@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,8 @@ def test_metrics_go_to_tensorboard_and_a_file_of_lines(run: Path, tmp_path: Path
     assert events.read_bytes().count(b"macro_f1") == len(history)
 
 
-def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX")
-    try:
-        import mlflow  # noqa: F401
-    except ImportError:
-        config = _config(run, tmp_path, track="mlflow")
-        with pytest.raises(MissingExtraError, match="pip install mlflow"), open_trackers(config, tmp_path):
-            pass
+def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not there
+    config = _config(run, tmp_path, track="mlflow")
+    with pytest.raises(MissingExtraError, match="pip install mlflow"), open_trackers(config, tmp_path):
+        pass
