@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -13,10 +14,13 @@ from transformers.utils import logging as transformers_logging
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
 from sentiment_ray.train.batches import Batch
+from sentiment_ray.train.dropout import cheapen_dropout
 from sentiment_ray.truncation import Truncation, Windows
 
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 """Where the name of a parameter has the number of its layer, in all families but ALBERT, whose layers share theirs."""
+BUILT_LIKE_BERT = ("bert", "roberta", "xlm-roberta", "electra")
+"""Families whose layers are BERT's and whose head reads the first token alone."""
 
 
 def load_tokenizer_files(model: str, directory: Path) -> None:
@@ -47,14 +51,38 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         for key, value in config.to_dict().items():
             if "dropout" in key and (value is None or isinstance(value, float | int)):
                 setattr(config, key, dropout)
-    return AutoModelForSequenceClassification.from_pretrained(
+    loaded = AutoModelForSequenceClassification.from_pretrained(
         model,
         config=config,
         trust_remote_code=False,
         use_safetensors=True,
-        # On CPUs the backward pass of fused attention is slower than the plain one.
-        attn_implementation="sdpa" if device.type == "cuda" else "eager",
+        # On CPUs the backward pass of fused attention is slower than the plain one; None is the best that it has.
+        attn_implementation=None if device.type == "cuda" else "eager",
     ).to(device)
+    keep_first_token(loaded)
+    if device.type == "cpu":
+        cheapen_dropout(loaded)
+    return loaded
+
+
+def keep_first_token(model: PreTrainedModel) -> None:
+    """Let the last layer of a model that is built like BERT compute the first token alone, which its head reads.
+
+    The logits are the same; of the layer's work only keys and values remain for all tokens.
+    """
+    if model.config.model_type in BUILT_LIKE_BERT:
+        encoder: Any = model.base_model.encoder
+        last = encoder.layer[-1]
+        last.forward = MethodType(_first_token_of, last)
+
+
+def _first_token_of(
+    layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
+) -> tuple[torch.Tensor]:
+    """Return what a layer makes of the first of all tokens: float `(rows, 1, width)`."""
+    mask = None if attention_mask is None else attention_mask[:, :, :1]
+    attended, *_ = layer.attention(hidden_states[:, :1], mask, encoder_hidden_states=hidden_states)
+    return (layer.feed_forward_chunk(attended),)
 
 
 def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, bf16: bool) -> torch.Tensor:
