@@ -62,6 +62,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
     keep_first_token(loaded)
     if device.type == "cpu":
         cheapen_dropout(loaded)
+        keep_bf16(loaded)
     return loaded
 
 
@@ -83,6 +84,29 @@ def _first_token_of(
     mask = None if attention_mask is None else attention_mask[:, :, :1]
     attended, *_ = layer.attention(hidden_states[:, :1], mask, encoder_hidden_states=hidden_states)
     return (layer.feed_forward_chunk(attended),)
+
+
+def keep_bf16(model: PreTrainedModel) -> None:
+    """Let the layers of a model that is built like BERT pass bf16 on to each other in CPU autocast.
+
+    Else the embeddings' fp32 goes through all sums and norms, and every product casts what it is given.
+    """
+    if model.config.model_type in BUILT_LIKE_BERT:
+        encoder: Any = model.base_model.encoder
+        encoder.register_forward_pre_hook(_with_bf16, with_kwargs=True)
+
+
+def _with_bf16(
+    _: torch.nn.Module, values: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return what an encoder is called with, states and mask cast to bf16."""
+    if not torch.is_autocast_enabled("cpu"):
+        return None
+
+    def cast(value: Any) -> Any:
+        return value.bfloat16() if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value
+
+    return tuple(cast(value) for value in values), {name: cast(value) for name, value in named.items()}
 
 
 def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, bf16: bool) -> torch.Tensor:
