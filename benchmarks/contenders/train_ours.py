@@ -46,8 +46,10 @@ def _alone(config: TrainConfig, task: Task) -> list[dict[str, float]]:
     from sentiment_ray.train.batches import Window
     from sentiment_ray.train.loop import Task as Learned
     from sentiment_ray.train.loop import Worker, fine_tune
+    from sentiment_ray.train.memory import keep_freed_memory
 
     torch.set_num_threads(task.threads)
+    keep_freed_memory()
     rows = {split: rows_of(task, split) for split in ("train", "validation")}
     labels = tuple(sorted(set(rows["train"][1])))
 

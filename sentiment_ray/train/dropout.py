@@ -28,5 +28,7 @@ def dropped(values: torch.Tensor, share: float) -> torch.Tensor:
     """
     limit = max(1, round(share * BYTE_VALUES))
     words = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.uint8)[: values.numel()].view(values.shape) >= limit
-    return values * kept * (BYTE_VALUES / (BYTE_VALUES - limit))
+    drawn = words.view(torch.int8)[: values.numel()].view(values.shape)
+    # In the type of the values from the start: torch turns a mask of bools into it an element at a time.
+    factors = drawn.to(values.dtype).ge_(limit - BYTE_VALUES // 2).mul_(BYTE_VALUES / (BYTE_VALUES - limit))
+    return values * factors

@@ -14,6 +14,7 @@ from sentiment_ray.train.batches import Window
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.train.memory import keep_freed_memory
 from sentiment_ray.train.rows import window_of
 
 
@@ -21,6 +22,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
     """Train as one of the workers; `settings` holds config, task, threads, the board and where to start."""
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
+        keep_freed_memory()
     task, context = Task(**settings["task"]), ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),
