@@ -28,6 +28,8 @@ def connect() -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Its core warns on stderr, as an error, of every actor pool whose actors may be restarted.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # At Ray's 15 a worker yields to all else on the machine, and one thread that waits holds up the others: 10 %.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         with _held_back_stderr():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if local else None)
     context = ray.data.DataContext.get_current()

@@ -26,6 +26,7 @@ def main() -> None:
         max_tokens=task.max_tokens,
         dropout=None if "model-dropout" in task.flags else 0.0,
         checkpoint_every_s=1e9,
+        cpus_per_worker=0.75 * task.threads,  # the rest reads; a thread for each begun CPU
     )
     history = _under_ray(config, task) if "ray" in task.flags else _alone(config, task)
     seconds = sum(line["tokens"] / line["tokens_per_s"] for line in history)
@@ -78,8 +79,7 @@ def _alone(config: TrainConfig, task: Task) -> list[dict[str, float]]:
 def _under_ray(config: TrainConfig, task: Task) -> list[dict[str, float]]:
     import json
 
-    import ray
-
+    from sentiment_ray.cluster import connect
     from sentiment_ray.manifest import write_json
     from sentiment_ray.train.trainer import train_encoder
 
@@ -90,7 +90,7 @@ def _under_ray(config: TrainConfig, task: Task) -> list[dict[str, float]]:
     said = {"labels": sorted(by_split["train"]), "counts": counts | {"test": 0}, "by_split": by_split}
     write_json(Path(task.input) / "prepared.json", said)
     Path(task.output).mkdir(parents=True)
-    ray.init("local", num_cpus=task.threads, include_dashboard=False, logging_level="ERROR")
+    connect()
     train_encoder(config)
     return list(json.loads((Path(config.output) / "run.json").read_text())["history"])
 
