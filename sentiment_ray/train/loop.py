@@ -61,9 +61,10 @@ class Task:
 class Worker:
     """One of the processes that train together, and what it needs from the outside.
 
-    `windows` gives, for a split and a number of rows, this worker's share of `train` or every row of `validation`.
-    `wrap` makes a model data-parallel. `report` gets the directory of a checkpoint, on rank 0, or None, its name, the
-    progress and the score of a finished epoch; all workers call it together. `show` gets epochs done and loss.
+    `windows` gives, for a split and a number of rows, this worker's share of `train` or every row of `validation`, and
+    may begin to read when it is called. `wrap` makes a model data-parallel. `report` gets the directory of a
+    checkpoint, on rank 0, or None, its name, the progress and the score of a finished epoch; all workers call it
+    together. `show` gets epochs done and loss.
     """
 
     rank: int
@@ -96,10 +97,13 @@ class Training:
 def fine_tune(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | None) -> list[dict[str, Any]]:
     """Train from the beginning or a checkpoint and return a line of metrics an epoch; all workers call it together."""
     with tempfile.TemporaryDirectory() as directory:
+        windows = _windows_of_epoch(task, worker)  # is read beside the loading of the model
         training = _begin(config, task, worker, start, Path(directory))
         progress = start.progress if start else Progress()
         while progress.epoch < config.epochs and not has_stopped(progress.history, config):
-            progress = _train_epoch(training, progress)
+            progress = _train_epoch(training, progress, windows)
+            if progress.epoch + 1 < config.epochs:
+                windows = _windows_of_epoch(task, worker)  # beside the evaluation
             progress = _finish_epoch(training, progress)
             _save(training, progress, score_of(progress.history[-1], config.best_by))
         return progress.history
@@ -139,14 +143,26 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
     )
 
 
-def _train_epoch(training: Training, progress: Progress) -> Progress:
+def _num_windows(task: Task, worker: Worker) -> int:
+    """Return into how many windows a worker's training rows are divided, the same for all workers."""
+    return -(-task.train_rows // (worker.world_size * WINDOW_ROWS))
+
+
+def _windows_of_epoch(task: Task, worker: Worker) -> Iterator[Window]:
+    """Begin to read a worker's training rows, in windows of about one size."""
+    return worker.windows("train", -(-task.train_rows // (worker.world_size * _num_windows(task, worker))))
+
+
+def _train_epoch(training: Training, progress: Progress, windows: Iterator[Window]) -> Progress:
     """Take what is left of an epoch and return the progress at its end, before it is evaluated."""
     config, worker = training.config, training.worker
     training.parallel.train()
     started = shown = saved = time.monotonic()
     sums = torch.zeros((), dtype=torch.float64, device=worker.device)
     rows, tokens = progress.rows, progress.tokens
-    for step, group in enumerate(_groups(_epoch_batches(training, progress), config.accumulation_steps), start=1):
+    for step, group in enumerate(
+        _groups(_epoch_batches(training, progress, windows), config.accumulation_steps), start=1
+    ):
         sums += _take_step(training, group, progress.epoch)
         done = group[-1].done
         rows += sum(batch.num_rows for batch in group)
@@ -168,14 +184,12 @@ def _advanced(progress: Progress, sums: torch.Tensor, rows: int, tokens: int, se
     return replace(progress, done=done, loss_sum=loss_sum, rows=rows, tokens=tokens, seconds=progress.seconds + seconds)
 
 
-def _epoch_batches(training: Training, progress: Progress) -> Iterator[Batch]:
+def _epoch_batches(training: Training, progress: Progress, windows: Iterator[Window]) -> Iterator[Batch]:
     config, worker = training.config, training.worker
-    rows_of_worker = -(-training.task.train_rows // worker.world_size)
-    num_windows = -(-rows_of_worker // WINDOW_ROWS)
     return training_batches(
-        worker.windows("train", -(-rows_of_worker // num_windows)),
+        windows,
         training.encoder,
-        num_windows=num_windows,
+        num_windows=_num_windows(training.task, worker),
         tokens_per_batch=config.tokens_per_batch,
         seed=(config.seed, progress.epoch, worker.rank),
         after=progress.done,

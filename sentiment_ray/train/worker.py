@@ -2,6 +2,8 @@
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ def train_loop_per_worker(settings: dict[str, Any]) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=get_device(),
-        windows=lambda split, num_rows: _windows(split, num_rows, task.labels),
+        windows=lambda split, num_rows: _begun(_windows(split, num_rows, task.labels)),
         wrap=prepare_model,
         report=lambda *told: _report(*told, board=settings["board"]),
         show=lambda epochs_done, loss: settings["board"].advance.remote(epochs_done, loss),
@@ -44,6 +46,22 @@ def _windows(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Win
     for table in shard.iter_batches(batch_size=num_rows, batch_format="pyarrow", prefetch_batches=1):
         assert isinstance(table, pa.Table)
         yield window_of(table, labels)
+
+
+def _begun(windows: Iterator[Window]) -> Iterator[Window]:
+    """Return windows of which the first is fetched at once, beside what the worker does until it asks for it.
+
+    A dataset takes one to two seconds to start, in every epoch.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    first = pool.submit(lambda: list(islice(windows, 1)))
+    pool.shutdown(wait=False)
+
+    def all_of_them() -> Iterator[Window]:
+        yield from first.result()
+        yield from windows
+
+    return all_of_them()
 
 
 def _report(checkpoint: Path | None, name: str, progress: Progress, score: float | None, *, board: Any) -> None:
