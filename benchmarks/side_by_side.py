@@ -104,15 +104,21 @@ def versions_of(bench: Bench, contenders: list[Contender]) -> dict[str, list[str
 
 
 def table_of(contenders: list[Contender], found: Mapping[str, Result], columns: Mapping[str, str]) -> str:
-    """Return a Markdown table with a line a contender; `columns` gives the heading of each figure."""
-    lines = [f"| contender | {' | '.join(columns.values())} | labels |", "|---" * (len(columns) + 2) + "|"]
+    """Return a Markdown table with a line a contender; `columns` gives the heading of each figure.
+
+    A last column has the share of labels that are those of the reference, where they were compared.
+    """
+    compared = any("label_agreement" in figures for figures in found.values())
+    headings = ["contender", *columns.values(), *(["labels"] if compared else [])]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for contender in contenders:
         figures = found[contender.name]
         if "error" in figures:
-            lines.append(f"| {contender.what} | left out: {figures['error']} {'| ' * len(columns)}|")
+            lines.append(f"| {contender.what} | left out: {figures['error']} {'| ' * (len(headings) - 2)}|")
             continue
-        cells = " | ".join(_cell(figures[key]) for key in columns)
-        lines.append(f"| {contender.what} | {cells} | {figures['label_agreement']:.1%} |")
+        cells = [_cell(figures[key]) for key in columns]
+        agreement = [f"{figures['label_agreement']:.1%}"] if compared else []
+        lines.append(f"| {' | '.join([contender.what, *cells, *agreement])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -143,6 +143,7 @@ def run(prepared: Path, tiny_encoder: Path) -> Path:
             dropout=0.0,
             num_workers=2,
             cpus_per_worker=0.75,
+            keep_checkpoints=2,
         )
     )
     return output
