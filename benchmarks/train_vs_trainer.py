@@ -37,6 +37,15 @@ CONTENDERS = (
         ours=True,
         imports=IMPORTS,
     ),
+    Contender(
+        "loop-half",
+        OURS.script,
+        OURS.environment,
+        "the loop on the first half of the rows",
+        ("--half",),
+        ours=True,
+        imports=IMPORTS,
+    ),
     Contender("trainer", "train_trainer.py", "trainer", "Trainer, as documented", imports=IMPORTS),
     Contender(
         "trainer-tuned", "train_trainer.py", "trainer", "Trainer, bf16, by length", ("--tuned",), imports=IMPORTS
@@ -47,6 +56,7 @@ COLUMNS = {
     "ours_faster": "ours faster",
     "accuracy": "held-out accuracy",
     "validation_loss": "held-out loss",
+    "seconds": "training, s",
     "seconds_total": "whole command, s",
 }
 
@@ -111,7 +121,7 @@ def _figures(turn: list[Result]) -> dict[str, float]:
     (done,) = turn
     if "error" in done:
         raise RunError(done["error"])
-    known = ("accuracy", "validation_loss", "seconds_total")
+    known = ("accuracy", "validation_loss", "seconds", "seconds_total")
     return {"tokens_per_s": done["tokens"] / done["seconds"]} | {name: done[name] for name in known}
 
 

@@ -1,4 +1,4 @@
-"""This project's training: the loop alone, or with --ray the job under Ray Train."""
+"""This project's training: the loop alone, with --half on fewer rows, or with --ray the job under Ray Train."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ TOKENS_PER_BATCH = 1024
 
 def main() -> None:
     """Train, and print what was measured inside."""
-    task = parse_task(__doc__, flags=("ray", "model-dropout"))
+    task = parse_task(__doc__, flags=("ray", "model-dropout", "half"))
     config = TrainConfig(
         prepared=task.input,
         model=task.checkpoint,
@@ -53,6 +53,8 @@ def _alone(config: TrainConfig, task: Task) -> list[dict[str, float]]:
     keep_freed_memory()
     rows = {split: rows_of(task, split) for split in ("train", "validation")}
     labels = tuple(sorted(set(rows["train"][1])))
+    if "half" in task.flags:
+        rows["train"] = tuple(values[: len(values) // 2] for values in rows["train"])
 
     def windows(split: str, num_rows: int) -> Iterator[Window]:
         texts, names = rows[split]
