@@ -37,11 +37,13 @@ def undisturbed(
     return contents(config["output"])
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("place", ["local", "s3"])
+@pytest.mark.parametrize(
+    ("place", "kills"),
+    [("local", 14), ("s3", 6), *(pytest.param(place, 100, marks=pytest.mark.slow) for place in ("local", "s3"))],
+)
 def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
-    kills: int,
     place: str,
+    kills: int,
     two_nodes: Cluster,
     settings: dict[str, Any],
     chaos_corpus: Path,
