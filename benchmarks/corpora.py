@@ -12,6 +12,8 @@ from sentiment_ray.errors import DataError
 SOURCES = ("imdb_train.parquet", "sentences.parquet", "tweets.parquet")
 SOURCES_BY_LENGTH = {"mix": SOURCES, "short": SOURCES[1:]}
 NUM_FILES = 8
+ROWS_PER_FILE, ROW_GROUP_ROWS = 200_000, 25_000
+"""Of a corpus of any size."""
 WARM_UP_FILE = "_warm_up.parquet"
 """Texts beside a corpus, not part of it: who reads a directory of Parquet leaves out names that start with _."""
 
@@ -78,6 +80,29 @@ def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: i
     starts = (text.split()[:words] for text in _distinct_texts(samples / name))
     texts = [" ".join(start) for start in starts if len(start) == words]
     return _write(path, _sample(texts, rows, np.random.default_rng(seed), name))
+
+
+def large_corpus(directory: Path, source: Path, *, rows: int, repeated: bool = False) -> Path:
+    """Write the texts of a file, and their labels, again and again until there are `rows`, and return the directory.
+
+    Unless `repeated`, each gets a number, so that none comes twice.
+    """
+    if (directory / "done").exists():
+        return directory
+    directory.mkdir(parents=True, exist_ok=True)
+    table = parquet.read_table(source)
+    table = table.take(np.random.default_rng(0).permutation(len(table)))  # a source may be sorted by its labels
+    columns = [name for name in ("text", "label") if name in table.column_names]
+    for start in range(0, rows, ROWS_PER_FILE):
+        numbers = np.arange(start, min(start + ROWS_PER_FILE, rows))
+        part = table.select(columns).take(numbers % len(table))
+        if not repeated:
+            texts = [f"{number} {text}" for number, text in zip(numbers, part["text"].to_pylist(), strict=True)]
+            part = part.set_column(0, "text", [texts])
+        part = part.add_column(0, "id", [numbers])
+        parquet.write_table(part, directory / f"{start:09d}.parquet", row_group_size=ROW_GROUP_ROWS)
+    (directory / "done").touch()
+    return directory
 
 
 def describe(path: Path) -> dict[str, object]:
