@@ -60,7 +60,7 @@ def test_a_mistake_inside_a_source_names_the_nearest_key_of_a_source(tmp_path: P
 def test_one_source_can_be_given_as_flags() -> None:
     flags = {"input": "reviews/", "text_column": "body", "labels": "bad,good", "output": "o"}
     config = load_config(PrepareConfig, "prepare", file=None, flags=flags)
-    assert [(source.path, source.text_column) for source in config.sources] == [("reviews/", "body")]
+    assert [(source.path, source.text_column) for source in config.sources] == [("reviews/", ("body",))]
     assert config.labels == ("bad", "good")
 
 

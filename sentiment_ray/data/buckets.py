@@ -129,8 +129,9 @@ def _checked_tables(
 ) -> Iterator[tuple[Unit, pa.Table, NDArray[np.uint32]]]:
     """Yield tables with their reasons and hashes; a row without a text is known by its place instead."""
     for unit in units:
-        for raw in read_unit(unit, config.sources[unit.source]):
-            table = check_rows(raw, labels=config.labels, label_map=config.sources[unit.source].label_map)
+        source = config.sources[unit.source]
+        for raw in read_unit(unit, source):
+            table = check_rows(raw, labels=config.labels, label_map=source.mapping, cut_points=source.cut_points)
             identities = pc.coalesce(table["text"], table["id"]).to_pylist()
             yield unit, table, hash_texts(identities, seed=config.seed)
 

@@ -1,7 +1,9 @@
 """Checks raw rows and finds their labels; a pure function of an Arrow table that knows no files, splits or Ray."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,17 +14,24 @@ MOST_QUOTES = 20
 """A reason quotes a label only if it is short and one of few in its table: a wrong column may hold reviews."""
 
 
-def check_rows(table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str, str]) -> pa.Table:
+def check_rows(
+    table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str, str], cut_points: Sequence[float] = ()
+) -> pa.Table:
     """Return the table with `reason` filled for each defective row and `label` one of `labels` for every other.
 
     `table` has the columns of reading.SCHEMA; a reason that reading gave stays.
     """
     raw = table["label"].combine_chunks().dictionary_encode()
     values = raw.dictionary.to_pylist()
-    found = [find_label(value, labels, label_map) for value in values]
+    if cut_points:
+        found = [label_of_grade(value, labels, cut_points) for value in values]
+        complaint = "is not a finite number"
+    else:
+        found = [find_label(value, labels, label_map) for value in values]
+        complaint = f"is not in {'label_map' if label_map else 'labels'}"
     may_quote = found.count(None) <= MOST_QUOTES
     complaints = [
-        None if label else _complaint(value, where="label_map" if label_map else "labels", may_quote=may_quote)
+        None if label else _complaint(value, complaint, may_quote=may_quote)
         for value, label in zip(values, found, strict=True)
     ]
     text = table["text"]
@@ -48,6 +57,15 @@ def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) 
     return None if mapped is None else _look_up(mapped, {label: label for label in labels})
 
 
+def label_of_grade(value: str, labels: Sequence[str], cut_points: Sequence[float]) -> str | None:
+    """Return the label of a numeric grade: below the first cut point the first; None for what is no finite number."""
+    try:
+        grade = float(value)
+    except ValueError:
+        return None
+    return labels[bisect_right(cut_points, grade)] if isfinite(grade) else None
+
+
 def _look_up(value: str, known: Mapping[str, str]) -> str | None:
     if value in known:
         return known[value]
@@ -59,9 +77,9 @@ def _loose(value: str) -> str:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", value.strip().casefold())
 
 
-def _complaint(value: str, *, where: str, may_quote: bool) -> str:
+def _complaint(value: str, complaint: str, *, may_quote: bool) -> str:
     if not value.strip():
         return "null label"
     if may_quote and len(value) <= LONGEST_QUOTE and len(value.split()) <= MOST_WORDS:
-        return f"label {value!r} is not in {where}"
-    return f"label is not in {where} (not quoted: it may be a review)"
+        return f"label {value!r} {complaint}"
+    return f"label {complaint} (not quoted: it may be a review)"

@@ -1,10 +1,12 @@
 """The keys of [prepare]: which sources hold the reviews and how they are split; reads no data."""
 
+from itertools import pairwise
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sentiment_ray.config import Names, StageConfig
+from sentiment_ray.config import Names, SectionConfig, StageConfig
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 
 Format = Literal["auto", "parquet", "csv", "tsv", "jsonl", "chat"]
@@ -27,18 +29,72 @@ class Source(BaseModel):
     """Name of the source in counts and ids; by default the file's name without its ending."""
     format: Format = "auto"
     """parquet, csv, tsv, jsonl or chat; auto decides by the file's ending (chat must be named)."""
-    text_column: str = "text"
-    """Column that holds the review."""
+    text_column: Annotated[Names, Field(min_length=1)] = ("text",)
+    """Column that holds the review; several, as ["title", "body"], are read one after the other, a line each."""
     label_column: str = "label"
     """Column that holds the label."""
     id_column: str | None = None
     """Column that identifies a row; by default the file's name and the row's number in it."""
     label_map: Annotated[dict[str, str], BeforeValidator(_keys_as_text)] = {}
     """From the values of the label column to labels; empty: they are labels already."""
+    stars: dict[str, tuple[float, ...]] = {}
+    """Short for a label_map of ratings: { negative = [1, 2], neutral = [3], positive = [4, 5] }."""
+    cut_points: tuple[float, ...] = ()
+    """Grades at which the next label begins: with [2.5, 3.5], below 2.5 is the first label, from 3.5 on the third."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the source to use, chosen by a hash of the text; the rest is counted as left out."""
     split: Literal["auto", "train", "validation", "test"] = "auto"
     """Put the whole source into one split instead of dividing it."""
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """From the values of the label column to labels, as label_map or stars say; empty: no such map."""
+        by_stars = {f"{rating:g}": label for label, ratings in self.stars.items() for rating in ratings}
+        return self.label_map or by_stars
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that are read, each once."""
+        names = (self.id_column, *self.text_column, self.label_column)
+        return list(dict.fromkeys(name for name in names if name))
+
+
+def _check_one_way_to_labels(source: Source) -> None:
+    given = [key for key in ("label_map", "stars", "cut_points") if getattr(source, key)]
+    if len(given) > 1:
+        raise ValueError(f"{given[0]} and {given[1]} of {source.path!r} exclude each other. Keep one of them.")
+    ratings = [rating for ratings in source.stars.values() for rating in ratings]
+    if len(set(ratings)) < len(ratings):
+        raise ValueError(f"stars of {source.path!r} name a rating twice. Name each once.")
+    points = source.cut_points
+    if not all(map(isfinite, points)) or any(low >= high for low, high in pairwise(points)):
+        raise ValueError(f"cut_points of {source.path!r} must rise from one to the next (found: {list(points)}).")
+
+
+def _check_meanings(source: Source, labels: tuple[str, ...]) -> None:
+    where = "stars" if source.stars else "label_map"
+    for value, label in source.mapping.items():
+        if label not in labels:
+            raise ValueError(
+                f"{where} of {source.path!r} maps {value!r} to {label!r}, which is not "
+                f"in labels ({', '.join(labels)}). Correct one of them."
+            )
+    if source.cut_points and len(source.cut_points) != len(labels) - 1:
+        raise ValueError(
+            f"cut_points of {source.path!r} are {len(source.cut_points)}, and {len(labels)} labels have "
+            f"{len(labels) - 1} between them. Correct one of them."
+        )
+
+
+class Hosted(SectionConfig):
+    """Keys of [prepare.hosted]: what a hosted fine-tune of a chat source would cost."""
+
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
+    """Price of training on a million tokens, in any currency."""
+    epochs: Annotated[int, Field(ge=1)] = 3
+    """Times that the hosted fine-tune reads each example."""
+    tokenizer: str | None = None
+    """A tokenizer.json to count with; by default tokens are estimated as characters / 4."""
 
 
 class PrepareConfig(StageConfig):
@@ -50,8 +106,8 @@ class PrepareConfig(StageConfig):
     """The only source: a file, a directory or a glob."""
     format: Format | None = Field(default=None, exclude=True)
     """Format of --input: auto, parquet, csv, tsv, jsonl or chat."""
-    text_column: str | None = Field(default=None, exclude=True)
-    """Column of --input that holds the review."""
+    text_column: Names | None = Field(default=None, exclude=True)
+    """Column of --input that holds the review; several, as title,body, are read one after the other, a line each."""
     label_column: str | None = Field(default=None, exclude=True)
     """Column of --input that holds the label."""
     labels: Names = DEFAULT_LABELS
@@ -66,6 +122,12 @@ class PrepareConfig(StageConfig):
     """Share of defective rows above which the job stops with exit code 2."""
     seed: int = 0
     """Another seed divides the rows into other splits."""
+    to_chat: str | None = None
+    """Directory to write the splits into as chat files as well, one a split, for a hosted fine-tune."""
+    system_message: str | None = None
+    """With --to-chat: the system message of every example; by default none has one."""
+    hosted: Hosted = Hosted()
+    """Price and tokenizer of a hosted fine-tune, for the report on chat sources."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,12 +153,14 @@ class PrepareConfig(StageConfig):
                 "no source is given. Pass --input, or write [[prepare.sources]] with a path into the file."
             )
         for source in self.sources:
-            for value, label in source.label_map.items():
-                if label not in self.labels:
-                    raise ValueError(
-                        f"label_map of {source.path!r} maps {value!r} to {label!r}, which is not in labels "
-                        f"({', '.join(self.labels)}). Correct one of them."
-                    )
+            _check_one_way_to_labels(source)
+            _check_meanings(source, self.labels)
+        return self
+
+    @model_validator(mode="after")
+    def _system_message_goes_into_chats(self) -> "PrepareConfig":
+        if self.system_message is not None and self.to_chat is None:
+            raise ValueError("system_message belongs to --to-chat, which is missing.")
         return self
 
     @model_validator(mode="after")

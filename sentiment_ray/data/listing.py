@@ -4,17 +4,19 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from sentiment_ray.data.config import PrepareConfig, Source
-from sentiment_ray.data.parquet_files import columns_of_parquet, row_groups
-from sentiment_ray.data.text_files import columns_of_text_file
+from sentiment_ray.data.parquet_files import is_label, is_text, row_groups, schema_of_parquet
+from sentiment_ray.data.text_files import COMPRESSIONS, columns_of_text_file
 from sentiment_ray.data.units import Unit
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import local_path
 
 ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-GZIP_FACTOR = 4
-"""How much larger text is than its .gz, roughly."""
+COMPRESSION_FACTOR = 4
+"""How much larger text is than its .gz or .zst, roughly."""
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class InputFile:
     path: Path
     format: str
     id_prefix: str
+    partition: dict[str, str | None]
+    """Columns that stand in its path below its source: label=positive/."""
 
 
 def resolve(config: PrepareConfig) -> PrepareConfig:
@@ -42,7 +46,11 @@ def resolve(config: PrepareConfig) -> PrepareConfig:
         if names.count(name) > 1:
             raise ConfigError(f"Two sources are called {name!r}. Give each another name in [[prepare.sources]].")
     output = str(local_path(config.output, "output"))
-    return config.model_copy(update={"sources": tuple(sources), "output": output})
+    to_chat = config.to_chat and str(local_path(config.to_chat, "to_chat"))
+    tokenizer = config.hosted.tokenizer and str(local_path(config.hosted.tokenizer, "tokenizer of [prepare.hosted]"))
+    hosted = config.hosted.model_copy(update={"tokenizer": tokenizer})
+    paths = {"output": output, "to_chat": to_chat, "hosted": hosted}
+    return config.model_copy(update={"sources": tuple(sources), **paths})
 
 
 def list_files(config: PrepareConfig) -> list[InputFile]:
@@ -63,7 +71,8 @@ def list_files(config: PrepareConfig) -> list[InputFile]:
         for place, path in enumerate(paths):
             inner = path.relative_to(root).as_posix()
             prefix = source.name if inner == "." else f"{source.name}/{inner}"
-            files.append(InputFile(number, place, path, _format_of(path, source), prefix))
+            partition = _partition_of(path.relative_to(root).parts[:-1])
+            files.append(InputFile(number, place, path, _format_of(path, source), prefix, partition))
     return files
 
 
@@ -94,13 +103,14 @@ def _paths_of(source: Source, root: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and _is_wanted(file, source, path)]
+        found = [file for file in path.rglob("*") if _is_wanted(file, source, path) and _is_file(file)]
         wanted = f"a file that ends in {', '.join(ENDINGS)}" if source.format == "auto" else f"a {source.format} file"
     elif root != path:
         found = [Path(file) for file in glob.glob(source.path, recursive=True) if Path(file).is_file()]
         wanted = "a file"
     else:
-        raise DataError(f"{path} does not exist (source {source.name!r}). Correct its path.")
+        found_instead = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise DataError(f"{path} {found_instead} (source {source.name!r}). Correct its path.")
     if not found:
         raise DataError(f"{path} holds not {wanted} (source {source.name!r}). Correct its path or its format.")
     return sorted(found)
@@ -111,6 +121,18 @@ def _is_wanted(file: Path, source: Source, root: Path) -> bool:
         return False
     by_ending = _format_by_ending(file)
     return by_ending is not None if source.format == "auto" else by_ending == _container(source.format)
+
+
+def _is_file(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a link to nothing. Restore what it points at, or remove it.")
+    return path.is_file()
+
+
+def _partition_of(directories: Sequence[str]) -> dict[str, str | None]:
+    """Return what directories named key=value say, as Hive, Spark and PyArrow write them: percent-encoded."""
+    pairs = (name.partition("=") for name in directories)
+    return {unquote(key): None if value == HIVE_NULL else unquote(value) for key, is_pair, value in pairs if is_pair}
 
 
 def _format_of(path: Path, source: Source) -> str:
@@ -126,9 +148,9 @@ def _format_of(path: Path, source: Source) -> str:
 
 
 def _format_by_ending(path: Path) -> str | None:
-    gzipped = path.suffix == ".gz"
-    found = ENDINGS.get((path.with_suffix("") if gzipped else path).suffix.lower())
-    return None if gzipped and found == "parquet" else found
+    compressed = path.suffix in COMPRESSIONS
+    found = ENDINGS.get((path.with_suffix("") if compressed else path).suffix.lower())
+    return None if compressed and found == "parquet" else found
 
 
 def _container(file_format: str) -> str:
@@ -136,8 +158,9 @@ def _container(file_format: str) -> str:
 
 
 def _check_columns(file: InputFile, source: Source) -> None:
-    is_parquet = file.format == "parquet"
-    columns = columns_of_parquet(file.path) if is_parquet else columns_of_text_file(file.path, file.format)
+    """Refuse a file that lacks a column, has it twice, or has it in a type that holds no texts or labels."""
+    schema = schema_of_parquet(file.path) if file.format == "parquet" else None
+    columns = schema.names if schema else columns_of_text_file(file.path, file.format)
     if file.format == "chat":
         if columns and "messages" not in columns:
             raise DataError(
@@ -147,15 +170,36 @@ def _check_columns(file: InputFile, source: Source) -> None:
         return
     if file.format == "jsonl" and not columns:
         return
-    for key in ("text_column", "label_column", "id_column"):
-        name = getattr(source, key)
-        if name and name not in columns:
-            looks_like_chat = "messages" in columns
-            flag = "--format chat" if looks_like_chat else f"--{key.replace('_', '-')}"
-            raise DataError(
-                f"{file.path}: the column {name!r} is missing (found: {_few(columns)}). Pass {flag}, or set "
-                f"{'format' if looks_like_chat else key} for the source {source.name!r}."
-            )
+    for key, names in _names_by_key(source).items():
+        flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
+        remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
+        for name in names:
+            _check_column(file, name, columns, remedy)
+            if schema and name in columns and key != "id_column":
+                kind = schema.field(name).type
+                if not (is_text(kind) if key == "text_column" else is_label(kind)):
+                    wanted = "texts" if key == "text_column" else "texts or numbers"
+                    raise DataError(f"{file.path}: the column {name!r} holds {kind}, not {wanted}. {remedy}")
+
+
+def _check_column(file: InputFile, name: str, columns: list[str], remedy: str) -> None:
+    times = columns.count(name)
+    if times > 1:
+        raise DataError(f"{file.path}: the column {name!r} is there {times} times. Rename all but one of them.")
+    if times or name in file.partition:
+        return
+    found = f"{file.path}: the column {name!r} is missing (found: {_few([*columns, *file.partition])})."
+    if "messages" in columns:
+        remedy = f"Pass --format chat, or set format for the source {file.id_prefix.partition('/')[0]!r}."
+    raise DataError(f"{found} {remedy}")
+
+
+def _names_by_key(source: Source) -> dict[str, tuple[str, ...]]:
+    return {
+        "text_column": source.text_column,
+        "label_column": (source.label_column,),
+        "id_column": (source.id_column,) if source.id_column else (),
+    }
 
 
 def _few(columns: list[str]) -> str:
@@ -163,11 +207,11 @@ def _few(columns: list[str]) -> str:
 
 
 def _units_of(file: InputFile, source: Source) -> list[Unit]:
+    known = (file.source, file.number, str(file.path), file.format, file.id_prefix)
     if file.format != "parquet":
-        size = file.path.stat().st_size * (GZIP_FACTOR if file.path.suffix == ".gz" else 1)
-        return [Unit(file.source, file.number, str(file.path), file.format, file.id_prefix, size)]
-    names = [name for name in (source.text_column, source.label_column, source.id_column) if name]
+        size = file.path.stat().st_size * (COMPRESSION_FACTOR if file.path.suffix in COMPRESSIONS else 1)
+        return [Unit(*known, size, partition=file.partition)]
     return [
-        Unit(file.source, file.number, str(file.path), file.format, file.id_prefix, size, row_group, first_row)
-        for row_group, first_row, size in row_groups(file.path, columns=names)
+        Unit(*known, size, row_group, first_row, file.partition)
+        for row_group, first_row, size in row_groups(file.path, columns=source.columns)
     ]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sentiment_ray.data.config import Source
@@ -15,40 +14,55 @@ from sentiment_ray.errors import DataError
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 << 20
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError)
+"""What PyArrow raises for damaged files; which one depends on where the damage is."""
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
-TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+TEXTS = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+)  # fmt: skip
 
 
 def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
     """Yield the rows of one row group; DataError naming file and row group when its pages cannot be read."""
-    names = [name for name in (source.id_column, source.text_column, source.label_column) if name]
     try:
-        with pq.ParquetFile(unit.path) as file:
+        with pq.ParquetFile(unit.path, page_checksum_verification=True) as file:
             group = file.metadata.row_group(unit.row_group)
             # A row group of few, huge rows is read in smaller steps.
             fitting = BATCH_BYTES * group.num_rows // max(1, unit.size_bytes)
             batches = file.iter_batches(
                 batch_size=max(1, min(BATCH_ROWS, fitting)),
                 row_groups=[unit.row_group],
-                columns=list(dict.fromkeys(names)),
+                columns=[name for name in source.columns if name in file.schema_arrow.names],
                 use_threads=False,
             )
             number = unit.first_row
             for batch in batches:
-                ids = _values(batch[source.id_column]) if source.id_column else [None] * len(batch)
-                texts, labels = _values(batch[source.text_column]), _values(batch[source.label_column])
-                yield from map(Row, range(number, number + len(batch)), ids, texts, labels)
+                ids = _column(batch, source.id_column, unit) if source.id_column else [None] * len(batch)
+                texts = zip(*(_column(batch, name, unit) for name in source.text_column), strict=True)
+                yield from map(
+                    Row,
+                    range(number, number + len(batch)),
+                    ids,
+                    texts,
+                    _column(batch, source.label_column, unit),
+                )
                 number += len(batch)
-    except (pa.ArrowException, OSError) as error:
+            if number != unit.first_row + group.num_rows:
+                raise ValueError(f"{number - unit.first_row} rows where its footer promises {group.num_rows}")
+    except UNREADABLE as error:
         raise DataError(
             f"{unit.path}: row group {unit.row_group} cannot be read ({_first_line(error)}). "
             "Restore the file, or leave it out."
         ) from error
 
 
-def columns_of_parquet(path: Path) -> list[str]:
-    """Return the names of the top columns; DataError when the footer cannot be read."""
-    return list(_footer(path).schema.to_arrow_schema().names)
+def schema_of_parquet(path: Path) -> pa.Schema:
+    """Return the names and types of the top columns; DataError when the footer cannot be read."""
+    try:
+        return _footer(path).schema.to_arrow_schema()
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
 
 
 def row_groups(path: Path, *, columns: list[str]) -> list[tuple[int, int, int]]:
@@ -63,13 +77,29 @@ def row_groups(path: Path, *, columns: list[str]) -> list[tuple[int, int, int]]:
     ]
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold reviews; one of nulls can, each row of it being a defect."""
+    kind = _plain(kind)
+    return pa.types.is_null(kind) or any(is_kind(kind) for is_kind in TEXTS)
+
+
+def is_label(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold labels: texts or numbers."""
+    kind = _plain(kind)
+    return pa.types.is_decimal(kind) or any(is_kind(kind) for is_kind in (*TEXTS, *NUMBERS))
+
+
 def _footer(path: Path) -> Any:
     try:
         return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a Parquet file that can be read ({_first_line(error)}). Restore the file, or leave it out."
-        ) from error
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is not a Parquet file that can be read ({_first_line(error)}). Restore the file, or leave it out."
+    )
 
 
 def _bytes_of(group: Any, columns: list[str]) -> int:
@@ -77,21 +107,30 @@ def _bytes_of(group: Any, columns: list[str]) -> int:
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
 
 
+def _column(batch: pa.RecordBatch, name: str, unit: Unit) -> list[Any]:
+    """Return the values of a column of the file or, where it has none of this name, of its path."""
+    return _values(batch[name]) if name in batch.schema.names else [unit.partition.get(name)] * len(batch)
+
+
 def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values: what is not UTF-8 with lone surrogates, and () for each of an unusable type."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    """Return a column's values: decimals as numbers, moments as texts, what is not UTF-8 with lone surrogates."""
+    if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if any(is_kind(kind) for is_kind in NUMBERS):
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    elif pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())
+    if not any(is_kind(column.type) for is_kind in TEXTS):
         return list(column.to_pylist())
-    if not any(is_kind(kind) for is_kind in TEXTS):
-        return [None if is_null else () for is_null in pc.is_null(column).to_pylist()]
     try:
         return list(column.cast(pa.large_string()).to_pylist())
     except (pa.ArrowInvalid, UnicodeDecodeError):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode(errors="surrogateescape") for value in raw]
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _first_line(error: Exception) -> str:

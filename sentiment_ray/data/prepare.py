@@ -7,6 +7,8 @@ from typing import Any
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide
+from sentiment_ray.data.chat_export import check_target, write_chats
+from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe, load_tokenizer
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
 from sentiment_ray.data.summary import Summary, check_rejected, check_splits, manifest_of, summarise
@@ -31,27 +33,40 @@ def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
     """
     config = resolve(config)
     output = Path(config.output)
+    check_target(config)
     files = list_files(config)
-    settings = config.model_dump(mode="json", exclude={"output", "restart"})
+    settings = config.model_dump(mode="json", exclude={"output", "restart", "to_chat", "system_message"})
     described = describe_files([file.path for file in files])
     wanted = fingerprint({"config": settings, "files": described})
     finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
     if finished:
-        return {"output": str(output), "counts": finished["counts"], "skipped": True}
+        write_chats(config, output, wanted)
+        return _result(config, finished["counts"], skipped=True)
 
     units = check_files(config, files)
+    load_tokenizer(config.hosted)
     connect()
     with new_directory(output) as directory:
         summary = _divide_all(config, units, directory)
-        manifest = manifest_of(config, summary) | {
-            "sources": _sources(config, files),
-            "files": described,
-            "config": settings,
-            "fingerprint": wanted,
-            "versions": installed_versions("ray", "pyarrow"),
-        }
+        manifest = (
+            manifest_of(config, summary)
+            | _chats(config, units)
+            | {
+                "sources": _sources(config, files),
+                "files": described,
+                "config": settings,
+                "fingerprint": wanted,
+                "versions": installed_versions("ray", "pyarrow"),
+            }
+        )
         write_json(directory / MANIFEST_NAME, manifest)
-    return {"output": str(output), "counts": summary.counts, "skipped": False}
+    write_chats(config, output, wanted)
+    return _result(config, summary.counts, skipped=False)
+
+
+def _result(config: PrepareConfig, counts: dict[str, int], *, skipped: bool) -> dict[str, Any]:
+    result = {"output": config.output, "counts": counts, "skipped": skipped}
+    return result if config.to_chat is None else result | {"to_chat": config.to_chat}
 
 
 def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -> Summary:
@@ -70,6 +85,20 @@ def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -
     check_splits(config, summary)
     rmtree(directory / BUCKETS_DIRECTORY, ignore_errors=True)
     return summary
+
+
+def _chats(config: PrepareConfig, units: Sequence[Unit]) -> dict[str, Any]:
+    """Describe the chat sources, if there are any, as a hosted fine-tuning API would see them."""
+    from sentiment_ray.data.tasks import run_tasks
+
+    chats = [unit for unit in units if unit.format == "chat"]
+    if not chats:
+        return {}
+    by_source = {unit.source: ChatCounts() for unit in chats}
+    for source, counts in run_tasks(count_chats, [(unit, config.hosted) for unit in chats], title="Counting tokens"):
+        by_source[source] += counts
+    described = {config.sources[source].name: describe(counts, config.hosted) for source, counts in by_source.items()}
+    return {"chat": described}
 
 
 def _batches(units: Sequence[Unit], size_bytes: int) -> Iterator[list[Unit]]:

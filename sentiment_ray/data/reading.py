@@ -1,19 +1,22 @@
 """Reads a unit of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from sentiment_ray.data.chat import read_chats
 from sentiment_ray.data.config import Source
 from sentiment_ray.data.parquet_files import read_row_group
-from sentiment_ray.data.text_files import read_chats, read_objects, read_separated
+from sentiment_ray.data.text_files import read_objects, read_separated
 from sentiment_ray.data.units import Row, Unit
+from sentiment_ray.encoding import join_texts
 
 SCHEMA = pa.schema(
     [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string())]
     + [("text", pa.string()), ("label", pa.string()), ("reason", pa.string())]
 )
+LONGEST_TEXT_BYTES = 1 << 20
 TABLE_ROWS = 10_000
 TABLE_CHARACTERS = 16 << 20
 READERS = {
@@ -25,14 +28,25 @@ READERS = {
 }
 
 
+class _Strings(NamedTuple):
+    """A row's columns of SCHEMA that differ from row to row."""
+
+    number: int
+    id: str | None = None
+    text: str | None = None
+    label: str | None = None
+    reason: str | None = None
+
+
 def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
     """Yield the rows of a unit as tables of SCHEMA, at most 10,000 rows each.
 
-    `text` is a string as it stands, `label` the raw label as a string; a row that cannot have them has a `reason`. An
-    id that no column gives is made of the source's name, the file's path in the source and the row's number.
+    `text` is a string as it stands, several columns joined as scoring joins them; `label` is the raw label as a string;
+    a row that cannot have them has a `reason`. An id that no column gives is made of the source's name, the file's path
+    in the source and the row's number.
     DataError naming the file when it cannot be read to its end.
     """
-    rows: list[Row] = []
+    rows: list[_Strings] = []
     characters = 0
     for row in READERS[unit.format](unit, source):
         rows.append(_with_strings(row))
@@ -44,19 +58,29 @@ def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
         yield _to_table(rows, unit, source)
 
 
-def _with_strings(row: Row) -> Row:
+def _with_strings(row: Row) -> _Strings:
     """Return the row with its id, text and label as strings, or with the reason why it has none."""
     if row.reason is not None:
-        return row
-    if row.text is not None and not isinstance(row.text, str):
-        return Row(row.number, reason="text is not a string")
+        return _Strings(row.number, reason=row.reason)
+    if not all(text is None or isinstance(text, str) for text in row.texts):
+        return _Strings(row.number, reason="text is not a string")
+    text = _joined(row.texts)
     label = _label_as_string(row.label)
     if label is None and row.label is not None:
-        return Row(row.number, reason="label is neither a string nor a number")
+        return _Strings(row.number, reason="label is neither a string nor a number")
     identity = None if row.id is None else str(row.id)
-    if not all(value is None or value.isascii() or _is_utf8(value) for value in (row.text, label, identity)):
-        return Row(row.number, reason="invalid UTF-8")
-    return Row(row.number, identity, row.text, label)
+    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, identity)):
+        return _Strings(row.number, reason="invalid UTF-8")
+    if text is not None and 4 * len(text) > LONGEST_TEXT_BYTES and len(text.encode()) > LONGEST_TEXT_BYTES:
+        return _Strings(row.number, reason=f"text longer than {LONGEST_TEXT_BYTES} bytes")
+    return _Strings(row.number, identity, text, label)
+
+
+def _joined(texts: tuple[str | None, ...]) -> str | None:
+    """Return the text of a row's columns: one as it stands, several joined; None only when all are null."""
+    if len(texts) == 1:
+        return texts[0]
+    return join_texts(texts) or next((text for text in texts if text is not None), None)
 
 
 def _label_as_string(value: Any) -> str | None:
@@ -77,7 +101,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _to_table(rows: list[Row], unit: Unit, source: Source) -> pa.Table:
+def _to_table(rows: list[_Strings], unit: Unit, source: Source) -> pa.Table:
     numbers, ids, texts, labels, reasons = zip(*rows, strict=True)
     ids = tuple(row.id or f"{unit.id_prefix}:{row.number}" for row in rows)
     columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, reasons)

@@ -1,68 +1,63 @@
-"""Reads rows out of CSV, TSV, JSON Lines and chat files, plain or .gz; knows lines, not tables.
+"""Reads rows out of CSV, TSV and JSON Lines files, plain, .gz or .zst; knows lines, not tables.
 
 A byte of a CSV that is not UTF-8 becomes a lone surrogate, by which reading.py knows the row that it sets aside.
 """
 
 import csv
 import gzip
+import io
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+
+import pyarrow as pa
 
 from sentiment_ray.data.config import Source
 from sentiment_ray.data.units import Row, Unit
 from sentiment_ray.errors import DataError
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
-LONGEST_LINE_BYTES = 1 << 20
+COMPRESSIONS = (".gz", ".zst")
+LONGEST_LINE_BYTES = 8 << 20
+"""More than any text that is kept takes as JSON, where a character may be written with six."""
 HEAD_LINES = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
     """Yield the rows of a CSV or TSV; one with stray quotes or other cells than its header is defective."""
     path = Path(unit.path)
-    reader = csv.reader(_text_lines(path), delimiter=SEPARATORS[unit.format], strict=True)
-    header = _header(reader, path)
-    names = (source.id_column, source.text_column, source.label_column)
-    places = [header.index(name) if name else None for name in names]
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Row(number, reason=f"not {unit.format.upper()}: {error}")
-            continue
-        if cells and len(cells) != len(header):
+    rows = _separated(path, unit.format)
+    header = _header(rows, path)
+    columns = [*header, *unit.partition]
+    places = [columns.index(name) if name else None for name in (source.id_column, source.label_column)]
+    texts = [columns.index(name) for name in source.text_column]
+    for number, cells in rows:
+        if isinstance(cells, str):
+            yield Row(number, reason=cells)
+        elif cells and len(cells) != len(header):
             yield Row(number, reason=f"{len(cells)} cells where the header has {len(header)}")
         elif cells:
-            yield Row(number, *(None if place is None else cells[place] for place in places))
+            values = [*cells, *unit.partition.values()]
+            identity, label = (None if place is None else values[place] for place in places)
+            yield Row(number, identity, tuple(values[place] for place in texts), label)
 
 
 def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
     """Yield the rows of a JSON Lines file, one object a line."""
-    for number, value, reason in _objects(Path(unit.path)):
-        if value is None:
+    for number, found, reason in json_lines(Path(unit.path)):
+        if found is None:
             yield Row(number, reason=reason)
         else:
-            yield Row(number, _id_of(value, source), value.get(source.text_column), value.get(source.label_column))
-
-
-def read_chats(unit: Unit, source: Source) -> Iterator[Row]:
-    """Yield the rows of a chat file: the user's message is the text, the assistant's the label."""
-    for number, value, reason in _objects(Path(unit.path)):
-        said = {} if value is None else _messages_by_role(value)
-        if value is None:
-            yield Row(number, reason=reason)
-        elif isinstance(said, str):
-            yield Row(number, reason=said)
-        else:
-            yield Row(number, _id_of(value, source), said["user"], said["assistant"])
+            value = unit.partition | found
+            identity = value.get(source.id_column) if source.id_column else None
+            texts = tuple(value.get(name) for name in source.text_column)
+            yield Row(number, identity, texts, value.get(source.label_column))
 
 
 def columns_of_text_file(path: Path, file_format: str) -> list[str]:
@@ -71,46 +66,12 @@ def columns_of_text_file(path: Path, file_format: str) -> list[str]:
     An empty list when the latter begins with no object at all; DataError when there is no header to read.
     """
     if file_format in SEPARATORS:
-        return _header(csv.reader(_text_lines(path), delimiter=SEPARATORS[file_format], strict=True), path)
-    heads = islice(_objects(path), HEAD_LINES)
+        return _header(_separated(path, file_format), path)
+    heads = islice(json_lines(path), HEAD_LINES)
     return list(dict.fromkeys(key for _, value, _ in heads if value is not None for key in value))
 
 
-def _header(reader: Any, path: Path) -> list[str]:
-    try:
-        header: list[str] = next((cells for cells in reader if cells), [])
-        "".join(header).encode()
-    except csv.Error as error:
-        raise DataError(f"{path}: its header cannot be read ({error}). Put the column names first.") from None
-    except UnicodeEncodeError:
-        raise DataError(f"{path}: its header is not UTF-8. Convert the file to UTF-8.") from None
-    if not header:
-        raise DataError(f"{path} is empty: its first line must hold the column names.")
-    return header
-
-
-def _id_of(value: dict[str, Any], source: Source) -> Any:
-    return value.get(source.id_column) if source.id_column else None
-
-
-def _messages_by_role(value: dict[str, Any]) -> dict[str, Any] | str:
-    """Return each role's content, or the reason why this is not one question and one answer."""
-    messages = value.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return "chat without a list of messages"
-    said: dict[str, Any] = {}
-    for message in messages:
-        role = message.get("role")
-        if role not in ("system", "user", "assistant") or "content" not in message:
-            return "chat message without role or content"
-        if role in said:
-            return f"chat with several {role} messages"
-        said[role] = message["content"]
-    missing = [role for role in ("user", "assistant") if role not in said]
-    return f"chat without {missing[0]} message" if missing else said
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
     """Yield each line's number and JSON object, or the reason why it holds none; blank lines are no rows."""
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -126,23 +87,67 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | Non
         yield (number, value, None) if isinstance(value, dict) else (number, None, reason)
 
 
-def _text_lines(path: Path) -> Iterator[str]:
-    return (line.decode(errors="surrogateescape") for line in _lines(path))
+def _header(rows: Iterator[tuple[int, list[str] | str]], path: Path) -> list[str]:
+    header = next((cells for _, cells in rows if cells), [])
+    if isinstance(header, str):
+        raise DataError(f"{path}: its header cannot be read ({header}). Put the column names first.")
+    try:
+        "".join(header).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: its header is not UTF-8. Convert the file to UTF-8.") from None
+    if not header:
+        raise DataError(f"{path} is empty: its first line must hold the column names.")
+    return header
+
+
+def _separated(path: Path, file_format: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the line that each row begins at, and its cells or the reason why it has none.
+
+    A quote that is not closed takes the lines after it along until something does not fit: only its own line is
+    defective then, and those after it are read again.
+    """
+    lines = (line.decode(errors="surrogateescape") for line in _lines(path))
+    again: deque[str] = deque()
+    taken: list[str] = []
+
+    def take() -> Iterator[str]:
+        while (line := again.popleft() if again else next(lines, None)) is not None:
+            taken.append(line)
+            yield line
+
+    number, reader = 1, csv.reader(take(), delimiter=SEPARATORS[file_format], strict=True)
+    while True:
+        taken.clear()
+        try:
+            cells: list[str] | str = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = f"not {file_format.upper()}: {error}"
+            again.extendleft(reversed(taken[1:]))
+            del taken[1:]
+            reader = csv.reader(take(), delimiter=SEPARATORS[file_format], strict=True)
+        yield number, cells
+        number += len(taken)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the lines, of one longer than LONGEST_LINE_BYTES only its beginning, so that none fills the memory."""
     try:
         with _open(path) as file:
-            if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
-                file.seek(0)
-            while line := file.readline(LONGEST_LINE_BYTES):
+            line = file.readline(LONGEST_LINE_BYTES).removeprefix(BYTE_ORDER_MARK)
+            if line.startswith(UTF_16_MARKS):
+                raise DataError(f"{path} is written in UTF-16. Convert it: iconv -f UTF-16 -t UTF-8.")
+            while line:
                 yield line
                 while len(line) == LONGEST_LINE_BYTES and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
+                line = file.readline(LONGEST_LINE_BYTES)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read to its end ({error}). Restore the file, or leave it out.") from error
 
 
 def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".zst":
+        return io.BufferedReader(pa.input_stream(path, compression="zstd"))
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]

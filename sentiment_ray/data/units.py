@@ -1,6 +1,6 @@
 """What the readers share: a unit of work, and a row as a format gives it; opens nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
@@ -21,15 +21,18 @@ class Unit:
     row_group: int = 0
     first_row: int = 0
     """Number of the row group's first row in its file."""
+    partition: dict[str, str | None] = field(default_factory=dict)
+    """Columns that stand in the file's path (label=positive/); one of the same name in the file wins."""
 
 
 class Row(NamedTuple):
-    """A row in Python's own values; one with a `reason` is defective."""
+    """A row as its file gives it, in Python's own values; one with a `reason` is defective."""
 
     number: int
     """Where a person finds it: in a text file the line that it begins at, the first line being 1 (a CSV's header is a
     line); in a Parquet file its index, the first row being 0."""
     id: Any = None
-    text: Any = None
+    texts: tuple[Any, ...] = ()
+    """The values of the text columns, in order."""
     label: Any = None
     reason: str | None = None

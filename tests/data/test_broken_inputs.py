@@ -1,0 +1,105 @@
+"""Broken rows and files, one defect each: every one ends in its named reason, and every row is accounted for."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment_ray.data.buckets import Plan, collect
+from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.listing import check_files, list_files, resolve
+from sentiment_ray.data.prepare import prepare_reviews
+from sentiment_ray.data.summary import check_rejected, summarise
+from sentiment_ray.errors import DataError
+from sentiment_ray.manifest import read_json
+from tests.data.broken_inputs import BROKEN_FILES, BROKEN_ROWS, GOOD
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """All broken rows, prepared in one go: a source for each defect."""
+    directory = tmp_path_factory.mktemp("broken")
+    sources = [
+        case.write(directory / "in" / name) | ({"format": "chat"} if name.startswith("chat-") else {})
+        for name, case in BROKEN_ROWS.items()
+    ]
+    output = directory / "out"
+    prepare_reviews(PrepareConfig.model_validate({"output": str(output), "sources": sources, "max_rejected": 1}))
+    return output
+
+
+def test_there_are_defects_enough() -> None:
+    assert len(BROKEN_ROWS) >= 40
+    assert len(BROKEN_FILES) >= 30
+
+
+@pytest.mark.parametrize("name", BROKEN_ROWS)
+def test_a_broken_row_is_set_aside_with_its_reason_and_the_rows_beside_it_are_kept(broken: Path, name: str) -> None:
+    case = BROKEN_ROWS[name]
+    counts = read_json(broken / "prepared.json")["by_source"][name]
+    assert counts["rejected"] == len(case.reasons)
+    assert counts["rows_in"] == case.good + len(case.reasons)
+    assert sum(counts[split] for split in SPLITS) == case.good
+    rejected = pq.read_table(broken / "rejected", filters=[("source", "==", name)]).to_pylist()
+    assert {row["row"]: row["reason"] for row in rejected} == case.reasons
+    assert all(Path(row["file"]).name == Path(case.file).name for row in rejected)
+
+
+def test_every_row_is_accounted_for(broken: Path) -> None:
+    manifest = read_json(broken / "prepared.json")
+    counts = manifest["counts"]
+    fates = (*SPLITS, "duplicates", "conflicting", "rejected")
+    assert counts["rows_in"] == sum(counts[fate] for fate in fates)
+    assert counts["rows_in"] == sum(case.good + len(case.reasons) for case in BROKEN_ROWS.values())
+    assert counts["rejected"] == sum(manifest["rejected_reasons"].values())
+    for split in SPLITS:
+        assert sum(pq.read_metadata(part).num_rows for part in (broken / split).iterdir()) == counts[split]
+
+
+def read_here(path: Path, directory: Path, **keys: Any) -> None:
+    """Read and check a source in this process, as the first half of a preparation does."""
+    described = {"output": str(directory / "out"), "sources": [{"path": str(path), **keys}], "max_rejected": 1}
+    config = resolve(PrepareConfig.model_validate(described))
+    (directory / "out").mkdir()
+    plan = Plan(config, directory / "out", num_buckets=1)
+    check_rejected(config, summarise(config, [collect(plan, 0, check_files(config, list_files(config)))], []))
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_a_broken_file_is_named_in_one_error(tmp_path: Path, name: str) -> None:
+    file, content, keys, message = BROKEN_FILES[name]
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_here(tmp_path / file, tmp_path, **keys)
+    assert file in str(caught.value)
+
+
+def test_a_damaged_file_beside_good_ones_is_the_one_that_is_named(tmp_path: Path) -> None:
+    for name in ("a.parquet", "c.parquet"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        pq.write_table(GOOD, tmp_path / "in" / name)
+    (tmp_path / "in" / "b.parquet").write_bytes(BROKEN_FILES["parquet-cut-off"][1])
+    with pytest.raises(DataError, match=r"b\.parquet is not a Parquet file"):
+        read_here(tmp_path / "in", tmp_path)
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(GOOD, tmp_path / "in" / "a.parquet")
+    (tmp_path / "in" / "b.parquet").symlink_to(tmp_path / "gone.parquet")
+    for place, path in enumerate((tmp_path / "in", tmp_path / "in" / "b.parquet")):
+        (tmp_path / str(place)).mkdir()
+        with pytest.raises(DataError, match=r"b\.parquet is a link to nothing"):
+            read_here(path, tmp_path / str(place))
+
+
+def test_an_empty_directory_is_no_source_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "reviews.parquet").mkdir()
+    with pytest.raises(DataError, match=r"reviews\.parquet holds not a file that ends in \.parquet"):
+        read_here(tmp_path / "reviews.parquet", tmp_path)
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.csv does not exist"):
+        read_here(tmp_path / "gone.csv", tmp_path)

@@ -1,0 +1,188 @@
+"""The chat format of hosted fine-tuning APIs: what is counted of a chat file, and prepared data written back as one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment_ray.config import load_config
+from sentiment_ray.data.chat_export import check_target
+from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe
+from sentiment_ray.data.config import SPLITS, Hosted, PrepareConfig
+from sentiment_ray.data.listing import check_files, list_files, resolve
+from sentiment_ray.data.prepare import prepare_reviews
+from sentiment_ray.encoding import encode, load_encoder
+from sentiment_ray.errors import BundleError, ConfigError
+from sentiment_ray.manifest import read_json
+
+LABELS = ("negative", "neutral", "positive")
+SYSTEM = "Classify the sentiment as negative, neutral or positive."
+NASTY = [
+    "two\nlines\r\nand a carriage\rreturn",
+    'She said "no" and \\"never\\".',
+    "I ❤️ it 👍🏽",
+    "a\u2028b\u2029c\x85d\x0be",
+    "tab\tand nul \x00 and \x0c",
+    "  blanks around  ",
+    '{"messages": []}',
+    "\ufeffmark",
+    "\u202eright to left",
+    "x" * 100_000,
+    "é",
+    "e\u0301\u0323",
+]
+
+
+def example(text: Any, label: Any, system: Any = None) -> dict[str, Any]:
+    said = [("system", system)] * (system is not None) + [("user", text), ("assistant", label)]
+    return {"messages": [{"role": role, "content": content} for role, content in said]}
+
+
+def write(path: Path, examples: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in examples))
+    return path
+
+
+def described(path: Path, **hosted: Any) -> dict[str, Any]:
+    """Return what prepared.json says of a chat file."""
+    keys = {"output": str(path.parent / "output"), "sources": [{"path": str(path), "format": "chat"}], "hosted": hosted}
+    config = resolve(PrepareConfig.model_validate(keys))
+    total = ChatCounts()
+    for unit in check_files(config, list_files(config)):
+        total += count_chats(unit, config.hosted)[1]
+    return describe(total, config.hosted)
+
+
+def test_a_chat_file_without_fault_has_no_warnings(tmp_path: Path) -> None:
+    found = described(write(tmp_path / "a.jsonl", [example(f"text {n}", "neutral", SYSTEM) for n in range(12)]))
+    assert found["warnings"] == []
+    assert found["system_messages"] == {"different": 1, "most_frequent": 12, "without": 0}
+    assert (found["examples"], found["well_formed"]) == (12, 12)
+    assert "hosted_fine_tune" not in found
+
+
+def test_few_examples_and_inconsistent_system_messages_are_told(tmp_path: Path) -> None:
+    examples = [example("a", "neutral", SYSTEM)] * 4 + [example("b", "neutral", "Be kind.")] * 2
+    found = described(write(tmp_path / "a.jsonl", [*examples, example("c", "neutral"), {"prompt": "d"}]))
+    assert found["system_messages"] == {"different": 2, "most_frequent": 4, "without": 1}
+    assert (found["examples"], found["well_formed"]) == (8, 7)
+    assert found["warnings"] == [
+        "8 examples: hosted APIs want 10 or more",
+        "1 of 8 lines are no well-formed examples",
+        "2 different system messages, the most frequent in 4 of 7 examples",
+        "1 of 7 examples without a system message",
+    ]
+
+
+def test_tokens_are_estimated_from_characters_and_priced(tmp_path: Path) -> None:
+    """40 characters are 10 tokens and "neutral" 2; the two messages and the example add 9."""
+    examples = [example("x" * 40, "neutral")] * 3 + [example("x" * 400, "neutral")]
+    found = described(write(tmp_path / "a.jsonl", examples), price_per_million_tokens=25, epochs=4)
+    expected = {"total": 3 * 21 + 111, "mean": 43.5, "min": 21, "median": 21, "p95": 111, "max": 111}
+    assert found["tokens"] == {"counted_by": "estimate: characters / 4"} | expected
+    cost = {"epochs": 4, "billed_tokens": 4 * 174, "price_per_million_tokens": 25, "cost": 0.0174}
+    assert found["hosted_fine_tune"] == cost
+
+
+def test_tokens_are_counted_with_a_tokenizer_where_one_is_given(tmp_path: Path, tiny_encoder: Path) -> None:
+    tokenizer = tiny_encoder / "tokenizer.json"
+    texts = ["A fine day.", "bad " * 3000, "x", ""]
+    found = described(
+        write(tmp_path / "a.jsonl", [example(text, "neutral") for text in texts]), tokenizer=str(tokenizer)
+    )
+    encoder = load_encoder(tokenizer, max_tokens=16_384)
+    expected = [sum(encode(encoder, [text or "neutral", "neutral"][not text :]).tokens) for text in texts]
+    overhead = 3 * 9 + 6
+    assert found["tokens"]["total"] == sum(expected) + overhead
+    assert found["tokens"]["counted_by"] == str(tokenizer)
+
+
+def test_a_tokenizer_that_is_missing_is_named_before_any_work(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [example("a", "neutral")])
+    keys = {"hosted": {"tokenizer": str(tmp_path / "no.json")}, "sources": [{"path": str(path), "format": "chat"}]}
+    with pytest.raises(BundleError, match=r"no\.json is missing"):
+        prepare_reviews(PrepareConfig.model_validate({"output": str(tmp_path / "out"), **keys}))
+
+
+def test_a_file_without_one_example_can_be_described(tmp_path: Path) -> None:
+    found = described(write(tmp_path / "a.jsonl", [{"messages": []}]), price_per_million_tokens=1)
+    assert found["tokens"] == {"counted_by": "estimate: characters / 4", "total": 0}
+    assert found["hosted_fine_tune"]["cost"] == 0
+
+
+def test_a_mistake_in_the_hosted_table_is_named() -> None:
+    flags = {"input": "a", "output": "o", "hosted": {"prise_per_million_tokens": 1}}
+    with pytest.raises(ConfigError, match="Did you mean 'price_per_million_tokens'"):
+        load_config(PrepareConfig, "prepare", file=None, flags=flags)
+    assert Hosted().price_per_million_tokens is None
+
+
+def rows_of(output: Path) -> set[tuple[str, str, str]]:
+    tables = {split: pq.read_table(output / split, columns=["text", "label"]).to_pylist() for split in SPLITS}
+    return {(row["text"], row["label"], split) for split, rows in tables.items() for row in rows}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> None:
+    texts = [*NASTY, *(f"Review number {number}\nsecond line" for number in range(150))]
+    rows = [{"text": text, "label": LABELS[place % 3]} for place, text in enumerate(texts)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first = {"output": str(tmp_path / "first"), "input": str(tmp_path / "a.jsonl")}
+    chat = {"to_chat": str(tmp_path / "chat"), "system_message": SYSTEM}
+    made = prepare_reviews(PrepareConfig.model_validate(first | chat))
+    assert made["to_chat"] == str(tmp_path / "chat")
+    assert {path.name for path in (tmp_path / "chat").iterdir()} == {
+        "chat.json",
+        *(f"{split}.jsonl" for split in SPLITS),
+    }
+    for split in SPLITS:
+        content = (tmp_path / "chat" / f"{split}.jsonl").read_text(encoding="utf-8")
+        messages = [json.loads(line)["messages"] for line in content.splitlines()]  # also at U+2028
+        assert {message[0]["content"] for message in messages} == {SYSTEM}
+        assert len(messages) == made["counts"][split]
+
+    pinned = [{"path": str(tmp_path / "chat" / f"{split}.jsonl"), "format": "chat", "split": split} for split in SPLITS]
+    prepare_reviews(PrepareConfig.model_validate({"output": str(tmp_path / "second"), "sources": pinned}))
+    assert rows_of(tmp_path / "second") == rows_of(tmp_path / "first")
+    assert {text for text, _, _ in rows_of(tmp_path / "second")} == set(texts)
+    report = read_json(tmp_path / "second" / "prepared.json")["chat"]
+    assert {split: report[split]["examples"] for split in SPLITS} == {split: made["counts"][split] for split in SPLITS}
+
+    # A result that stands is written out as well, once, and again when the message is another one.
+    before = (tmp_path / "chat" / "train.jsonl").stat().st_mtime_ns
+    assert prepare_reviews(PrepareConfig.model_validate(first | chat))["skipped"]
+    assert (tmp_path / "chat" / "train.jsonl").stat().st_mtime_ns == before
+    assert prepare_reviews(PrepareConfig.model_validate(first | chat | {"system_message": None}))["skipped"]
+    assert SYSTEM not in (tmp_path / "chat" / "train.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("to_chat", "message"),
+    [
+        ("out", "lie in one another"),
+        ("out/chat", "lie in one another"),
+        ("in", "lie in one another"),
+        ("in/chat", "lie in one another"),
+        (".", "lie in one another"),
+        ("mine", "holds other files"),
+        ("file.jsonl", "is a file, and three are written"),
+        ("ours-and-mine", "holds other files"),
+        ("s3://bucket/chat", "is a URL"),
+    ],
+)
+def test_a_place_that_is_not_ours_is_never_written_to(tmp_path: Path, to_chat: str, message: str) -> None:
+    for name in ("in/a.jsonl", "mine/train.jsonl", "ours-and-mine/chat.json", "ours-and-mine/notes.txt", "file.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    target = to_chat if "://" in to_chat else str(tmp_path / to_chat)
+    keys = {"output": str(tmp_path / "out"), "input": str(tmp_path / "in"), "to_chat": target}
+    with pytest.raises(ConfigError, match=message):
+        check_target(resolve(PrepareConfig.model_validate(keys)))
+    assert (tmp_path / "mine" / "train.jsonl").read_text() == "{}"
+
+
+def test_a_system_message_without_chat_files_is_refused() -> None:
+    with pytest.raises(ConfigError, match="system_message belongs to --to-chat, which is missing"):
+        load_config(PrepareConfig, "prepare", file=None, flags={"input": "a", "output": "o", "system_message": "x"})
