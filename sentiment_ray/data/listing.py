@@ -33,7 +33,9 @@ class InputFile:
 def resolve(config: PrepareConfig) -> PrepareConfig:
     """Return the configuration with absolute paths and a name for every source; ConfigError when two have the same."""
     sources = [
-        source.model_copy(update={"path": str(path), "name": source.name or _name_of(path)})
+        source.model_copy(
+            update={"path": str(path), "name": source.name or _name_of(path), **_key_columns(config, source)}
+        )
         for source in config.sources
         for path in [local_path(source.path, "path of a source")]
     ]
@@ -75,6 +77,14 @@ def check_files(config: PrepareConfig, files: Sequence[InputFile]) -> list[Unit]
         _check_columns(file, source)
         units.extend(_units_of(file, source))
     return units
+
+
+def _key_columns(config: PrepareConfig, source: Source) -> dict[str, str | None]:
+    """Return the columns that splits are drawn from: the source's own or, where rows are divided, that of all."""
+    names = ("group_column", "time_column")
+    return {
+        name: getattr(source, name) or (getattr(config, name) if source.split == "auto" else None) for name in names
+    }
 
 
 def _name_of(path: Path) -> str:
@@ -147,7 +157,7 @@ def _check_columns(file: InputFile, source: Source) -> None:
         return
     if file.format == "jsonl" and not columns:
         return
-    for key in ("text_column", "label_column", "id_column"):
+    for key in ("text_column", "label_column", "id_column", "group_column", "time_column"):
         name = getattr(source, key)
         if name and name not in columns:
             looks_like_chat = "messages" in columns
@@ -166,7 +176,7 @@ def _units_of(file: InputFile, source: Source) -> list[Unit]:
     if file.format != "parquet":
         size = file.path.stat().st_size * (GZIP_FACTOR if file.path.suffix == ".gz" else 1)
         return [Unit(file.source, file.number, str(file.path), file.format, file.id_prefix, size)]
-    names = [name for name in (source.text_column, source.label_column, source.id_column) if name]
+    names = [name for name in (source.text_column, source.label_column, source.id_column, source.key_column) if name]
     return [
         Unit(file.source, file.number, str(file.path), file.format, file.id_prefix, size, row_group, first_row)
         for row_group, first_row, size in row_groups(file.path, columns=names)

@@ -21,7 +21,7 @@ TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.ty
 
 def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
     """Yield the rows of one row group; DataError naming file and row group when its pages cannot be read."""
-    names = [name for name in (source.id_column, source.text_column, source.label_column) if name]
+    names = [name for name in (source.id_column, source.text_column, source.label_column, source.key_column) if name]
     try:
         with pq.ParquetFile(unit.path) as file:
             group = file.metadata.row_group(unit.row_group)
@@ -37,7 +37,8 @@ def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
             for batch in batches:
                 ids = _values(batch[source.id_column]) if source.id_column else [None] * len(batch)
                 texts, labels = _values(batch[source.text_column]), _values(batch[source.label_column])
-                yield from map(Row, range(number, number + len(batch)), ids, texts, labels)
+                keys = _values(_moments(batch[source.key_column])) if source.key_column else [None] * len(batch)
+                yield from map(Row, range(number, number + len(batch)), ids, texts, labels, keys)
                 number += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
@@ -75,6 +76,14 @@ def _footer(path: Path) -> Any:
 def _bytes_of(group: Any, columns: list[str]) -> int:
     chunks = (group.column(index) for index in range(group.num_columns))
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """Return dates and times as ISO 8601 strings, other columns as they are."""
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
+        return column
+    moments = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
+    return pc.strftime(moments.cast(pa.timestamp("us", "UTC")), format="%Y-%m-%dT%H:%M:%S+00:00")
 
 
 def _values(column: pa.Array) -> list[Any]:

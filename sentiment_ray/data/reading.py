@@ -8,11 +8,18 @@ import pyarrow as pa
 from sentiment_ray.data.config import Source
 from sentiment_ray.data.parquet_files import read_row_group
 from sentiment_ray.data.text_files import read_chats, read_objects, read_separated
+from sentiment_ray.data.times import NO_TIME, microseconds_of
 from sentiment_ray.data.units import Row, Unit
 
 SCHEMA = pa.schema(
     [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string())]
-    + [("text", pa.string()), ("label", pa.string()), ("reason", pa.string())]
+    + [
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("time", pa.int64()),
+        ("reason", pa.string()),
+    ]
 )
 TABLE_ROWS = 10_000
 TABLE_CHARACTERS = 16 << 20
@@ -35,7 +42,7 @@ def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
     rows: list[Row] = []
     characters = 0
     for row in READERS[unit.format](unit, source):
-        rows.append(_with_strings(row))
+        rows.append(_with_key(_with_strings(row), source))
         characters += len(rows[-1].text or "")
         if len(rows) == TABLE_ROWS or characters > TABLE_CHARACTERS:
             yield _to_table(rows, unit, source)
@@ -56,7 +63,21 @@ def _with_strings(row: Row) -> Row:
     identity = None if row.id is None else str(row.id)
     if not all(value is None or value.isascii() or _is_utf8(value) for value in (row.text, label, identity)):
         return Row(row.number, reason="invalid UTF-8")
-    return Row(row.number, identity, row.text, label)
+    return Row(row.number, identity, row.text, label, row.key)
+
+
+def _with_key(row: Row, source: Source) -> Row:
+    """Return the row with its group as a string or its time as microseconds, or with the reason why it has none."""
+    if row.key is None or row.reason is not None:
+        return row
+    if source.time_column:
+        time = microseconds_of(row.key)
+        is_blank = isinstance(row.key, str) and not row.key.strip()
+        return row._replace(key=time, reason=None if is_blank or time is not None else NO_TIME)
+    group = _label_as_string(row.key)
+    if group is None or not _is_utf8(group):
+        return row._replace(key=None, reason="group is neither a string nor a number")
+    return row._replace(key=group.strip() or None)
 
 
 def _label_as_string(value: Any) -> str | None:
@@ -78,8 +99,10 @@ def _is_utf8(text: str) -> bool:
 
 
 def _to_table(rows: list[Row], unit: Unit, source: Source) -> pa.Table:
-    numbers, ids, texts, labels, reasons = zip(*rows, strict=True)
+    numbers, ids, texts, labels, keys, reasons = zip(*rows, strict=True)
+    nothing = [None] * len(rows)
+    groups, times = (nothing, keys) if source.time_column else (keys, nothing)
     ids = tuple(row.id or f"{unit.id_prefix}:{row.number}" for row in rows)
-    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, reasons)
+    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.table(arrays, schema=SCHEMA)

@@ -27,7 +27,7 @@ def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
     path = Path(unit.path)
     reader = csv.reader(_text_lines(path), delimiter=SEPARATORS[unit.format], strict=True)
     header = _header(reader, path)
-    names = (source.id_column, source.text_column, source.label_column)
+    names = (source.id_column, source.text_column, source.label_column, source.key_column)
     places = [header.index(name) if name else None for name in names]
     while True:
         number = reader.line_num + 1
@@ -50,7 +50,8 @@ def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
         if value is None:
             yield Row(number, reason=reason)
         else:
-            yield Row(number, _id_of(value, source), value.get(source.text_column), value.get(source.label_column))
+            text, label = value.get(source.text_column), value.get(source.label_column)
+            yield Row(number, _id_of(value, source), text, label, _key_of(value, source))
 
 
 def read_chats(unit: Unit, source: Source) -> Iterator[Row]:
@@ -62,7 +63,7 @@ def read_chats(unit: Unit, source: Source) -> Iterator[Row]:
         elif isinstance(said, str):
             yield Row(number, reason=said)
         else:
-            yield Row(number, _id_of(value, source), said["user"], said["assistant"])
+            yield Row(number, _id_of(value, source), said["user"], said["assistant"], _key_of(value, source))
 
 
 def columns_of_text_file(path: Path, file_format: str) -> list[str]:
@@ -91,6 +92,10 @@ def _header(reader: Any, path: Path) -> list[str]:
 
 def _id_of(value: dict[str, Any], source: Source) -> Any:
     return value.get(source.id_column) if source.id_column else None
+
+
+def _key_of(value: dict[str, Any], source: Source) -> Any:
+    return value.get(source.key_column) if source.key_column else None
 
 
 def _messages_by_role(value: dict[str, Any]) -> dict[str, Any] | str:

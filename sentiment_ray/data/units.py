@@ -32,4 +32,6 @@ class Row(NamedTuple):
     id: Any = None
     text: Any = None
     label: Any = None
+    key: Any = None
+    """What its split is drawn from where that is not the text: a group or a time."""
     reason: str | None = None
