@@ -96,7 +96,7 @@ class Measured:
 def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle but its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
-    truncation = truncation_of(run["config"])
+    truncation, steps = truncation_of(run["config"]), tuple(run.get("steps", ()))
     (directory / "onnx").mkdir()
     shutil.copy(checkpoint / "config.json", directory)
     for name in TOKENIZER_FILES:
@@ -104,7 +104,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
             shutil.copy(checkpoint / name, directory)
     contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
     check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
-    encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation)
+    encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=steps)
     with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
         held_out = hold_out(config, Path(run["config"]["prepared"]), checkpoint, encoder, labels)
         bar.update()
@@ -126,11 +126,11 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     listed = describe_bundle_files(directory)
     return Manifest(
         format_version=FORMAT_VERSION,
-        bundle_id=bundle_id_of(listed, labels, max_tokens, (), truncation),
+        bundle_id=bundle_id_of(listed, labels, max_tokens, steps, truncation),
         labels=labels,
         max_tokens=max_tokens,
         truncation=truncation,
-        steps=(),
+        steps=steps,
         thresholds={},
         variants=variants,
         defaults={"cpu": default},
@@ -141,7 +141,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         temperature=held_out.temperature,
         self_test=_self_test(held_out, measured),
         versions=installed_versions(
-            "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino"
+            "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino", "ftfy"
         ),
         fingerprint=wanted,
     )

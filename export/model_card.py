@@ -22,7 +22,7 @@ TEMPLATE = """---
 
 # Sentiment of reviews: {labels}
 
-Fine-tuned from `{model}`; reads {read}.
+Fine-tuned from `{model}`; reads {read}{cleaned}.
 On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
 Before fine-tuning the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
@@ -65,6 +65,7 @@ def model_card(
         labels=", ".join(labels),
         model=PurePath(training["model"]).name,
         read=READ[encoder.truncation.mode].format(limit=limit_in_words(encoder.truncation, encoder.max_tokens)),
+        cleaned=f", cleaned before ({', '.join(encoder.steps)})" if encoder.steps else "",
         base_model=training["base_model"],
         temperature=temperature,
         table="\n".join(rows),

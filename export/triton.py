@@ -63,6 +63,7 @@ def _config(bundle: Bundle, variant: str) -> str:
         "max_tokens": manifest.max_tokens,
         "pad_id": encoder.pad_id,
         **{f"truncation_{key}": value for key, value in manifest.truncation.model_dump().items()},
+        "steps": ",".join(manifest.steps),
     }
     parameters = [f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in known.items()]
     return CONFIG.format(

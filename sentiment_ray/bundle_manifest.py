@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sentiment_ray.cleaning import check_steps
 from sentiment_ray.labels import is_label
 from sentiment_ray.manifest import fingerprint
 from sentiment_ray.truncation import HEAD, Truncation
@@ -129,8 +130,8 @@ class Manifest(BaseModel):
     max_tokens: Annotated[int, Field(ge=2, le=1 << 16)]
     truncation: Annotated[Truncation, Field(discriminator="mode")] = HEAD
     """What is read of a text that has more tokens."""
-    steps: Annotated[tuple[str, ...], Field(max_length=0)]
-    """What is done to texts before they are read; no step is known yet."""
+    steps: Annotated[tuple[str, ...], AfterValidator(check_steps)]
+    """What is done to texts before they are read, in this order: steps of `sentiment_ray.cleaning`."""
     thresholds: dict[str, Share]
     variants: Annotated[dict[VariantName, Variant], Field(min_length=1)]
     defaults: dict[str, Default]
@@ -186,7 +187,7 @@ class Manifest(BaseModel):
             if variant is None or not variant.gate.get(chosen.engine, {}).get("passed"):
                 raise ValueError(f"the default for {device!r} is no variant that passed its gate")
         if self.bundle_id != bundle_id_of(self.files, self.labels, self.max_tokens, self.steps, self.truncation):
-            known = "files, labels, max_tokens and truncation"
+            known = "files, labels, max_tokens, steps and truncation"
             raise ValueError(f"bundle_id {self.bundle_id[:32]!r} is not that of these {known}")
         return self
 

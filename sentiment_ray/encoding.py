@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from sentiment_ray.cleaning import clean
 from sentiment_ray.errors import BundleError
 from sentiment_ray.truncation import HEAD, Truncation, Windows, cut_characters, cut_tokens
 
@@ -32,12 +33,14 @@ ROUNDING_LIMITS = (48, 96, 192)
 class TextEncoder:
     """A tokenizer that neither cuts nor pads, and what is read of a text that has more than `max_tokens` tokens.
 
-    Special tokens count among them. `unknown_id` is -1 where the tokenizer has no token for what it does not know.
+    `steps` are done to every text before (cleaning.py). Special tokens count among the tokens. `unknown_id` is -1 where
+    the tokenizer has no token for what it does not know.
     """
 
     tokenizer: Tokenizer
     max_tokens: int
     truncation: Truncation
+    steps: tuple[str, ...]
     pad_id: int
     unknown_id: int
 
@@ -59,16 +62,20 @@ class Encoded:
     truncated: NDArray[np.bool_]
 
 
-def load_encoder(path: Path, *, max_tokens: int, truncation: Truncation = HEAD) -> TextEncoder:
+def load_encoder(
+    path: Path, *, max_tokens: int, truncation: Truncation = HEAD, steps: Sequence[str] = ()
+) -> TextEncoder:
     """Load `tokenizer.json`; BundleError when it is missing, unreadable, or cannot hold `max_tokens`."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BundleError(f"{path} is missing: a fast tokenizer (tokenizer.json) is needed beside the model.") from None
-    return parse_encoder(data, max_tokens=max_tokens, truncation=truncation, source=path)
+    return parse_encoder(data, max_tokens=max_tokens, truncation=truncation, steps=steps, source=path)
 
 
-def parse_encoder(data: bytes, *, max_tokens: int, truncation: Truncation = HEAD, source: str | Path) -> TextEncoder:
+def parse_encoder(
+    data: bytes, *, max_tokens: int, truncation: Truncation = HEAD, steps: Sequence[str] = (), source: str | Path
+) -> TextEncoder:
     """Make an encoder of the bytes of `tokenizer.json`; errors, as those of `load_encoder`, name `source`."""
     with _refusing(source):
         tokenizer = Tokenizer.from_buffer(data)
@@ -83,16 +90,18 @@ def parse_encoder(data: bytes, *, max_tokens: int, truncation: Truncation = HEAD
     pad_id = padding["pad_id"] if padding else max(_token_id(tokenizer, "[PAD]", "<pad>"), 0)
     unknown = getattr(tokenizer.model, "unk_token", None)
     unknown_id = _token_id(tokenizer, *([unknown] if unknown else []), "[UNK]", "<unk>")
-    return TextEncoder(tokenizer, max_tokens, truncation, pad_id=pad_id, unknown_id=unknown_id)
+    return TextEncoder(tokenizer, max_tokens, truncation, tuple(steps), pad_id=pad_id, unknown_id=unknown_id)
 
 
 def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
-    """Turn texts into rows of token ids, cut as the encoder says; the texts are taken as they are.
+    """Turn texts into rows of token ids, cleaned and cut as the encoder says; without steps they are taken as they are.
 
     Code points that UTF-8 cannot hold (lone surrogates) become question marks, and a text that the tokenizer leaves
     nothing of becomes one unknown token.
     """
     max_tokens, truncation = encoder.max_tokens, encoder.truncation
+    if encoder.steps:
+        texts = [clean(text, encoder.steps) for text in texts]
     limit = truncation.max_windows * max_tokens * MAX_CHARACTERS_PER_TOKEN
     nothing = [max(encoder.unknown_id, 0)]
     ids: list[NDArray[np.int64]] = []

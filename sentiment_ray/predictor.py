@@ -188,6 +188,7 @@ class Predictor:
             packed.tokenizer,
             max_tokens=manifest.max_tokens,
             truncation=manifest.truncation,
+            steps=manifest.steps,
             source=f"{packed.source}/tokenizer.json",
         )
         source = f"{packed.source}/{manifest.variants[packed.variant].file}"

@@ -1,8 +1,9 @@
-"""The two tasks of prepare_reviews: raw rows to bucket files, and a bucket to its splits; knows no cluster.
+"""The tasks of prepare_reviews: raw rows to bucket files, and a bucket to its splits; knows no cluster.
 
 A bucket holds every row of its texts, so that duplicates and contradictions are found in one bucket at a time. Rows go
-from the first task to the second through Arrow files on disk, with one record batch for each bucket. What comes out
-depends on the rows alone, never on how many tasks there were or in what order they ran.
+from the first task to the second through Arrow files on disk, with one record batch for each bucket. Where a share must
+be exact, or a text must be new, buckets are tallied in between. What comes out depends on the rows alone, never on how
+many tasks there were or in what order they ran.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,25 +19,37 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sentiment_ray.data.checking import check_rows
-from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.checking import check_rows, clean_texts
+from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
+from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order
 from sentiment_ray.data.reading import read_unit
-from sentiment_ray.data.splitting import HASH_BYTES, bucket_of, hash_texts, in_sample, split_of, words_of
+from sentiment_ray.data.splitting import (
+    HASH_BYTES,
+    TRAIN,
+    bucket_of,
+    hash_groups,
+    hash_texts,
+    in_sample,
+    split_keys,
+    text_keys,
+    train_keys,
+)
+from sentiment_ray.data.tallies import Balance, Tally, write_tally
+from sentiment_ray.data.training_rows import augmented, repeated, times_of
 from sentiment_ray.data.units import Unit
 from sentiment_ray.errors import DataError
 
 FLUSH_BYTES = 64 << 20
 ROWS_PER_GROUP = 16_384
 BUCKETS_DIRECTORY = "_buckets"
-OUTCOMES = (*SPLITS, "duplicates", "conflicting")
-DUPLICATE, CONFLICTING = OUTCOMES.index("duplicates"), OUTCOMES.index("conflicting")
-NOT_PINNED = -1
+EXTRAS = ("copies", "augmented")
+"""Training rows that were in no source."""
 OTHER_REASONS = "other"
 MOST_REASONS = 1000
 """Different reasons that a task counts by name: a wrong label column has another one in every row."""
 GOOD_SCHEMA = pa.schema(
     [("hash", pa.binary(HASH_BYTES)), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64())]
-    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32())]
+    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32()), ("key", pa.int64())]
 )
 REJECTED_COLUMNS = ("source", "file", "row", "reason")
 
@@ -48,16 +62,24 @@ class Plan:
     directory: Path
     """Where all is written; on a disk that every node of the cluster sees."""
     num_buckets: int
+    known: Known = field(default_factory=Known)
+    balance: Balance | None = None
+    texts: tuple[Path | None, ...] = ()
+    """The tally of every bucket's texts, where altered copies must differ from them."""
 
 
 @dataclass
 class Collected:
-    """What became of the rows of some units; the arrays are `(sources,)`."""
+    """What became of the rows of some units; the arrays are `(sources,)`, `cleaned` `(steps,)`."""
 
     number: int
     rows_in: NDArray[np.int64]
     rejected: NDArray[np.int64]
     left_out: NDArray[np.int64]
+    cleaned: NDArray[np.int64]
+    """Rows that each step of cleaning changed."""
+    pinned_groups: list[tuple[int, NDArray[np.int64]]] = field(default_factory=list)
+    """Hashes of groups in sources that are put into one split, with the place of the split in SPLITS."""
     bucket_files: list[Path] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -66,9 +88,13 @@ class Collected:
 
 @dataclass(frozen=True)
 class Divided:
-    """What became of the rows of a bucket: `outcomes` `(sources, outcomes)`, `labels` `(splits, labels)`."""
+    """What became of the rows of a bucket: `outcomes` `(sources, outcomes)`, `labels` `(splits, labels)`.
+
+    `extras` `(sources, extras)` are the training rows beyond those of the sources; both others count them as well.
+    """
 
     outcomes: NDArray[np.int64]
+    extras: NDArray[np.int64]
     labels: NDArray[np.int64]
 
 
@@ -77,22 +103,28 @@ def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
 
     `number` names the files, so that a task that is run again replaces what it wrote. DataError for a damaged file.
     """
-    result = Collected(number, *np.zeros((3, len(plan.config.sources)), dtype=np.int64))
+    rows_in, rejected, left_out = np.zeros((3, len(plan.config.sources)), dtype=np.int64)
+    result = Collected(number, rows_in, rejected, left_out, np.zeros(len(plan.config.clean), dtype=np.int64))
     good: list[pa.Table] = []
     with ExitStack() as stack:
         rejected_file = None
-        for unit, table, words in _checked_tables(plan.config, units):
-            sampled = in_sample(words, plan.config.sources[unit.source].share)
+        for unit, table, words, changed in _checked_tables(plan.config, units):
+            source = plan.config.sources[unit.source]
+            sampled = in_sample(words, source.share)
             is_good = pc.is_null(table["reason"]).to_numpy()
             rejected = table.filter(pa.array(sampled & ~is_good)).select(REJECTED_COLUMNS)
             result.rows_in[unit.source] += sampled.sum()
             result.left_out[unit.source] += len(table) - sampled.sum()
             result.rejected[unit.source] += len(rejected)
+            result.cleaned += changed[sampled].sum(axis=0)
             if len(rejected):
                 rejected_file = rejected_file or stack.enter_context(_rejected_file(plan, number))
                 rejected_file.write_table(rejected)
                 _count_reasons(rejected, result)
             good.append(_good_columns(table, words, unit, plan.config).filter(pa.array(sampled & is_good)))
+            if source.group_column and source.split != "auto":
+                groups = good[-1]["key"].drop_null().unique().to_numpy()
+                result.pinned_groups.append((SPLITS.index(source.split), groups))
             if sum(kept.nbytes for kept in good) > FLUSH_BYTES:
                 result.bucket_files.append(_write_buckets(plan, good, f"{number:05d}-{len(result.bucket_files):05d}"))
                 good = []
@@ -107,40 +139,107 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
     Rows stand in the order of their hashes: shuffled, and in the same order on every machine.
     """
     config = plan.config
-    table = pa.concat_tables([_read_bucket(path, bucket) for path in bucket_files]).combine_chunks()
-    low, high = _hash_words(table).view("<u8").T
-    keys = [table[name].to_numpy() for name in ("row", "file", "source")]
-    table = table.take(pa.array(np.lexsort((*keys, low, high))))
-    outcome = _outcomes(table, config)
-    source, label = table["source"].to_numpy(), table["label"].to_numpy()
+    table = _read_bucket_files(bucket_files, bucket, config)
+    fates = fates_of(table, config, plan.known)
+    outcome, source = fates.outcome.copy(), table["source"].to_numpy()
     labels = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
+    counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
+    extras = np.zeros((len(config.sources), len(EXTRAS)), dtype=np.int64)
     for split, name in enumerate(SPLITS):
         is_here = outcome == split
-        labels[split] = np.bincount(label[is_here], minlength=len(config.labels))
-        if is_here.any():
-            _write_part(table.filter(pa.array(is_here)), config, plan.directory / name / f"part-{bucket:05d}.parquet")
-    counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
+        rows = table.filter(pa.array(is_here))
+        if split == TRAIN and (plan.balance or config.augment):
+            rows, times, kinds = _training_rows(plan, rows, fates.copies[is_here], bucket)
+            outcome[np.flatnonzero(is_here)[times == 0]] = UNDERSAMPLED
+            np.add.at(extras, kinds, 1)
+            counts[:, TRAIN] += extras.sum(axis=1)
+        labels[split] = np.bincount(rows["label"].to_numpy(), minlength=len(config.labels))
+        if len(rows):
+            _write_part(rows, config, plan.directory / name / f"part-{bucket:05d}.parquet")
     np.add.at(counts, (source, outcome), 1)
-    return Divided(counts, labels)
+    return Divided(counts, extras, labels)
+
+
+def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["splits", "train", "texts"]) -> Tally:
+    """Write the sorted keys of a bucket, by label, that all buckets must be known by before they are divided.
+
+    `splits` are the rows whose split is drawn, `train` the training rows, `texts` all texts, as if of one label.
+    """
+    table = _read_bucket_files(bucket_files, bucket, plan.config)
+    words, label, num_labels = hash_words(table), table["label"].to_numpy(), len(plan.config.labels)
+    fates = fates_of(table, plan.config, plan.known)
+    if what == "texts":
+        keys, chosen, label, num_labels = text_keys(words), fates.outcome >= 0, np.zeros_like(label), 1
+    elif what == "splits":
+        keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
+    else:
+        keys, chosen = train_keys(words, fates.copies), fates.outcome == TRAIN
+    return write_tally(plan.directory / BUCKETS_DIRECTORY, what, bucket, keys[chosen], label[chosen], num_labels)
+
+
+def _training_rows(
+    plan: Plan, rows: pa.Table, copies: NDArray[np.intp], bucket: int
+) -> tuple[pa.Table, NDArray[np.int64], tuple[NDArray[np.int32], NDArray[np.intp]]]:
+    """Return training rows balanced and augmented, how often each is there, and extras' source and place in EXTRAS."""
+    config, words = plan.config, hash_words(rows)
+    times = np.ones(len(rows), dtype=np.int64)
+    if plan.balance:
+        times = times_of(plan.balance, rows["label"].to_numpy(), train_keys(words, copies))
+    parts = [repeated(rows, times)]
+    if config.augment:
+        digests = [word.tobytes() for word, count in zip(words, times, strict=True) if count]
+        kept = rows.filter(pa.array(times > 0))
+        parts.append(augmented(kept, digests, config.augment, seed=config.seed, texts=plan.texts))
+    source = np.concatenate([np.repeat(rows["source"].to_numpy(), np.maximum(times - 1, 0)), *_sources_of(parts[1:])])
+    kind = np.repeat(np.arange(len(EXTRAS)), [np.maximum(times - 1, 0).sum(), sum(map(len, parts[1:]))])
+    together = pa.concat_tables(parts).combine_chunks()
+    order = np.random.default_rng([config.seed % 2**32, bucket]).permutation(len(together))
+    return together.take(pa.array(order)), times, (source, kind)
+
+
+def _sources_of(tables: Sequence[pa.Table]) -> list[NDArray[np.int32]]:
+    return [table["source"].to_numpy() for table in tables]
 
 
 def _checked_tables(
     config: PrepareConfig, units: Sequence[Unit]
-) -> Iterator[tuple[Unit, pa.Table, NDArray[np.uint32]]]:
-    """Yield tables with their reasons and hashes; a row without a text is known by its place instead."""
+) -> Iterator[tuple[Unit, pa.Table, NDArray[np.uint32], NDArray[np.bool_]]]:
+    """Yield tables with their reasons and hashes; a row without a text is known by its place instead.
+
+    With them comes which rows each step of cleaning changed, `(rows, steps)`.
+    """
     for unit in units:
         source = config.sources[unit.source]
         for raw in read_unit(unit, source):
-            table = check_rows(raw, labels=config.labels, label_map=source.mapping, cut_points=source.cut_points)
+            cleaned, changed = clean_texts(raw, config.clean)
+            table = check_rows(
+                cleaned,
+                labels=config.labels,
+                label_map=source.mapping,
+                cut_points=source.cut_points,
+                needed=_needed(source),
+            )
             identities = pc.coalesce(table["text"], table["id"]).to_pylist()
-            yield unit, table, hash_texts(identities, seed=config.seed)
+            yield unit, table, hash_texts(identities, seed=config.seed), changed
+
+
+def _needed(source: Source) -> str | None:
+    """Return the column of reading.SCHEMA that a row of the source must have a value in."""
+    if source.split != "auto" or not source.key_column:
+        return None
+    return "group" if source.group_column else "time"
 
 
 def _good_columns(table: pa.Table, words: NDArray[np.uint32], unit: Unit, config: PrepareConfig) -> pa.Table:
     hashes = pa.Array.from_buffers(GOOD_SCHEMA.field("hash").type, len(words), [None, pa.py_buffer(words.tobytes())])
     label = pc.index_in(table["label"], pa.array(config.labels, pa.string()))
     source, file = (pa.repeat(pa.scalar(place, pa.int32()), len(table)) for place in (unit.source, unit.file))
-    return pa.table([hashes, source, file, table["row"], table["id"], table["text"], label], schema=GOOD_SCHEMA)
+    key = table["time"]
+    if config.sources[unit.source].group_column:
+        groups = table["group"].combine_chunks()
+        key = pa.array(hash_groups(groups.to_pylist(), seed=config.seed), mask=groups.is_null().to_numpy(False))
+    columns = [hashes, source, file, table["row"], table["id"], table["text"], label, key]
+    return pa.table(columns, schema=GOOD_SCHEMA)
 
 
 def _count_reasons(rejected: pa.Table, result: Collected) -> None:
@@ -160,7 +259,7 @@ def _rejected_file(plan: Plan, number: int) -> pq.ParquetWriter:
 def _write_buckets(plan: Plan, tables: list[pa.Table], name: str) -> Path:
     """Write rows to one file with as many record batches as there are buckets."""
     table = pa.concat_tables(tables).combine_chunks()
-    buckets = bucket_of(_hash_words(table), plan.num_buckets)
+    buckets = bucket_of(hash_words(table), plan.num_buckets)
     table = table.take(pa.array(np.argsort(buckets, kind="stable"))).combine_chunks()
     ends = np.cumsum(np.bincount(buckets, minlength=plan.num_buckets))
     path = _with_parent(plan.directory / BUCKETS_DIRECTORY / f"{name}.arrow")
@@ -169,6 +268,10 @@ def _write_buckets(plan: Plan, tables: list[pa.Table], name: str) -> Path:
             batches = table.slice(start, end - start).to_batches()
             file.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=GOOD_SCHEMA))
     return path
+
+
+def _read_bucket_files(paths: Sequence[Path], bucket: int, config: PrepareConfig) -> pa.Table:
+    return in_order(pa.concat_tables([_read_bucket(path, bucket) for path in paths]).combine_chunks(), config)
 
 
 def _read_bucket(path: Path, bucket: int) -> pa.Table:
@@ -180,30 +283,6 @@ def _read_bucket(path: Path, bucket: int) -> pa.Table:
             f"{path} was written by one node of the cluster and is not seen by another. "
             "Name an output on storage that all nodes share."
         ) from None
-
-
-def _hash_words(table: pa.Table) -> NDArray[np.uint32]:
-    """Return the hashes of a table in one chunk as words `(rows, 4)`."""
-    column = table["hash"].combine_chunks()
-    raw = column.buffers()[1].to_pybytes() if len(column) else b""
-    return words_of(raw[column.offset * HASH_BYTES : (column.offset + len(column)) * HASH_BYTES])
-
-
-def _outcomes(table: pa.Table, config: PrepareConfig) -> NDArray[np.intp]:
-    """Return the place in OUTCOMES of each row, `(rows,)`; rows with equal hashes must stand together."""
-    words, label = _hash_words(table), table["label"].to_numpy()
-    if not len(words):
-        return np.zeros(0, dtype=np.intp)
-    is_first = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
-    starts, group = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-    conflicting = np.minimum.reduceat(label, starts) != np.maximum.reduceat(label, starts)
-    # SPLITS stand in the order train, validation, test: of several pinned ones the last wins.
-    pins = np.array([SPLITS.index(source.split) if source.split in SPLITS else NOT_PINNED for source in config.sources])
-    pinned = np.maximum.reduceat(pins[table["source"].to_numpy()], starts)
-    drawn = split_of(words[starts], validation_share=config.validation_share, test_share=config.test_share)
-    outcome = np.where(conflicting, CONFLICTING, np.where(pinned == NOT_PINNED, drawn, pinned))[group]
-    is_duplicate = ~is_first & ~conflicting[group] & (not config.keep_duplicates)
-    return np.where(is_duplicate, DUPLICATE, outcome)
 
 
 def _write_part(table: pa.Table, config: PrepareConfig, path: Path) -> None:

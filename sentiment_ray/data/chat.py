@@ -20,7 +20,8 @@ def read_chats(unit: Unit, source: Source) -> Iterator[Row]:
             yield Row(number, reason=said)
         else:
             identity = value.get(source.id_column) if source.id_column else None
-            yield Row(number, identity, (said["user"],), said["assistant"])
+            key = value.get(source.key_column) if source.key_column else None
+            yield Row(number, identity, (said["user"],), said["assistant"], key)
 
 
 def read_examples(path: Path) -> Iterator[tuple[int, dict[str, Any], dict[str, str | None] | str]]:

@@ -5,8 +5,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sentiment_ray.cleaning import clean_and_tell
 
 LONGEST_QUOTE = 30
 MOST_WORDS = 2
@@ -14,12 +18,31 @@ MOST_QUOTES = 20
 """A reason quotes a label only if it is short and one of few in its table: a wrong column may hold reviews."""
 
 
+def clean_texts(table: pa.Table, steps: Sequence[str]) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """Return the table with clean texts, and whether each step changed each of them: `(rows, steps)`."""
+    changed = np.zeros((len(table), len(steps)), dtype=np.bool_)
+    if not steps:
+        return table, changed
+    texts = table["text"].to_pylist()
+    for row, text in enumerate(texts):
+        if text is not None:
+            texts[row], by = clean_and_tell(text, steps)
+            changed[row] = [step in by for step in steps]
+    return table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string())), changed
+
+
 def check_rows(
-    table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str, str], cut_points: Sequence[float] = ()
+    table: pa.Table,
+    *,
+    labels: Sequence[str],
+    label_map: Mapping[str, str],
+    cut_points: Sequence[float] = (),
+    needed: str | None = None,
 ) -> pa.Table:
     """Return the table with `reason` filled for each defective row and `label` one of `labels` for every other.
 
-    `table` has the columns of reading.SCHEMA; a reason that reading gave stays.
+    `table` has the columns of reading.SCHEMA; a reason that reading gave stays. `needed` is a column that must have a
+    value besides: group or time.
     """
     raw = table["label"].combine_chunks().dictionary_encode()
     values = raw.dictionary.to_pylist()
@@ -41,6 +64,7 @@ def check_rows(
         pc.if_else(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0), "empty text", None),
         pc.if_else(pc.is_null(raw), "null label", None),
         pa.array(complaints, pa.string()).take(raw.indices),
+        pc.if_else(pc.is_null(table[needed]), f"null {needed}", None) if needed else pa.scalar(None, pa.string()),
     )
     label = pa.array(found, pa.string()).take(raw.indices)
     return table.set_column(table.column_names.index("label"), "label", label).set_column(

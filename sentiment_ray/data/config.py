@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sentiment_ray.config import Names, SectionConfig, StageConfig
+from sentiment_ray.config import Names, SectionConfig
+from sentiment_ray.data.division import Division
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 
 Format = Literal["auto", "parquet", "csv", "tsv", "jsonl", "chat"]
@@ -45,6 +46,15 @@ class Source(BaseModel):
     """Share of the source to use, chosen by a hash of the text; the rest is counted as left out."""
     split: Literal["auto", "train", "validation", "test"] = "auto"
     """Put the whole source into one split instead of dividing it."""
+    group_column: str | None = None
+    """Column that names a row's group, where it is not that of [prepare]; without it a source of one split has none."""
+    time_column: str | None = None
+    """Column that says when a row was written, where it is not that of [prepare]."""
+
+    @property
+    def key_column(self) -> str | None:
+        """The column that a row's split is drawn from, if it is not the text."""
+        return self.group_column or self.time_column
 
     @property
     def mapping(self) -> dict[str, str]:
@@ -55,7 +65,7 @@ class Source(BaseModel):
     @property
     def columns(self) -> list[str]:
         """The names of the columns that are read, each once."""
-        names = (self.id_column, *self.text_column, self.label_column)
+        names = (self.id_column, *self.text_column, self.label_column, self.key_column)
         return list(dict.fromkeys(name for name in names if name))
 
 
@@ -97,7 +107,7 @@ class Hosted(SectionConfig):
     """A tokenizer.json to count with; by default tokens are estimated as characters / 4."""
 
 
-class PrepareConfig(StageConfig):
+class PrepareConfig(Division):
     """Keys of [prepare]."""
 
     sources: tuple[Source, ...] = Field(default=(), min_length=1)
@@ -161,6 +171,20 @@ class PrepareConfig(StageConfig):
     def _system_message_goes_into_chats(self) -> "PrepareConfig":
         if self.system_message is not None and self.to_chat is None:
             raise ValueError("system_message belongs to --to-chat, which is missing.")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_have_what_splits_them(self) -> "PrepareConfig":
+        for name in ("group_column", "time_column"):
+            by = name.removesuffix("_column")
+            for source in self.sources:
+                found = getattr(source, name)
+                if found and self.split_by != by:
+                    raise ValueError(
+                        f"{name} of {source.path!r} is for split_by = {by!r}, here it is {self.split_by!r}."
+                    )
+                if self.split_by == by and source.split == "auto" and not (found or getattr(self, name)):
+                    raise ValueError(f"split_by = {by!r} needs {name} for the source {source.path!r}.")
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,9 @@ class InputFile:
 def resolve(config: PrepareConfig) -> PrepareConfig:
     """Return the configuration with absolute paths and a name for every source; ConfigError when two have the same."""
     sources = [
-        source.model_copy(update={"path": str(path), "name": source.name or _name_of(path)})
+        source.model_copy(
+            update={"path": str(path), "name": source.name or _name_of(path), **_key_columns(config, source)}
+        )
         for source in config.sources
         for path in [local_path(source.path, "path of a source")]
     ]
@@ -84,6 +86,14 @@ def check_files(config: PrepareConfig, files: Sequence[InputFile]) -> list[Unit]
         _check_columns(file, source)
         units.extend(_units_of(file, source))
     return units
+
+
+def _key_columns(config: PrepareConfig, source: Source) -> dict[str, str | None]:
+    """Return the columns that splits are drawn from: the source's own or, where rows are divided, that of all."""
+    names = ("group_column", "time_column")
+    return {
+        name: getattr(source, name) or (getattr(config, name) if source.split == "auto" else None) for name in names
+    }
 
 
 def _name_of(path: Path) -> str:
@@ -175,7 +185,7 @@ def _check_columns(file: InputFile, source: Source) -> None:
         remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
         for name in names:
             _check_column(file, name, columns, remedy)
-            if schema and name in columns and key != "id_column":
+            if schema and name in columns and key in ("text_column", "label_column"):
                 kind = schema.field(name).type
                 if not (is_text(kind) if key == "text_column" else is_label(kind)):
                     wanted = "texts" if key == "text_column" else "texts or numbers"
@@ -199,6 +209,8 @@ def _names_by_key(source: Source) -> dict[str, tuple[str, ...]]:
         "text_column": source.text_column,
         "label_column": (source.label_column,),
         "id_column": (source.id_column,) if source.id_column else (),
+        "group_column": (source.group_column,) if source.group_column else (),
+        "time_column": (source.time_column,) if source.time_column else (),
     }
 
 

@@ -38,15 +38,10 @@ def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
             )
             number = unit.first_row
             for batch in batches:
-                ids = _column(batch, source.id_column, unit) if source.id_column else [None] * len(batch)
+                ids, keys = (_optional(batch, name, unit) for name in (source.id_column, source.key_column))
                 texts = zip(*(_column(batch, name, unit) for name in source.text_column), strict=True)
-                yield from map(
-                    Row,
-                    range(number, number + len(batch)),
-                    ids,
-                    texts,
-                    _column(batch, source.label_column, unit),
-                )
+                labels = _column(batch, source.label_column, unit)
+                yield from map(Row, range(number, number + len(batch)), ids, texts, labels, keys)
                 number += len(batch)
             if number != unit.first_row + group.num_rows:
                 raise ValueError(f"{number - unit.first_row} rows where its footer promises {group.num_rows}")
@@ -110,6 +105,10 @@ def _bytes_of(group: Any, columns: list[str]) -> int:
 def _column(batch: pa.RecordBatch, name: str, unit: Unit) -> list[Any]:
     """Return the values of a column of the file or, where it has none of this name, of its path."""
     return _values(batch[name]) if name in batch.schema.names else [unit.partition.get(name)] * len(batch)
+
+
+def _optional(batch: pa.RecordBatch, name: str | None, unit: Unit) -> list[Any]:
+    return _column(batch, name, unit) if name else [None] * len(batch)
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -1,17 +1,20 @@
 """Prepares reviews: raw sources to train, validation and test, each text in one of them; knows no format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 from sentiment_ray.cluster import connect
-from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide
+from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide, tally
 from sentiment_ray.data.chat_export import check_target, write_chats
 from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe, load_tokenizer
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
+from sentiment_ray.data.outcomes import Known, merge_pins
 from sentiment_ray.data.summary import Summary, check_rejected, check_splits, manifest_of, summarise
+from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
 from sentiment_ray.data.units import Unit
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, new_directory, write_json
 from sentiment_ray.versions import installed_versions
@@ -79,8 +82,12 @@ def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -
     collected = run_tasks(collect, [(plan, *each) for each in enumerate(batches)], title="Reading")
     check_rejected(config, summarise(config, collected, []))
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
-    buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)] if bucket_files else []
-    divided = run_tasks(divide, buckets, title="Splitting") if buckets else []
+    divided = []
+    if bucket_files:
+        plan = replace(plan, known=Known(merge_pins([pin for part in collected for pin in part.pinned_groups])))
+        plan = with_tallies(plan, bucket_files, run_tasks)
+        buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)]
+        divided = run_tasks(divide, buckets, title="Splitting")
     summary = summarise(config, collected, divided)
     check_splits(config, summary)
     rmtree(directory / BUCKETS_DIRECTORY, ignore_errors=True)
@@ -99,6 +106,24 @@ def _chats(config: PrepareConfig, units: Sequence[Unit]) -> dict[str, Any]:
         by_source[source] += counts
     described = {config.sources[source].name: describe(counts, config.hosted) for source, counts in by_source.items()}
     return {"chat": described}
+
+
+def with_tallies(plan: Plan, bucket_files: Sequence[Path], run: Callable[..., list[Any]]) -> Plan:
+    """Return the plan with what must be known of all buckets before the first can be divided; `run` is run_tasks."""
+
+    def tallied(plan: Plan, what: str) -> list[Tally]:
+        buckets = [(plan, bucket, bucket_files, what) for bucket in range(plan.num_buckets)]
+        return sorted(run(tally, buckets, title="Counting"), key=lambda each: each.bucket)
+
+    config = plan.config
+    if config.split_by == "stratified":
+        shares = {"validation_share": config.validation_share, "test_share": config.test_share}
+        plan = replace(plan, known=replace(plan.known, cuts=cuts_of(tallied(plan, "splits"), **shares)))
+    if config.balance != "none":
+        plan = replace(plan, balance=balance_of(tallied(plan, "train"), config.balance))
+    if config.augment:
+        plan = replace(plan, texts=tuple(each.files[0] for each in tallied(plan, "texts")))
+    return plan
 
 
 def _batches(units: Sequence[Unit], size_bytes: int) -> Iterator[list[Unit]]:

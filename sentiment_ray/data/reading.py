@@ -9,12 +9,19 @@ from sentiment_ray.data.chat import read_chats
 from sentiment_ray.data.config import Source
 from sentiment_ray.data.parquet_files import read_row_group
 from sentiment_ray.data.text_files import read_objects, read_separated
+from sentiment_ray.data.times import NO_TIME, microseconds_of
 from sentiment_ray.data.units import Row, Unit
 from sentiment_ray.encoding import join_texts
 
 SCHEMA = pa.schema(
     [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string())]
-    + [("text", pa.string()), ("label", pa.string()), ("reason", pa.string())]
+    + [
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("time", pa.int64()),
+        ("reason", pa.string()),
+    ]
 )
 LONGEST_TEXT_BYTES = 1 << 20
 TABLE_ROWS = 10_000
@@ -35,6 +42,8 @@ class _Strings(NamedTuple):
     id: str | None = None
     text: str | None = None
     label: str | None = None
+    key: str | int | None = None
+    """Its group, or its time in microseconds since 1970."""
     reason: str | None = None
 
 
@@ -49,7 +58,7 @@ def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
     rows: list[_Strings] = []
     characters = 0
     for row in READERS[unit.format](unit, source):
-        rows.append(_with_strings(row))
+        rows.append(_with_strings(row, source))
         characters += len(rows[-1].text or "")
         if len(rows) == TABLE_ROWS or characters > TABLE_CHARACTERS:
             yield _to_table(rows, unit, source)
@@ -58,7 +67,7 @@ def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
         yield _to_table(rows, unit, source)
 
 
-def _with_strings(row: Row) -> _Strings:
+def _with_strings(row: Row, source: Source) -> _Strings:
     """Return the row with its id, text and label as strings, or with the reason why it has none."""
     if row.reason is not None:
         return _Strings(row.number, reason=row.reason)
@@ -73,7 +82,7 @@ def _with_strings(row: Row) -> _Strings:
         return _Strings(row.number, reason="invalid UTF-8")
     if text is not None and 4 * len(text) > LONGEST_TEXT_BYTES and len(text.encode()) > LONGEST_TEXT_BYTES:
         return _Strings(row.number, reason=f"text longer than {LONGEST_TEXT_BYTES} bytes")
-    return _Strings(row.number, identity, text, label)
+    return _with_key(_Strings(row.number, identity, text, label), row.key, source)
 
 
 def _joined(texts: tuple[str | None, ...]) -> str | None:
@@ -81,6 +90,20 @@ def _joined(texts: tuple[str | None, ...]) -> str | None:
     if len(texts) == 1:
         return texts[0]
     return join_texts(texts) or next((text for text in texts if text is not None), None)
+
+
+def _with_key(row: _Strings, key: Any, source: Source) -> _Strings:
+    """Return the row with its group as a string or its time as microseconds, or with the reason why it has none."""
+    if key is None:
+        return row
+    if source.time_column:
+        time = microseconds_of(key)
+        is_blank = isinstance(key, str) and not key.strip()
+        return row._replace(key=time, reason=None if is_blank or time is not None else NO_TIME)
+    group = _label_as_string(key)
+    if group is None or not _is_utf8(group):
+        return row._replace(reason="group is neither a string nor a number")
+    return row._replace(key=group.strip() or None)
 
 
 def _label_as_string(value: Any) -> str | None:
@@ -102,8 +125,10 @@ def _is_utf8(text: str) -> bool:
 
 
 def _to_table(rows: list[_Strings], unit: Unit, source: Source) -> pa.Table:
-    numbers, ids, texts, labels, reasons = zip(*rows, strict=True)
+    numbers, ids, texts, labels, keys, reasons = zip(*rows, strict=True)
+    nothing = [None] * len(rows)
+    groups, times = (nothing, keys) if source.time_column else (keys, nothing)
     ids = tuple(row.id or f"{unit.id_prefix}:{row.number}" for row in rows)
-    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, reasons)
+    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.table(arrays, schema=SCHEMA)

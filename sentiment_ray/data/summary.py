@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.data.buckets import OTHER_REASONS, OUTCOMES, Collected, Divided
+from sentiment_ray.data.buckets import EXTRAS, OTHER_REASONS, Collected, Divided
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.division import splits_wanted
+from sentiment_ray.data.outcomes import OUTCOMES
 from sentiment_ray.errors import DataError
 
-COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out")
+COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out", *EXTRAS)
 MOST_REASONS = 50
 REASONS_IN_ERROR = 3
 
@@ -26,6 +28,8 @@ class Summary:
     reasons: Counter[str]
     examples: dict[str, str]
     """Where the first row with each reason stands."""
+    cleaned: dict[str, int]
+    """Rows that each step of cleaning changed."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -36,9 +40,11 @@ class Summary:
 def summarise(config: PrepareConfig, collected: Sequence[Collected], divided: Sequence[Divided]) -> Summary:
     """Add up the reports of all tasks, in whatever order they ended."""
     outcomes = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
+    extras = np.zeros((len(config.sources), len(EXTRAS)), dtype=np.int64)
     by_split = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
     for report in divided:
         outcomes += report.outcomes
+        extras += report.extras
         by_split += report.labels
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -48,7 +54,10 @@ def summarise(config: PrepareConfig, collected: Sequence[Collected], divided: Se
     rows_in, rejected, left_out = (
         sum(getattr(part, name) for part in collected)[:, None] for name in ("rows_in", "rejected", "left_out")
     )
-    return Summary(np.hstack([rows_in, outcomes, rejected, left_out]), by_split, reasons, examples)
+    cleaned = sum((part.cleaned for part in collected), np.zeros(len(config.clean), dtype=np.int64))
+    by_step = dict(zip(config.clean, cleaned.tolist(), strict=True))
+    by_source = np.hstack([rows_in, outcomes, rejected, left_out, extras])
+    return Summary(by_source, by_split, reasons, examples, by_step)
 
 
 def check_rejected(config: PrepareConfig, summary: Summary) -> None:
@@ -69,12 +78,13 @@ def check_splits(config: PrepareConfig, summary: Summary) -> None:
     """DataError when a split that was asked for is empty, or a label has no row to train on."""
     counts = summary.counts
     accounted = sum(counts[name] for name in (*OUTCOMES, "rejected"))
-    if accounted != counts["rows_in"]:
+    if accounted != counts["rows_in"] + sum(counts[name] for name in EXTRAS):
         raise RuntimeError(f"{counts['rows_in']} rows were read, but {accounted} are accounted for: {counts}")
     pinned = {source.split for source in config.sources}
-    wanted = {"train": 1.0, "validation": config.validation_share, "test": config.test_share}
-    for split, share in wanted.items():
-        if (share > 0 or split in pinned) and not counts[split]:
+    shares = {"train": 1.0, "validation": config.validation_share, "test": config.test_share}
+    wanted = splits_wanted(config, shares)
+    for split in SPLITS:
+        if (split in wanted or split in pinned) and not counts[split]:
             raise DataError(f"The {split} split would be empty ({_spelt(counts)}). Give more rows, or another share.")
     train = dict(zip(config.labels, summary.by_split[SPLITS.index("train")].tolist(), strict=True))
     for label, count in train.items():
@@ -103,6 +113,8 @@ def manifest_of(config: PrepareConfig, summary: Summary) -> dict[str, Any]:
         "by_label": dict(zip(config.labels, summary.by_split.sum(axis=0).tolist(), strict=True)),
         "by_source": by_source,
         "rejected_reasons": _capped(summary.reasons),
+        "steps": list(config.clean),
+        "cleaned": summary.cleaned,
     }
 
 

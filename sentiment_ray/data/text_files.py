@@ -35,7 +35,8 @@ def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
     rows = _separated(path, unit.format)
     header = _header(rows, path)
     columns = [*header, *unit.partition]
-    places = [columns.index(name) if name else None for name in (source.id_column, source.label_column)]
+    names = (source.id_column, source.label_column, source.key_column)
+    places = [columns.index(name) if name else None for name in names]
     texts = [columns.index(name) for name in source.text_column]
     for number, cells in rows:
         if isinstance(cells, str):
@@ -44,8 +45,8 @@ def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
             yield Row(number, reason=f"{len(cells)} cells where the header has {len(header)}")
         elif cells:
             values = [*cells, *unit.partition.values()]
-            identity, label = (None if place is None else values[place] for place in places)
-            yield Row(number, identity, tuple(values[place] for place in texts), label)
+            identity, label, key = (None if place is None else values[place] for place in places)
+            yield Row(number, identity, tuple(values[place] for place in texts), label, key)
 
 
 def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
@@ -57,7 +58,8 @@ def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
             value = unit.partition | found
             identity = value.get(source.id_column) if source.id_column else None
             texts = tuple(value.get(name) for name in source.text_column)
-            yield Row(number, identity, texts, value.get(source.label_column))
+            key = value.get(source.key_column) if source.key_column else None
+            yield Row(number, identity, texts, value.get(source.label_column), key)
 
 
 def columns_of_text_file(path: Path, file_format: str) -> list[str]:

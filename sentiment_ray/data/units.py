@@ -35,4 +35,6 @@ class Row(NamedTuple):
     texts: tuple[Any, ...] = ()
     """The values of the text columns, in order."""
     label: Any = None
+    key: Any = None
+    """What its split is drawn from where that is not the text: a group or a time."""
     reason: str | None = None

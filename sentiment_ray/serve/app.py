@@ -77,6 +77,7 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
             "model_type": {"classifier": {"id2label": dict(enumerate(predictor.labels))}},
             "max_input_length": manifest.max_tokens,
             "truncation": manifest.truncation.model_dump(),
+            "steps": manifest.steps,
             "max_client_batch_size": config.max_texts,
             "engine": predictor.engine,
             "variant": predictor.variant,

@@ -47,10 +47,16 @@ def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_to
 
 @torch.no_grad()
 def checkpoint_metrics(
-    checkpoint: Path, split: Path, labels: Sequence[str], *, max_tokens: int, truncation: Truncation
+    checkpoint: Path,
+    split: Path,
+    labels: Sequence[str],
+    *,
+    max_tokens: int,
+    truncation: Truncation,
+    steps: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
-    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation)
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=steps)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True).eval()
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)

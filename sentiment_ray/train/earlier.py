@@ -49,7 +49,7 @@ def gained_and_lost(
     models = {"before": earlier.checkpoint, "after": checkpoint}
     tasks = {
         name: {
-            when: _measure.remote(str(model), str(split), prepared["labels"], config.model_dump(mode="json"))
+            when: _measure.remote(str(model), str(split), prepared, config.model_dump(mode="json"))
             for when, model in models.items()
         }
         for name, split in sets.items()
@@ -63,10 +63,15 @@ def _split(prepared: dict[str, Any]) -> str:
 
 
 @ray.remote
-def _measure(checkpoint: str, split: str, labels: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _measure(checkpoint: str, split: str, prepared: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
     from sentiment_ray.truncation import truncation_of
 
     return checkpoint_metrics(
-        Path(checkpoint), Path(split), labels, max_tokens=settings["max_tokens"], truncation=truncation_of(settings)
+        Path(checkpoint),
+        Path(split),
+        prepared["labels"],
+        max_tokens=settings["max_tokens"],
+        truncation=truncation_of(settings),
+        steps=prepared.get("steps", ()),
     )

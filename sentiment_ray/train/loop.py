@@ -50,11 +50,15 @@ SHOW_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to learn: labels, the weight of each in the loss, and the rows of the training split."""
+    """What there is to learn: labels, the weight of each in the loss, and the rows of the training split.
+
+    `steps` are those that the reviews were cleaned by, as what else is trained on, or scored later, is.
+    """
 
     labels: tuple[str, ...]
     class_weights: list[float]
     train_rows: int
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
             directory / "tokenizer.json",
             max_tokens=config.max_tokens,
             truncation=truncation_of(config.model_dump()),
+            steps=task.steps,
         ),
         tokenizer_files=directory,
         model=trained,

@@ -56,7 +56,8 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     start = _newest(output)
     if not (start and _is_over(start, config)):
         with open_trackers(config, output) as track, show_progress(config.epochs, track) as board:
-            _trainer(config, labels, class_weights, earlier, cpus, board, start).fit()
+            steps = tuple(prepared.get("steps", ()))
+            _trainer(config, labels, steps, class_weights, earlier, cpus, board, start).fit()
     checkpoints = best_first(find_checkpoints(output))
     keep_only(output, checkpoints[: config.keep_checkpoints])
     run = plan | _summary(config, prepared, earlier, output, checkpoints)
@@ -85,6 +86,7 @@ def _summary(
         "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
         "earlier": gained_and_lost(config, prepared, earlier, best.path) if earlier else None,
         "labels": prepared["labels"],
+        "steps": prepared.get("steps", []),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
 
@@ -106,6 +108,7 @@ def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
 def _trainer(
     config: TrainConfig,
     labels: tuple[str, ...],
+    steps: tuple[str, ...],
     class_weights: list[float],
     earlier: Earlier | None,
     cpus: float,
@@ -119,7 +122,12 @@ def _trainer(
     if config.distill:
         splits["train"].append(scored_by_teacher(config.distill, labels))
     parts = {split: parts_of(sources, seed=config.seed) for split, sources in splits.items()}
-    task = {"labels": labels, "class_weights": class_weights, "train_rows": count_rows(parts["train"])}
+    task = {
+        "labels": labels,
+        "class_weights": class_weights,
+        "train_rows": count_rows(parts["train"]),
+        "steps": steps,
+    }
     settings = {
         "config": config.model_dump(mode="json"),
         "task": task,

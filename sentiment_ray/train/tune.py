@@ -124,7 +124,8 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
         show=lambda epochs_done, loss: None,
     )
     counts = prepared["by_split"]["train"]
-    task = Task(labels, class_weights_of(config, labels, counts), prepared["counts"]["train"])
+    weights, steps = class_weights_of(config, labels, counts), tuple(prepared.get("steps", ()))
+    task = Task(labels, weights, prepared["counts"]["train"], steps)
     fine_tune(config, task, worker, None)
 
 
