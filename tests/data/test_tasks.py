@@ -17,7 +17,7 @@ def test_no_task_goes_on_after_a_failure_is_told(tmp_path: Path) -> None:
     written = tmp_path / "written"
 
     def fail_beside_a_writer(is_writer: bool) -> None:
-        for _ in range(60):
+        for _ in range(60 if is_writer else 1200):
             time.sleep(0.05)
             if is_writer:
                 with written.open("a") as file:
