@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -50,11 +51,18 @@ def write_chats(config: PrepareConfig, prepared: Path, made_from: str) -> None:
         return
     target = Path(config.to_chat)
     wanted = {"made_from": made_from, "system_message": config.system_message}
-    if (target / MANIFEST_NAME).is_file() and wanted.items() <= read_json(target / MANIFEST_NAME).items():
+    if _is_written(target, wanted):
         return
     with new_directory(target) as directory:
         counts = {split: _write_split(prepared / split, directory / FILES[split], config) for split in SPLITS}
         write_json(directory / MANIFEST_NAME, wanted | {"counts": counts})
+
+
+def _is_written(target: Path, wanted: dict[str, Any]) -> bool:
+    manifest = read_json(target / MANIFEST_NAME) if (target / MANIFEST_NAME).is_file() else {}
+    return wanted.items() <= manifest.items() and all(
+        (target / FILES[split]).is_file() for split, count in manifest["counts"].items() if count
+    )
 
 
 def _write_split(split: Path, target: Path, config: PrepareConfig) -> int:

@@ -84,7 +84,7 @@ def check_files(config: PrepareConfig, files: Sequence[InputFile]) -> list[Unit]
     for file in files:
         source = config.sources[file.source]
         _check_columns(file, source)
-        units.extend(_units_of(file, source))
+        units.extend(_units_of(file))
     return units
 
 
@@ -218,12 +218,11 @@ def _few(columns: list[str]) -> str:
     return ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
 
 
-def _units_of(file: InputFile, source: Source) -> list[Unit]:
+def _units_of(file: InputFile) -> list[Unit]:
     known = (file.source, file.number, str(file.path), file.format, file.id_prefix)
     if file.format != "parquet":
         size = file.path.stat().st_size * (COMPRESSION_FACTOR if file.path.suffix in COMPRESSIONS else 1)
         return [Unit(*known, size, partition=file.partition)]
     return [
-        Unit(*known, size, row_group, first_row, file.partition)
-        for row_group, first_row, size in row_groups(file.path, columns=source.columns)
+        Unit(*known, size, row_group, first_row, file.partition) for row_group, first_row, size in row_groups(file.path)
     ]

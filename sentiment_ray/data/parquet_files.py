@@ -14,6 +14,8 @@ from sentiment_ray.errors import DataError
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 << 20
+MOST_EXPANSION = 100
+"""How many times larger than its file the rows of a file are taken to be at most, whatever its footer says."""
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError)
 """What PyArrow raises for damaged files; which one depends on where the damage is."""
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
@@ -60,13 +62,19 @@ def schema_of_parquet(path: Path) -> pa.Schema:
         raise _unreadable(path, error) from error
 
 
-def row_groups(path: Path, *, columns: list[str]) -> list[tuple[int, int, int]]:
-    """Return number, first row and uncompressed bytes (of the given columns) of each row group that has rows."""
-    footer = _footer(path)
+def row_groups(path: Path) -> list[tuple[int, int, int]]:
+    """Return number, first row and uncompressed bytes of each row group with rows; DataError where they do not add up.
+
+    Of a row group only its own sums are asked for: what a damaged one says of its columns can abort the process.
+    """
+    footer, most_bytes = _footer(path), MOST_EXPANSION * path.stat().st_size
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    starts = accumulate((group.num_rows for group in groups), initial=0)
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) != footer.num_rows:
+        raise _unreadable(path, ValueError(f"it promises {footer.num_rows} rows and its row groups {sum(rows)}"))
+    starts = accumulate(rows, initial=0)
     return [
-        (number, start, _bytes_of(group, columns))
+        (number, start, min(max(0, group.total_byte_size), most_bytes))
         for number, (group, start) in enumerate(zip(groups, starts, strict=False))
         if group.num_rows
     ]
@@ -95,11 +103,6 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
         f"{path} is not a Parquet file that can be read ({_first_line(error)}). Restore the file, or leave it out."
     )
-
-
-def _bytes_of(group: Any, columns: list[str]) -> int:
-    chunks = (group.column(index) for index in range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
 
 
 def _column(batch: pa.RecordBatch, name: str, unit: Unit) -> list[Any]:

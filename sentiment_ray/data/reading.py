@@ -71,9 +71,9 @@ def _with_strings(row: Row, source: Source) -> _Strings:
     """Return the row with its id, text and label as strings, or with the reason why it has none."""
     if row.reason is not None:
         return _Strings(row.number, reason=row.reason)
-    if not all(text is None or isinstance(text, str) for text in row.texts):
+    text = row.texts[0] if len(row.texts) == 1 else _joined(row.texts)
+    if text is not None and not isinstance(text, str):
         return _Strings(row.number, reason="text is not a string")
-    text = _joined(row.texts)
     label = _label_as_string(row.label)
     if label is None and row.label is not None:
         return _Strings(row.number, reason="label is neither a string nor a number")
@@ -85,10 +85,11 @@ def _with_strings(row: Row, source: Source) -> _Strings:
     return _with_key(_Strings(row.number, identity, text, label), row.key, source)
 
 
-def _joined(texts: tuple[str | None, ...]) -> str | None:
-    """Return the text of a row's columns: one as it stands, several joined; None only when all are null."""
-    if len(texts) == 1:
-        return texts[0]
+def _joined(texts: tuple[Any, ...]) -> Any:
+    """Return the text that several columns make, None only when all are null; a value that is no string as it is."""
+    for text in texts:
+        if text is not None and not isinstance(text, str):
+            return text
     return join_texts(texts) or next((text for text in texts if text is not None), None)
 
 

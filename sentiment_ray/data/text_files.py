@@ -37,16 +37,16 @@ def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
     columns = [*header, *unit.partition]
     names = (source.id_column, source.label_column, source.key_column)
     places = [columns.index(name) if name else None for name in names]
-    texts = [columns.index(name) for name in source.text_column]
+    texts, from_path = [columns.index(name) for name in source.text_column], list(unit.partition.values())
     for number, cells in rows:
         if isinstance(cells, str):
             yield Row(number, reason=cells)
         elif cells and len(cells) != len(header):
             yield Row(number, reason=f"{len(cells)} cells where the header has {len(header)}")
         elif cells:
-            values = [*cells, *unit.partition.values()]
-            identity, label, key = (None if place is None else values[place] for place in places)
-            yield Row(number, identity, tuple(values[place] for place in texts), label, key)
+            values = [*cells, *from_path]
+            identity, label, key = [None if place is None else values[place] for place in places]
+            yield Row(number, identity, tuple([values[place] for place in texts]), label, key)
 
 
 def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
@@ -55,9 +55,9 @@ def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
         if found is None:
             yield Row(number, reason=reason)
         else:
-            value = unit.partition | found
+            value = unit.partition | found if unit.partition else found
             identity = value.get(source.id_column) if source.id_column else None
-            texts = tuple(value.get(name) for name in source.text_column)
+            texts = tuple([value.get(name) for name in source.text_column])
             key = value.get(source.key_column) if source.key_column else None
             yield Row(number, identity, texts, value.get(source.label_column), key)
 
@@ -108,12 +108,12 @@ def _separated(path: Path, file_format: str) -> Iterator[tuple[int, list[str] | 
     A quote that is not closed takes the lines after it along until something does not fit: only its own line is
     defective then, and those after it are read again.
     """
-    lines = (line.decode(errors="surrogateescape") for line in _lines(path))
+    lines = _lines(path)
     again: deque[str] = deque()
     taken: list[str] = []
 
     def take() -> Iterator[str]:
-        while (line := again.popleft() if again else next(lines, None)) is not None:
+        while line := again.popleft() if again else next(lines, b"").decode(errors="surrogateescape"):
             taken.append(line)
             yield line
 

@@ -277,6 +277,12 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     ),
     "parquet-damaged-page": ("a.parquet", _flipped(PARQUET, 300, 301), {}, "row group 0 cannot be read"),
     "parquet-beginning-lost": ("a.parquet", _flipped(PARQUET, 4, 2000), {}, "row group 0 cannot be read"),
+    "parquet-last-bytes-twice": (
+        "a.parquet",
+        PARQUET + PARQUET[-8:],
+        {},
+        "is not a Parquet file that can be read",
+    ),
     "parquet-column-missing": (
         "a.parquet",
         parquet_bytes(pa.table({"text": ["a"]})),

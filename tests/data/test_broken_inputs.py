@@ -1,19 +1,37 @@
 """Broken rows and files, one defect each: every one ends in its named reason, and every row is accounted for."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.data.buckets import Plan, collect
+from sentiment_ray.data.buckets import OUTCOMES, Plan, collect, divide
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.listing import check_files, list_files, resolve
 from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.data.summary import check_rejected, summarise
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import read_json
-from tests.data.broken_inputs import BROKEN_FILES, BROKEN_ROWS, GOOD
+from tests.data.broken_inputs import BROKEN_FILES, BROKEN_ROWS, GOOD, chats, objects, separated, zstandard
+
+SNIPPETS = [
+    b'"',
+    b"\n",
+    b"\r",
+    b"\0",
+    b",",
+    b"\t",
+    b"{",
+    b"}",
+    b"null",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\\ud800",
+    b"NaN",
+    b'""',
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +75,16 @@ def test_every_row_is_accounted_for(broken: Path) -> None:
         assert sum(pq.read_metadata(part).num_rows for part in (broken / split).iterdir()) == counts[split]
 
 
-def read_here(path: Path, directory: Path, **keys: Any) -> None:
-    """Read and check a source in this process, as the first half of a preparation does."""
+def read_here(path: Path, directory: Path, **keys: Any) -> dict[str, int]:
+    """Read, check and divide a source in this process, with the tasks of a preparation, and return the counts."""
     described = {"output": str(directory / "out"), "sources": [{"path": str(path), **keys}], "max_rejected": 1}
     config = resolve(PrepareConfig.model_validate(described))
     (directory / "out").mkdir()
     plan = Plan(config, directory / "out", num_buckets=1)
-    check_rejected(config, summarise(config, [collect(plan, 0, check_files(config, list_files(config)))], []))
+    collected = collect(plan, 0, check_files(config, list_files(config)))
+    check_rejected(config, summarise(config, [collected], []))
+    divided = [divide(plan, 0, collected.bucket_files)] if collected.bucket_files else []
+    return summarise(config, [collected], divided).counts
 
 
 @pytest.mark.parametrize("name", BROKEN_FILES)
@@ -73,6 +94,30 @@ def test_a_broken_file_is_named_in_one_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read_here(tmp_path / file, tmp_path, **keys)
     assert file in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["a.csv", "a.tsv", "a.jsonl", "a.jsonl.zst", "chat.jsonl"])
+def test_bytes_changed_anywhere_end_in_an_error_that_names_the_file_or_an_exact_account(
+    tmp_path: Path, file: str
+) -> None:
+    chance = random.Random(file)
+    makers = {"a.csv": separated(b'"a ""b""",neutral'), "a.tsv": separated(separator="\t"), "chat.jsonl": chats()}
+    content = makers.get(file, objects())("text")
+    content = zstandard(content) if file.endswith(".zst") else content
+    for number in range(40):
+        broken = bytearray(content)
+        for _ in range(chance.randint(1, 5)):
+            place = chance.randrange(len(broken) + 1)
+            broken[place : place + chance.randint(0, 9)] = chance.choice([*SNIPPETS, bytes([chance.randrange(256)])])
+        path = tmp_path / str(number) / file
+        path.parent.mkdir()
+        path.write_bytes(broken)
+        try:
+            counts = read_here(path, path.parent, format="chat" if file == "chat.jsonl" else "auto")
+        except DataError as error:
+            assert str(path) in str(error)
+        else:
+            assert counts["rows_in"] == sum(counts[name] for name in (*OUTCOMES, "rejected")) > 0
 
 
 def test_a_damaged_file_beside_good_ones_is_the_one_that_is_named(tmp_path: Path) -> None:

@@ -150,6 +150,10 @@ def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> No
     report = read_json(tmp_path / "second" / "prepared.json")["chat"]
     assert {split: report[split]["examples"] for split in SPLITS} == {split: made["counts"][split] for split in SPLITS}
 
+    (tmp_path / "chat" / "test.jsonl").unlink()
+    assert prepare_reviews(PrepareConfig.model_validate(first | chat))["skipped"]
+    assert (tmp_path / "chat" / "test.jsonl").is_file()
+
     # A result that stands is written out as well, once, and again when the message is another one.
     before = (tmp_path / "chat" / "train.jsonl").stat().st_mtime_ns
     assert prepare_reviews(PrepareConfig.model_validate(first | chat))["skipped"]
