@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.checking import check_rows, clean_texts
 from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
-from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order
+from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order, merge_pins
 from sentiment_ray.data.reading import read_unit
 from sentiment_ray.data.splitting import (
     HASH_BYTES,
@@ -128,6 +128,7 @@ def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
                 good = []
     if good:
         result.bucket_files.append(_write_buckets(plan, good, f"{number:05d}-{len(result.bucket_files):05d}"))
+    result.pinned_groups = list(merge_pins(result.pinned_groups).items())
     return result
 
 
@@ -164,15 +165,16 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
     `splits` are the rows whose split is drawn, `train` the training rows, `texts` all texts, as if of one label.
     """
     table = _read_bucket_files(bucket_files, bucket, plan.config)
-    words, label, num_labels = hash_words(table), table["label"].to_numpy(), len(plan.config.labels)
-    fates = fates_of(table, plan.config, plan.known)
+    words, label = hash_words(table), table["label"].to_numpy()
+    directory = plan.directory / BUCKETS_DIRECTORY
     if what == "texts":
-        keys, chosen, label, num_labels = text_keys(words), fates.outcome >= 0, np.zeros_like(label), 1
-    elif what == "splits":
+        return write_tally(directory, what, bucket, text_keys(words), np.zeros_like(label), num_labels=1)
+    fates = fates_of(table, plan.config, plan.known)
+    if what == "splits":
         keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
     else:
         keys, chosen = train_keys(words, fates.copies), fates.outcome == TRAIN
-    return write_tally(plan.directory / BUCKETS_DIRECTORY, what, bucket, keys[chosen], label[chosen], num_labels)
+    return write_tally(directory, what, bucket, keys[chosen], label[chosen], num_labels=len(plan.config.labels))
 
 
 def _checked_tables(
