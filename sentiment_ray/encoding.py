@@ -76,7 +76,11 @@ def load_encoder(
 def parse_encoder(
     data: bytes, *, max_tokens: int, truncation: Truncation = HEAD, steps: Sequence[str] = (), source: str | Path
 ) -> TextEncoder:
-    """Make an encoder of the bytes of `tokenizer.json`; errors, as those of `load_encoder`, name `source`."""
+    """Make an encoder of the bytes of `tokenizer.json`; errors, as those of `load_encoder`, name `source`.
+
+    MissingExtraError when a step needs a library that is not there: now, not at the first text.
+    """
+    clean(TRIAL, steps)
     with _refusing(source):
         tokenizer = Tokenizer.from_buffer(data)
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)

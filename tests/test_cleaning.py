@@ -155,7 +155,10 @@ def test_ftfy_is_loaded_by_its_step_alone_and_named_where_it_is_missing() -> Non
         "import sys; from sentiment_ray import Predictor; from sentiment_ray.cleaning import STEPS, clean\n"
         "clean('é <b>', [step for step in STEPS if step != 'fix_mojibake']); assert 'ftfy' not in sys.modules\n"
         "sys.modules['ftfy'] = None\n"
-        "try: clean('é', ['fix_mojibake'])\nexcept ImportError as error: print(error)"
+        "from sentiment_ray.encoding import parse_encoder; from tokenizers import Tokenizer, models\n"
+        "tokenizer = Tokenizer(models.WordLevel({'?': 0}, '?')).to_str().encode()\n"
+        "try: parse_encoder(tokenizer, max_tokens=9, steps=['fix_mojibake'], source='x')\n"
+        "except ImportError as error: print(error)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip().endswith("Run: pip install 'sentiment-ray[clean]'")

@@ -10,7 +10,8 @@ from random import Random
 NEGATING = (
     "no not nor non none never neither nobody nothing nowhere cannot without hardly barely scarcely seldom rarely "
     "lack lacks isnt arent wasnt werent dont doesnt didnt cant couldnt wont wouldnt shouldnt hasnt havent hadnt aint "
-    "nicht kein keine keinen keinem keiner nie niemals nichts ohne pas jamais rien sans ningun ninguna nunca nada senza"
+    "nicht kein keine keinen keinem keiner nie niemals nichts ohne pas jamais rien sans ningun ninguna nada senza "
+    "niente mai niet geen nooit nunca nigdy ingen inte aldrig нет никогда никто ничего нельзя нигде"
 )
 NEGATIONS = frozenset(NEGATING.split())
 """Words that no operation alters; those with an apostrophe (isn't) never are."""
@@ -29,7 +30,7 @@ def typo(text: str, random: Random) -> str:
 
 
 def repeat_letter(text: str, random: Random) -> str:
-    """Write a letter within a word of four letters or more twice more, as in goood."""
+    """Write a letter within a word of four letters or more twice more, as in greaaat."""
     word = _chosen(text, random)
     if word is None:
         return text
@@ -67,10 +68,17 @@ def altered(text: str, operations: Sequence[str], random: Random) -> str | None:
 
 
 def _chosen(text: str, random: Random) -> re.Match[str] | None:
-    """Return a word that may be misspelt: long enough, without an apostrophe, and no negation."""
+    """Return a word that may be misspelt: long enough, no negation, and of letters that are small or capital.
+
+    Scripts without case are often written without blanks, so that a negation could be a part of what looks like a word.
+    """
     words = [
         word
         for word in WORD.finditer(text)
-        if len(word.group()) >= LEAST_LETTERS and word.group().isalpha() and word.group().lower() not in NEGATIONS
+        if len(word.group()) >= LEAST_LETTERS and _has_case(word.group()) and word.group().lower() not in NEGATIONS
     ]
     return random.choice(words) if words else None
+
+
+def _has_case(word: str) -> bool:
+    return all(letter.lower() != letter.upper() for letter in word)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.checking import check_rows, clean_texts
 from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
-from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order
+from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order, merge_pins
 from sentiment_ray.data.reading import read_unit
 from sentiment_ray.data.splitting import (
     HASH_BYTES,
@@ -35,15 +35,13 @@ from sentiment_ray.data.splitting import (
     train_keys,
 )
 from sentiment_ray.data.tallies import Balance, Tally, write_tally
-from sentiment_ray.data.training_rows import augmented, repeated, times_of
+from sentiment_ray.data.training_rows import EXTRAS, training_rows
 from sentiment_ray.data.units import Unit
 from sentiment_ray.errors import DataError
 
 FLUSH_BYTES = 64 << 20
 ROWS_PER_GROUP = 16_384
 BUCKETS_DIRECTORY = "_buckets"
-EXTRAS = ("copies", "augmented")
-"""Training rows that were in no source."""
 OTHER_REASONS = "other"
 MOST_REASONS = 1000
 """Different reasons that a task counts by name: a wrong label column has another one in every row."""
@@ -130,6 +128,7 @@ def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
                 good = []
     if good:
         result.bucket_files.append(_write_buckets(plan, good, f"{number:05d}-{len(result.bucket_files):05d}"))
+    result.pinned_groups = list(merge_pins(result.pinned_groups).items())
     return result
 
 
@@ -149,9 +148,9 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
         is_here = outcome == split
         rows = table.filter(pa.array(is_here))
         if split == TRAIN and (plan.balance or config.augment):
-            rows, times, kinds = _training_rows(plan, rows, fates.copies[is_here], bucket)
+            keys = train_keys(hash_words(rows), fates.copies[is_here])
+            rows, times, extras = training_rows(rows, keys, config, plan.balance, plan.texts, bucket=bucket)
             outcome[np.flatnonzero(is_here)[times == 0]] = UNDERSAMPLED
-            np.add.at(extras, kinds, 1)
             counts[:, TRAIN] += extras.sum(axis=1)
         labels[split] = np.bincount(rows["label"].to_numpy(), minlength=len(config.labels))
         if len(rows):
@@ -166,39 +165,16 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
     `splits` are the rows whose split is drawn, `train` the training rows, `texts` all texts, as if of one label.
     """
     table = _read_bucket_files(bucket_files, bucket, plan.config)
-    words, label, num_labels = hash_words(table), table["label"].to_numpy(), len(plan.config.labels)
-    fates = fates_of(table, plan.config, plan.known)
+    words, label = hash_words(table), table["label"].to_numpy()
+    directory = plan.directory / BUCKETS_DIRECTORY
     if what == "texts":
-        keys, chosen, label, num_labels = text_keys(words), fates.outcome >= 0, np.zeros_like(label), 1
-    elif what == "splits":
+        return write_tally(directory, what, bucket, text_keys(words), np.zeros_like(label), num_labels=1)
+    fates = fates_of(table, plan.config, plan.known)
+    if what == "splits":
         keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
     else:
         keys, chosen = train_keys(words, fates.copies), fates.outcome == TRAIN
-    return write_tally(plan.directory / BUCKETS_DIRECTORY, what, bucket, keys[chosen], label[chosen], num_labels)
-
-
-def _training_rows(
-    plan: Plan, rows: pa.Table, copies: NDArray[np.intp], bucket: int
-) -> tuple[pa.Table, NDArray[np.int64], tuple[NDArray[np.int32], NDArray[np.intp]]]:
-    """Return training rows balanced and augmented, how often each is there, and extras' source and place in EXTRAS."""
-    config, words = plan.config, hash_words(rows)
-    times = np.ones(len(rows), dtype=np.int64)
-    if plan.balance:
-        times = times_of(plan.balance, rows["label"].to_numpy(), train_keys(words, copies))
-    parts = [repeated(rows, times)]
-    if config.augment:
-        digests = [word.tobytes() for word, count in zip(words, times, strict=True) if count]
-        kept = rows.filter(pa.array(times > 0))
-        parts.append(augmented(kept, digests, config.augment, seed=config.seed, texts=plan.texts))
-    source = np.concatenate([np.repeat(rows["source"].to_numpy(), np.maximum(times - 1, 0)), *_sources_of(parts[1:])])
-    kind = np.repeat(np.arange(len(EXTRAS)), [np.maximum(times - 1, 0).sum(), sum(map(len, parts[1:]))])
-    together = pa.concat_tables(parts).combine_chunks()
-    order = np.random.default_rng([config.seed % 2**32, bucket]).permutation(len(together))
-    return together.take(pa.array(order)), times, (source, kind)
-
-
-def _sources_of(tables: Sequence[pa.Table]) -> list[NDArray[np.int32]]:
-    return [table["source"].to_numpy() for table in tables]
+    return write_tally(directory, what, bucket, keys[chosen], label[chosen], num_labels=len(plan.config.labels))
 
 
 def _checked_tables(

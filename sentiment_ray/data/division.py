@@ -50,7 +50,8 @@ class Division(StageConfig):
     """What is done to texts, in this order: unescape_html, strip_tags, fix_mojibake, normalise_whitespace, mask_urls,
     mask_handles; carried into the bundle."""
     split_by: SplitBy = "hash"
-    """What decides on a row's split: hash (of its text), stratified (every label divided alike), group or time."""
+    """What decides on a row's split: hash (of its text), group, time, or stratified (every label has its exact share;
+    rows near a boundary may move when others are added, which with the first three none ever does)."""
     group_column: str | None = None
     """With split_by = group, the column that names the product or user; all rows of one are in one split."""
     time_column: str | None = None

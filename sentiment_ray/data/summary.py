@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.data.buckets import EXTRAS, OTHER_REASONS, Collected, Divided
+from sentiment_ray.data.buckets import OTHER_REASONS, Collected, Divided
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.division import splits_wanted
 from sentiment_ray.data.outcomes import OUTCOMES
+from sentiment_ray.data.training_rows import EXTRAS
 from sentiment_ray.errors import DataError
 
 COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out", *EXTRAS)

@@ -9,17 +9,47 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiment_ray.data.augmentation import altered
+from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.division import Augment
+from sentiment_ray.data.outcomes import hash_words
 from sentiment_ray.data.splitting import bucket_of, hash_texts, text_keys
 from sentiment_ray.data.tallies import Balance
 
+EXTRAS = ("copies", "augmented")
+"""Training rows that were in no source."""
 COPY, AUGMENTED = "#copy-", "#augmented"
 """What the ids of rows end with that were not in any source."""
 
 
-def times_of(balance: Balance, label: NDArray[np.int32], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return how often each training row is there, `(rows,)`; `keys` are those of `train_keys`."""
-    return balance.times[label] + (keys < balance.more[label])
+def training_rows(
+    rows: pa.Table,
+    keys: NDArray[np.uint64],
+    config: PrepareConfig,
+    balance: Balance | None,
+    texts: Sequence[Path | None],
+    *,
+    bucket: int,
+) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]:
+    """Return a bucket's training rows as they are trained on, in an order drawn by the seed.
+
+    Besides, how often each of `rows` is there, `(rows,)`, and how many of EXTRAS each source got, `(sources, extras)`.
+    `keys` are those of `train_keys`; `texts` are the tallies by which a text of the sources is known.
+    """
+    times, sources = np.ones(len(rows), dtype=np.int64), rows["source"].to_numpy()
+    if balance:
+        label = rows["label"].to_numpy()
+        times = balance.times[label] + (keys < balance.more[label])
+    extras = np.zeros((len(config.sources), len(EXTRAS)), dtype=np.int64)
+    np.add.at(extras[:, 0], sources, np.maximum(times - 1, 0))
+    result = repeated(rows, times)
+    if config.augment:
+        kept = rows.filter(pa.array(times > 0))
+        digests = [word.tobytes() for word in hash_words(kept)]
+        added = augmented(kept, digests, config.augment, seed=config.seed, texts=texts)
+        np.add.at(extras[:, 1], added["source"].to_numpy(), 1)
+        result = pa.concat_tables([result, added])
+    order = np.random.default_rng([config.seed % 2**32, bucket]).permutation(len(result))
+    return result.combine_chunks().take(pa.array(order)), times, extras
 
 
 def repeated(table: pa.Table, times: NDArray[np.int64]) -> pa.Table:

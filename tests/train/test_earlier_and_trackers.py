@@ -28,13 +28,15 @@ def _config(run: Path, output: Path, **changes: Any) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def new_reviews(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same sentences shouted, as if they had come a year later."""
+    """The same sentences shouted, as if they had come a year later, in tags that one of the steps takes away."""
     copy = tmp_path_factory.mktemp("new") / "prepared"
     shutil.copytree(prepared, copy)
     for path in copy.glob("*/*.parquet"):
         table = parquet.read_table(path)
-        shouted = pa.array([f"{text.upper()}!!" for text in table["text"].to_pylist()])
+        shouted = pa.array([f"<b title='bad good fine'>{text.upper()}!!</b>" for text in table["text"].to_pylist()])
         parquet.write_table(table.set_column(table.column_names.index("text"), "text", shouted), path)
+    manifest = read_json(copy / "prepared.json")
+    (copy / "prepared.json").write_text(json.dumps(manifest | {"steps": ["strip_tags"]}))
     return copy
 
 
@@ -49,8 +51,10 @@ def test_an_earlier_run_goes_on_with_its_model_and_a_share_of_its_rows(
     earlier, before = found["earlier"], read_json(run / "run.json")
     checkpoint = run / before["best"]["checkpoint"]
     assert earlier["run"] == before["fingerprint"]
+    assert (before["steps"], found["steps"]) == ([], ["strip_tags"])
+    how = {"max_tokens": 32, "truncation": HEAD, "steps": ("strip_tags",)}
     for name, reviews in (("new", new_reviews), ("old", prepared)):
-        expected = checkpoint_metrics(checkpoint, reviews / "test", LABELS, max_tokens=32, truncation=HEAD)
+        expected = checkpoint_metrics(checkpoint, reviews / "test", LABELS, **how)
         assert earlier[name]["before"] == expected
         # Nothing was learned at such a rate, so nothing was gained or lost.
         assert earlier[name]["after"] == expected

@@ -138,6 +138,26 @@ def test_a_checkpoint_that_lost_a_byte_is_none(train: Train, kept: Kept) -> None
     assert read_checkpoint(checkpoint.path) is None
 
 
+def test_texts_are_cleaned_as_those_of_the_run_are(
+    train: Train, prepared: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    (plain,) = train(epochs=1)
+    windows = _windows(prepared, 0, 1)
+
+    def in_tags(split: str, num_rows: int) -> Iterator[Window]:
+        for window in windows(split, num_rows):
+            yield Window([f"<b title='bad'>{text}</b>" for text in window.texts], window.label_ids)
+
+    worker = Worker(
+        rank=0, world_size=1, device=torch.device("cpu"), windows=in_tags,
+        wrap=lambda model: model, report=Kept(tmp_path / "other").report, show=lambda epochs_done, loss: None,
+    )  # fmt: skip
+    for steps, is_alike in ((("strip_tags",), True), ((), False)):
+        task = Task(LABELS, [1.0] * len(LABELS), plain["train_rows"], steps)
+        (line,) = fine_tune(_config(tiny_encoder, epochs=1), task, worker, None)
+        assert (line["loss"] == plain["loss"]) == is_alike
+
+
 def _train_together(rank: int, ports: list[int], prepared: str, model: str, results: str) -> None:
     """One of four processes: the first, two, three and all of them train together; the first writes histories down."""
     torch.set_num_threads(1)
