@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sentiment_ray.data.checking import check_rows
+from sentiment_ray.data.checks.relations import Relations, relations_of
+from sentiment_ray.data.checks.survey import Looking, Survey, survey_bucket
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.reading import read_unit
 from sentiment_ray.data.splitting import HASH_BYTES, bucket_of, hash_texts, in_sample, split_of, words_of
@@ -48,6 +50,7 @@ class Plan:
     directory: Path
     """Where all is written; on a disk that every node of the cluster sees."""
     num_buckets: int
+    looking: Looking = Looking()
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Divided:
 
     outcomes: NDArray[np.int64]
     labels: NDArray[np.int64]
+    survey: Survey
 
 
 def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
@@ -107,21 +111,23 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
     Rows stand in the order of their hashes: shuffled, and in the same order on every machine.
     """
     config = plan.config
-    table = pa.concat_tables([_read_bucket(path, bucket) for path in bucket_files]).combine_chunks()
+    table = pa.concat_tables([read_bucket(path, bucket) for path in bucket_files]).combine_chunks()
     low, high = _hash_words(table).view("<u8").T
     keys = [table[name].to_numpy() for name in ("row", "file", "source")]
     table = table.take(pa.array(np.lexsort((*keys, low, high))))
-    outcome = _outcomes(table, config)
+    relations = relations_of(plan.directory, bucket)
+    outcome = _outcomes(table, config, relations)
+    survey = survey_bucket(table, outcome, config=config, relations=relations, looking=plan.looking)
     source, label = table["source"].to_numpy(), table["label"].to_numpy()
     labels = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
     for split, name in enumerate(SPLITS):
         is_here = outcome == split
         labels[split] = np.bincount(label[is_here], minlength=len(config.labels))
-        if is_here.any():
+        if is_here.any() and not config.check:
             _write_part(table.filter(pa.array(is_here)), config, plan.directory / name / f"part-{bucket:05d}.parquet")
     counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
     np.add.at(counts, (source, outcome), 1)
-    return Divided(counts, labels)
+    return Divided(counts, labels, survey)
 
 
 def _checked_tables(
@@ -170,7 +176,8 @@ def _write_buckets(plan: Plan, tables: list[pa.Table], name: str) -> Path:
     return path
 
 
-def _read_bucket(path: Path, bucket: int) -> pa.Table:
+def read_bucket(path: Path, bucket: int) -> pa.Table:
+    """Read the rows of a bucket from a file of all buckets; DataError when this node does not see it."""
     try:
         with pa.memory_map(str(path)) as file:
             return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(bucket)])
@@ -188,7 +195,7 @@ def _hash_words(table: pa.Table) -> NDArray[np.uint32]:
     return words_of(raw[column.offset * HASH_BYTES : (column.offset + len(column)) * HASH_BYTES])
 
 
-def _outcomes(table: pa.Table, config: PrepareConfig) -> NDArray[np.intp]:
+def _outcomes(table: pa.Table, config: PrepareConfig, relations: Relations) -> NDArray[np.intp]:
     """Return the place in OUTCOMES of each row, `(rows,)`; rows with equal hashes must stand together."""
     words, label = _hash_words(table), table["label"].to_numpy()
     if not len(words):
@@ -199,7 +206,10 @@ def _outcomes(table: pa.Table, config: PrepareConfig) -> NDArray[np.intp]:
     # SPLITS stand in the order train, validation, test: of several pinned ones the last wins.
     pins = np.array([SPLITS.index(source.split) if source.split in SPLITS else NOT_PINNED for source in config.sources])
     pinned = np.maximum.reduceat(pins[table["source"].to_numpy()], starts)
-    drawn = split_of(words[starts], validation_share=config.validation_share, test_share=config.test_share)
+    drawn_by = words[starts]
+    if config.keep_together:
+        drawn_by, pinned = relations.together(table["hash"].take(pa.array(starts)).combine_chunks(), drawn_by, pinned)
+    drawn = split_of(drawn_by, validation_share=config.validation_share, test_share=config.test_share)
     outcome = np.where(conflicting, CONFLICTING, np.where(pinned == NOT_PINNED, drawn, pinned))[group]
     is_duplicate = ~is_first & ~conflicting[group] & (not config.keep_duplicates)
     return np.where(is_duplicate, DUPLICATE, outcome)

@@ -42,7 +42,8 @@ def resolve(config: PrepareConfig) -> PrepareConfig:
         if names.count(name) > 1:
             raise ConfigError(f"Two sources are called {name!r}. Give each another name in [[prepare.sources]].")
     output = str(local_path(config.output, "output"))
-    return config.model_copy(update={"sources": tuple(sources), "output": output})
+    model = config.model and str(local_path(config.model, "model"))
+    return config.model_copy(update={"sources": tuple(sources), "output": output, "model": model})
 
 
 def list_files(config: PrepareConfig) -> list[InputFile]:

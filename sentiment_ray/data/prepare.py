@@ -1,15 +1,29 @@
 """Prepares reviews: raw sources to train, validation and test, each text in one of them; knows no format."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide
+from sentiment_ray.data.checks import relations
+from sentiment_ray.data.checks.outcome import end_check, free_for_report, tell_crossed, write_reports
+from sentiment_ray.data.checks.results import Checked, numbers_of
+from sentiment_ray.data.checks.stage import (
+    Embed,
+    Known,
+    check_config,
+    list_known,
+    looking_at,
+    relate_rows,
+    suspect_labels,
+)
+from sentiment_ray.data.checks.survey import add_surveys
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
-from sentiment_ray.data.summary import Summary, check_rejected, check_splits, manifest_of, summarise
+from sentiment_ray.data.summary import check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.units import Unit
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, new_directory, write_json
 from sentiment_ray.versions import installed_versions
@@ -23,38 +37,51 @@ TASKS = 16
 """Tasks that even a small input is read in, so that all CPUs have work."""
 
 
-def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
+def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dict[str, Any]:
     """Read, check, deduplicate and split the sources; return the output, the counts and whether it was there already.
 
-    ConfigError or DataError, and no output, when a file, a column or too many rows are defective, or when a split or a
-    label would be without rows.
+    `embed` is what wrong labels are looked for with when `model` is set. ConfigError or DataError, and no output, when
+    a file, a column or too many rows are defective, or when a split or a label would be without rows. With `check`
+    only the reports are written, before such an error or a GateError for crossed limits.
     """
     config = resolve(config)
+    check_config(config)
     output = Path(config.output)
-    files = list_files(config)
-    settings = config.model_dump(mode="json", exclude={"output", "restart"})
+    files, known = list_files(config), list_known(config)
+    settings = config.model_dump(mode="json", exclude={"output", "restart", "check"})
     described = describe_files([file.path for file in files])
-    wanted = fingerprint({"config": settings, "files": described})
-    finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
-    if finished:
-        return {"output": str(output), "counts": finished["counts"], "skipped": True}
+    wanted = fingerprint({"config": settings, "files": described, "against": describe_files(list(known.paths))})
+    if config.check:
+        free_for_report(output, MANIFEST_NAME, restart=config.restart)
+    else:
+        finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
+        if finished:
+            return {"output": str(output), "counts": finished["counts"], "skipped": True}
 
     units = check_files(config, files)
     connect()
     with new_directory(output) as directory:
-        summary = _divide_all(config, units, directory)
-        manifest = manifest_of(config, summary) | {
+        checked = _divide_all(config, units, known, directory, embed)
+        manifest = manifest_of(config, checked.summary) | {
+            "checks": numbers_of(config, checked),
             "sources": _sources(config, files),
             "files": described,
             "config": settings,
             "fingerprint": wanted,
             "versions": installed_versions("ray", "pyarrow"),
         }
-        write_json(directory / MANIFEST_NAME, manifest)
-    return {"output": str(output), "counts": summary.counts, "skipped": False}
+        write_reports(config, manifest, checked, directory)
+        if not config.check:
+            write_json(directory / MANIFEST_NAME, manifest)
+    if config.check:
+        return end_check(config, manifest, checked)
+    tell_crossed(manifest["checks"]["crossed"])
+    return {"output": str(output), "counts": checked.summary.counts, "skipped": False}
 
 
-def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -> Summary:
+def _divide_all(
+    config: PrepareConfig, units: Sequence[Unit], known: Known, directory: Path, embed: Embed | None
+) -> Checked:
     """Write the splits into `directory`; DataError when they could not be trained on."""
     from sentiment_ray.data.tasks import run_tasks
 
@@ -62,14 +89,22 @@ def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -
     plan = Plan(config, directory, num_buckets=max(LEAST_BUCKETS, -(-size // BUCKET_BYTES)))
     batches = list(_batches(units, max(LEAST_TASK_BYTES, min(TASK_BYTES, size // TASKS))))
     collected = run_tasks(collect, [(plan, *each) for each in enumerate(batches)], title="Reading")
-    check_rejected(config, summarise(config, collected, []))
+    read = summarise(config, collected, [])
+    if not config.check:
+        check_rejected(config, read)
+    good_rows = read.counts["rows_in"] - read.counts["rejected"]
+    plan = replace(plan, looking=looking_at(config, good_rows))
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
+    related = relate_rows(plan, bucket_files, known, good_rows=good_rows) if bucket_files else None
     buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)] if bucket_files else []
     divided = run_tasks(divide, buckets, title="Splitting") if buckets else []
     summary = summarise(config, collected, divided)
-    check_splits(config, summary)
-    rmtree(directory / BUCKETS_DIRECTORY, ignore_errors=True)
-    return summary
+    if not config.check:
+        check_splits(config, summary)
+    for name in (BUCKETS_DIRECTORY, relations.DIRECTORY):
+        rmtree(directory / name, ignore_errors=True)
+    survey = add_surveys(config, [part.survey for part in divided])
+    return Checked(summary, survey, related, suspect_labels(config, survey, embed))
 
 
 def _batches(units: Sequence[Unit], size_bytes: int) -> Iterator[list[Unit]]:
