@@ -18,7 +18,7 @@ from sentiment_ray.shell import print_result, run
 from sentiment_ray.train.config import TrainConfig
 
 STAGES: dict[str, tuple[type[StageConfig], str]] = {
-    "prepare": (PrepareConfig, "sentiment_ray.data.prepare.prepare_reviews"),
+    "prepare": (PrepareConfig, "jobs.prepare_reviews.prepare"),
     "train": (TrainConfig, "sentiment_ray.train.trainer.train_encoder"),
     "export": (ExportConfig, "export.build.export_bundle"),
     "evaluate": (EvaluateConfig, "sentiment_ray.evaluate.evaluate.evaluate_bundle"),

@@ -2,4 +2,4 @@
 
 from sentiment_ray.errors import require_extra
 
-require_extra("data", "ray", "pyarrow")
+require_extra("data", "ray", "pyarrow", "ftfy", "datasketch", "jinja2", "matplotlib")

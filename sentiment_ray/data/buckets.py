@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sentiment_ray.data.checking import check_rows, clean_texts
+from sentiment_ray.data.checks.relations import relations_of
+from sentiment_ray.data.checks.survey import Looking, Survey, survey_bucket
 from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
 from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order, merge_pins
 from sentiment_ray.data.reading import read_unit
@@ -64,6 +66,7 @@ class Plan:
     balance: Balance | None = None
     texts: tuple[Path | None, ...] = ()
     """The tally of every bucket's texts, where altered copies must differ from them."""
+    looking: Looking = Looking()
 
 
 @dataclass
@@ -94,6 +97,7 @@ class Divided:
     outcomes: NDArray[np.int64]
     extras: NDArray[np.int64]
     labels: NDArray[np.int64]
+    survey: Survey
 
 
 def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
@@ -139,7 +143,8 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
     """
     config = plan.config
     table = _read_bucket_files(bucket_files, bucket, config)
-    fates = fates_of(table, config, plan.known)
+    relations = relations_of(plan.directory, bucket)
+    fates = fates_of(table, config, plan.known, relations)
     outcome, source = fates.outcome.copy(), table["source"].to_numpy()
     labels = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
     counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
@@ -153,10 +158,11 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
             outcome[np.flatnonzero(is_here)[times == 0]] = UNDERSAMPLED
             counts[:, TRAIN] += extras.sum(axis=1)
         labels[split] = np.bincount(rows["label"].to_numpy(), minlength=len(config.labels))
-        if len(rows):
+        if len(rows) and not config.check:
             _write_part(rows, config, plan.directory / name / f"part-{bucket:05d}.parquet")
     np.add.at(counts, (source, outcome), 1)
-    return Divided(counts, extras, labels)
+    survey = survey_bucket(table, outcome, config=config, relations=relations, looking=plan.looking)
+    return Divided(counts, extras, labels, survey)
 
 
 def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["splits", "train", "texts"]) -> Tally:
@@ -169,7 +175,7 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
     directory = plan.directory / BUCKETS_DIRECTORY
     if what == "texts":
         return write_tally(directory, what, bucket, text_keys(words), np.zeros_like(label), num_labels=1)
-    fates = fates_of(table, plan.config, plan.known)
+    fates = fates_of(table, plan.config, plan.known, relations_of(plan.directory, bucket))
     if what == "splits":
         keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
     else:
@@ -247,10 +253,11 @@ def _write_buckets(plan: Plan, tables: list[pa.Table], name: str) -> Path:
 
 
 def _read_bucket_files(paths: Sequence[Path], bucket: int, config: PrepareConfig) -> pa.Table:
-    return in_order(pa.concat_tables([_read_bucket(path, bucket) for path in paths]).combine_chunks(), config)
+    return in_order(pa.concat_tables([read_bucket(path, bucket) for path in paths]).combine_chunks(), config)
 
 
-def _read_bucket(path: Path, bucket: int) -> pa.Table:
+def read_bucket(path: Path, bucket: int) -> pa.Table:
+    """Read the rows of a bucket from a file of all buckets; DataError when this node does not see it."""
     try:
         with pa.memory_map(str(path)) as file:
             return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(bucket)])

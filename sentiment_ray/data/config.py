@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sentiment_ray.config import Names, SectionConfig
+from sentiment_ray.data.checks.keys import Checking
 from sentiment_ray.data.division import Division
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 
@@ -107,7 +108,7 @@ class Hosted(SectionConfig):
     """A tokenizer.json to count with; by default tokens are estimated as characters / 4."""
 
 
-class PrepareConfig(Division):
+class PrepareConfig(Division, Checking):
     """Keys of [prepare]."""
 
     sources: tuple[Source, ...] = Field(default=(), min_length=1)
@@ -185,6 +186,12 @@ class PrepareConfig(Division):
                     )
                 if self.split_by == by and source.split == "auto" and not (found or getattr(self, name)):
                     raise ValueError(f"split_by = {by!r} needs {name} for the source {source.path!r}.")
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_can_be_kept_together(self) -> "PrepareConfig":
+        if self.keep_together and self.split_by != "hash":
+            raise ValueError(f"keep_together is for split_by = 'hash', here it is {self.split_by!r}. Drop one of them.")
         return self
 
     @model_validator(mode="after")

@@ -51,7 +51,8 @@ def resolve(config: PrepareConfig) -> PrepareConfig:
     to_chat = config.to_chat and str(local_path(config.to_chat, "to_chat"))
     tokenizer = config.hosted.tokenizer and str(local_path(config.hosted.tokenizer, "tokenizer of [prepare.hosted]"))
     hosted = config.hosted.model_copy(update={"tokenizer": tokenizer})
-    paths = {"output": output, "to_chat": to_chat, "hosted": hosted}
+    model = config.model and str(local_path(config.model, "model"))
+    paths = {"output": output, "to_chat": to_chat, "hosted": hosted, "model": model}
     return config.model_copy(update={"sources": tuple(sources), **paths})
 
 

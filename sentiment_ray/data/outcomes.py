@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sentiment_ray.data.checks.relations import Relations
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.splitting import (
     HASH_BYTES,
@@ -73,8 +74,11 @@ def in_order(table: pa.Table, config: PrepareConfig) -> pa.Table:
     return table.take(pa.array(np.lexsort((*keys, low, high))))
 
 
-def fates_of(table: pa.Table, config: PrepareConfig, known: Known) -> Fates:
-    """Return what becomes of each row of a table that `in_order` has put in order."""
+def fates_of(table: pa.Table, config: PrepareConfig, known: Known, relations: Relations) -> Fates:
+    """Return what becomes of each row of a table that `in_order` has put in order.
+
+    With `keep_together` the cluster of near duplicates that a text is in decides on its split.
+    """
     words, label = hash_words(table), table["label"].to_numpy()
     if not len(words):
         nothing = np.zeros(0, dtype=np.intp)
@@ -87,6 +91,10 @@ def fates_of(table: pa.Table, config: PrepareConfig, known: Known) -> Fates:
     # SPLITS stand in the order train, validation, test: of several pinned ones the last wins.
     pinned = np.maximum.reduceat(pins, starts)
     drawn = _drawn(table, words, label, config, known)
+    if config.keep_together:
+        hashes = table["hash"].take(pa.array(starts)).combine_chunks()
+        leaders, pinned = relations.together(hashes, words[starts], pinned)
+        drawn = split_of(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
     split = np.where(pinned == NOT_PINNED, drawn[starts], pinned)[text]
     # Groups and times decide on rows, hashes on texts with all their rows.
     fits = np.where(pins == NOT_PINNED, drawn, pins) == split

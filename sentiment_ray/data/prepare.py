@@ -10,10 +10,23 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide, tally
 from sentiment_ray.data.chat_export import check_target, write_chats
 from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe, load_tokenizer
+from sentiment_ray.data.checks import relations
+from sentiment_ray.data.checks.outcome import end_check, free_for_report, tell_crossed, write_reports
+from sentiment_ray.data.checks.results import Checked, numbers_of
+from sentiment_ray.data.checks.stage import (
+    Embed,
+    TestSet,
+    check_config,
+    list_test_set,
+    looking_at,
+    relate_rows,
+    suspect_labels,
+)
+from sentiment_ray.data.checks.survey import add_surveys
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
 from sentiment_ray.data.outcomes import Known, merge_pins
-from sentiment_ray.data.summary import Summary, check_rejected, check_splits, manifest_of, summarise
+from sentiment_ray.data.summary import check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
 from sentiment_ray.data.units import Unit
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, new_directory, write_json
@@ -28,21 +41,23 @@ TASKS = 16
 """Tasks that even a small input is read in, so that all CPUs have work."""
 
 
-def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
+def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dict[str, Any]:
     """Read, check, deduplicate and split the sources; return the output, the counts and whether it was there already.
 
-    ConfigError or DataError, and no output, when a file, a column or too many rows are defective, or when a split or a
-    label would be without rows.
+    `embed` is what wrong labels are looked for with when `model` is set. ConfigError or DataError, and no output, when
+    a file, a column or too many rows are defective, or when a split or a label would be without rows. With `check`
+    only the reports are written, before such an error or a GateError for crossed limits.
     """
     config = resolve(config)
-    output = Path(config.output)
+    check_config(config)
     check_target(config)
-    files = list_files(config)
-    settings = config.model_dump(mode="json", exclude={"output", "restart", "to_chat", "system_message"})
+    output, files, test_set = Path(config.output), list_files(config), list_test_set(config)
+    settings = config.model_dump(mode="json", exclude={"output", "restart", "check", "to_chat", "system_message"})
     described = describe_files([file.path for file in files])
-    wanted = fingerprint({"config": settings, "files": described})
-    finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
-    if finished:
+    wanted = fingerprint({"config": settings, "files": described, "against": describe_files(list(test_set.paths))})
+    if config.check:
+        free_for_report(output, MANIFEST_NAME, restart=config.restart)
+    elif finished := finished_result(output, MANIFEST_NAME, wanted, restart=config.restart):
         write_chats(config, output, wanted)
         return _result(config, finished["counts"], skipped=True)
 
@@ -50,11 +65,12 @@ def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
     load_tokenizer(config.hosted)
     connect()
     with new_directory(output) as directory:
-        summary = _divide_all(config, units, directory)
+        checked = _divide_all(config, units, test_set, directory, embed)
         manifest = (
-            manifest_of(config, summary)
+            manifest_of(config, checked.summary)
             | _chats(config, units)
             | {
+                "checks": numbers_of(config, checked),
                 "sources": _sources(config, files),
                 "files": described,
                 "config": settings,
@@ -62,9 +78,14 @@ def prepare_reviews(config: PrepareConfig) -> dict[str, Any]:
                 "versions": installed_versions("ray", "pyarrow"),
             }
         )
-        write_json(directory / MANIFEST_NAME, manifest)
+        write_reports(config, manifest, checked, directory)
+        if not config.check:
+            write_json(directory / MANIFEST_NAME, manifest)
+    if config.check:
+        return end_check(config, manifest, checked)
+    tell_crossed(manifest["checks"]["crossed"])
     write_chats(config, output, wanted)
-    return _result(config, summary.counts, skipped=False)
+    return _result(config, checked.summary.counts, skipped=False)
 
 
 def _result(config: PrepareConfig, counts: dict[str, int], *, skipped: bool) -> dict[str, Any]:
@@ -72,7 +93,9 @@ def _result(config: PrepareConfig, counts: dict[str, int], *, skipped: bool) -> 
     return result if config.to_chat is None else result | {"to_chat": config.to_chat}
 
 
-def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -> Summary:
+def _divide_all(
+    config: PrepareConfig, units: Sequence[Unit], test_set: TestSet, directory: Path, embed: Embed | None
+) -> Checked:
     """Write the splits into `directory`; DataError when they could not be trained on."""
     from sentiment_ray.data.tasks import run_tasks
 
@@ -80,18 +103,26 @@ def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -
     plan = Plan(config, directory, num_buckets=max(LEAST_BUCKETS, -(-size // BUCKET_BYTES)))
     batches = list(_batches(units, max(LEAST_TASK_BYTES, min(TASK_BYTES, size // TASKS))))
     collected = run_tasks(collect, [(plan, *each) for each in enumerate(batches)], title="Reading")
-    check_rejected(config, summarise(config, collected, []))
+    read = summarise(config, collected, [])
+    if not config.check:
+        check_rejected(config, read)
+    good_rows = read.counts["rows_in"] - read.counts["rejected"]
+    plan = replace(plan, looking=looking_at(config, good_rows))
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
-    divided = []
+    divided, related = [], None
     if bucket_files:
+        related = relate_rows(plan, bucket_files, test_set, good_rows=good_rows)
         plan = replace(plan, known=Known(merge_pins([pin for part in collected for pin in part.pinned_groups])))
         plan = with_tallies(plan, bucket_files, run_tasks)
         buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)]
         divided = run_tasks(divide, buckets, title="Splitting")
     summary = summarise(config, collected, divided)
-    check_splits(config, summary)
-    rmtree(directory / BUCKETS_DIRECTORY, ignore_errors=True)
-    return summary
+    if not config.check:
+        check_splits(config, summary)
+    for name in (BUCKETS_DIRECTORY, relations.DIRECTORY):
+        rmtree(directory / name, ignore_errors=True)
+    survey = add_surveys(config, [part.survey for part in divided])
+    return Checked(summary, survey, related, suspect_labels(config, survey, embed))
 
 
 def _chats(config: PrepareConfig, units: Sequence[Unit]) -> dict[str, Any]:

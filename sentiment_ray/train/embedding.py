@@ -1,0 +1,42 @@
+"""Texts to vectors by a base encoder that was not fine-tuned; knows nothing of labels and Ray."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel
+
+from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.train.model import load_tokenizer_files
+
+TOKENS_PER_BATCH = 4096
+
+
+def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
+    """Return a unit vector for each text, the mean of the last hidden states: float32 `(texts, width)`."""
+    with tempfile.TemporaryDirectory() as workspace:
+        load_tokenizer_files(model, Path(workspace))
+        encoder = load_encoder(Path(workspace) / "tokenizer.json", max_tokens=max_tokens)
+    network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+    return embed(network, encoder, texts)
+
+
+@torch.no_grad()
+def embed(network: torch.nn.Module, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return unit vectors float32 `(texts, width)`."""
+    encoded = encode(encoder, texts)
+    vectors: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
+    for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=TOKENS_PER_BATCH):
+        input_ids, mask = (
+            torch.from_numpy(array) for array in pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
+        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = network(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).float()
+        means = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
+        for row, vector in zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True):
+            vectors[row] = vector
+    return np.stack(vectors)

@@ -1,0 +1,83 @@
+"""Near duplicates: what counts as nearly equal, and that clusters depend on their own texts alone."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment_ray.data.checks.near_duplicates import components, keys_of, masked_words, nearest, signatures_of
+
+REVIEW = (
+    "the battery of this phone lasts two days and the camera takes sharp pictures even at night but the speaker is "
+    "quiet and the case scratches easily so handle it with care"
+)
+
+
+def clusters_of(*texts: str, threshold: float = 0.8) -> list[int]:
+    words = masked_words(pa.array(texts))
+    return components(keys_of(words), signatures_of(words), threshold=threshold).tolist()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("RT @ann: What a day! http://t.co/x1", "what a day"),
+        ("@bob what a day https://example.org/a?b=c", "What a day!!"),
+        ("What   a\u00a0day", "what a day."),
+        ("www.shop.example great shoes", "great shoes"),
+        ("\uff27\uff32\uff25\uff21\uff34 shoes", "great shoes"),
+        ("とても良い", "とても良い!"),
+    ],
+)
+def test_links_handles_case_and_punctuation_do_not_count(first: str, second: str) -> None:
+    assert np.unique(keys_of(masked_words(pa.array([first, second])))).size == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("not good", "good"), ("it is not good", "it is good"), ("start here", "art here"), ("とても良い", "とても悪い")],
+)
+def test_words_that_change_the_meaning_count(first: str, second: str) -> None:
+    assert np.unique(keys_of(masked_words(pa.array([first, second])))).size == 2
+    assert len(set(clusters_of(first, second))) == 2
+
+
+def test_a_long_text_with_a_changed_word_is_near_and_another_text_is_not() -> None:
+    changed = REVIEW.replace("sharp", "crisp")
+    found = clusters_of(
+        REVIEW, "nothing of the kind was ever said about this phone", changed, REVIEW[: len(REVIEW) // 2]
+    )
+    assert found[0] == found[2]
+    assert len(set(found)) == 3
+
+
+def test_the_signature_estimates_the_jaccard_similarity() -> None:
+    words = [[f"w{number}" for number in range(start, start + 200)] for start in (0, 50)]
+    first, second = signatures_of(words)
+    assert abs((first == second).mean() - 149 / (2 * 201 - 149)) < 0.12
+
+
+def test_many_texts_of_one_template_are_one_cluster() -> None:
+    found = clusters_of(*(f"{REVIEW} order number {number}" for number in range(400)), threshold=0.8)
+    assert set(found) == {found[0]}
+
+
+def test_the_nearest_text_of_a_test_set_is_found() -> None:
+    held_out = masked_words(pa.array(["something else entirely, in many words", f"RT @eve {REVIEW}!"]))
+    asked = masked_words(pa.array([REVIEW + " always", "short and new"]))
+    place, similarity = nearest(signatures_of(asked), signatures_of(held_out), threshold=0.8)
+    assert place.tolist() == [1, -1]
+    assert 0.8 <= similarity[0] <= 1
+    assert similarity[1] == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.lists(st.integers(100, 140), max_size=6))
+def test_texts_that_join_no_cluster_change_none(old: list[int], new: list[int]) -> None:
+    texts = [f"{REVIEW} {' '.join(['again'] * (number % 7))} {number // 7}" for number in old]
+    others = [f"opinion {number} of somebody else about the soup in place {number}" for number in new]
+    before, after = clusters_of(*texts), clusters_of(*texts, *others)
+    pairs = [[first == second for first in found for second in found] for found in (before, after[: len(texts)])]
+    assert pairs[0] == pairs[1]
+    assert not set(after[: len(texts)]) & set(after[len(texts) :])
