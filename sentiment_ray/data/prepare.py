@@ -10,7 +10,7 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide, tally
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
-from sentiment_ray.data.outcomes import Known, merge_pins
+from sentiment_ray.data.outcomes import Settled, merge_pins
 from sentiment_ray.data.summary import Summary, check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
 from sentiment_ray.data.units import Unit
@@ -69,7 +69,7 @@ def _divide_all(config: PrepareConfig, units: Sequence[Unit], directory: Path) -
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
     divided = []
     if bucket_files:
-        plan = replace(plan, known=Known(merge_pins([pin for part in collected for pin in part.pinned_groups])))
+        plan = replace(plan, settled=Settled(merge_pins([pin for part in collected for pin in part.pinned_groups])))
         plan = with_tallies(plan, bucket_files, run_tasks)
         buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)]
         divided = run_tasks(divide, buckets, title="Splitting")
@@ -89,7 +89,7 @@ def with_tallies(plan: Plan, bucket_files: Sequence[Path], run: Callable[..., li
     config = plan.config
     if config.split_by == "stratified":
         shares = {"validation_share": config.validation_share, "test_share": config.test_share}
-        plan = replace(plan, known=replace(plan.known, cuts=cuts_of(tallied(plan, "splits"), **shares)))
+        plan = replace(plan, settled=replace(plan.settled, cuts=cuts_of(tallied(plan, "splits"), **shares)))
     if config.balance != "none":
         plan = replace(plan, balance=balance_of(tallied(plan, "train"), config.balance))
     if config.augment:
