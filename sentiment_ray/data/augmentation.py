@@ -59,10 +59,10 @@ OPERATIONS: dict[str, Callable[[str, Random], str]] = {
 
 
 def altered(text: str, operations: Sequence[str], random: Random) -> str | None:
-    """Return the text after one of `operations`, drawn by `random`; None when none of them changes it."""
+    """Return the text after one of `operations`, drawn by `random`; None when none of them leaves another text."""
     for name in random.sample(operations, len(operations)):
         found = OPERATIONS[name](text, random)
-        if found != text:
+        if found != text and found.strip():
             return found
     return None
 

@@ -23,7 +23,7 @@ from sentiment_ray.data.checking import check_rows, clean_texts
 from sentiment_ray.data.checks.relations import relations_of
 from sentiment_ray.data.checks.survey import Looking, Survey, survey_bucket
 from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
-from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Known, fates_of, hash_words, in_order, merge_pins
+from sentiment_ray.data.outcomes import OUTCOMES, UNDERSAMPLED, Settled, fates_of, hash_words, in_order, merge_pins
 from sentiment_ray.data.reading import read_unit
 from sentiment_ray.data.splitting import (
     HASH_BYTES,
@@ -62,7 +62,7 @@ class Plan:
     directory: Path
     """Where all is written; on a disk that every node of the cluster sees."""
     num_buckets: int
-    known: Known = field(default_factory=Known)
+    settled: Settled = field(default_factory=Settled)
     balance: Balance | None = None
     texts: tuple[Path | None, ...] = ()
     """The tally of every bucket's texts, where altered copies must differ from them."""
@@ -144,7 +144,7 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
     config = plan.config
     table = _read_bucket_files(bucket_files, bucket, config)
     relations = relations_of(plan.directory, bucket)
-    fates = fates_of(table, config, plan.known, relations)
+    fates = fates_of(table, config, plan.settled, relations)
     outcome, source = fates.outcome.copy(), table["source"].to_numpy()
     labels = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
     counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
@@ -175,7 +175,7 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
     directory = plan.directory / BUCKETS_DIRECTORY
     if what == "texts":
         return write_tally(directory, what, bucket, text_keys(words), np.zeros_like(label), num_labels=1)
-    fates = fates_of(table, plan.config, plan.known, relations_of(plan.directory, bucket))
+    fates = fates_of(table, plan.config, plan.settled, relations_of(plan.directory, bucket))
     if what == "splits":
         keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
     else:

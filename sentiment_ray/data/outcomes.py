@@ -31,7 +31,7 @@ NOT_PINNED = -1
 
 
 @dataclass(frozen=True)
-class Known:
+class Settled:
     """What must be known of all rows before the first can be put into a split; empty where nothing must.
 
     `pinned_groups` are the hashes of groups in sources that are put into one split, by the place of it in SPLITS.
@@ -74,7 +74,7 @@ def in_order(table: pa.Table, config: PrepareConfig) -> pa.Table:
     return table.take(pa.array(np.lexsort((*keys, low, high))))
 
 
-def fates_of(table: pa.Table, config: PrepareConfig, known: Known, relations: Relations) -> Fates:
+def fates_of(table: pa.Table, config: PrepareConfig, settled: Settled, relations: Relations) -> Fates:
     """Return what becomes of each row of a table that `in_order` has put in order.
 
     With `keep_together` the cluster of near duplicates that a text is in decides on its split.
@@ -87,10 +87,10 @@ def fates_of(table: pa.Table, config: PrepareConfig, known: Known, relations: Re
     starts, text = np.flatnonzero(is_first), np.cumsum(is_first) - 1
     places = np.arange(len(words))
     conflicting = np.minimum.reduceat(label, starts) != np.maximum.reduceat(label, starts)
-    pins = _pins(table, config, known)
+    pins = _pins(table, config, settled)
     # SPLITS stand in the order train, validation, test: of several pinned ones the last wins.
     pinned = np.maximum.reduceat(pins, starts)
-    drawn = _drawn(table, words, label, config, known)
+    drawn = _drawn(table, words, label, config, settled)
     if config.keep_together:
         hashes = table["hash"].take(pa.array(starts)).combine_chunks()
         leaders, pinned = relations.together(hashes, words[starts], pinned)
@@ -112,19 +112,19 @@ def hash_words(table: pa.Table) -> NDArray[np.uint32]:
     return words_of(raw[column.offset * HASH_BYTES : (column.offset + len(column)) * HASH_BYTES])
 
 
-def _pins(table: pa.Table, config: PrepareConfig, known: Known) -> NDArray[np.intp]:
+def _pins(table: pa.Table, config: PrepareConfig, settled: Settled) -> NDArray[np.intp]:
     """Return the split that each row's source, or its group in another source, is put into; NOT_PINNED for none."""
     of_sources = [SPLITS.index(source.split) if source.split in SPLITS else NOT_PINNED for source in config.sources]
     pins = np.array(of_sources)[table["source"].to_numpy()]
-    if known.pinned_groups:
+    if settled.pinned_groups:
         has_group, groups = table["key"].is_valid().to_numpy(), _keys(table)
-        for split, pinned in known.pinned_groups.items():
+        for split, pinned in settled.pinned_groups.items():
             pins = np.where(has_group & np.isin(groups, pinned), np.maximum(pins, split), pins)
     return pins
 
 
 def _drawn(
-    table: pa.Table, words: NDArray[np.uint32], label: NDArray[np.int32], config: PrepareConfig, known: Known
+    table: pa.Table, words: NDArray[np.uint32], label: NDArray[np.int32], config: PrepareConfig, settled: Settled
 ) -> NDArray[np.intp]:
     """Return the split that each row would have if no source were pinned; TRAIN while `cuts` are not known."""
     shares = {"validation_share": config.validation_share, "test_share": config.test_share}
@@ -134,9 +134,9 @@ def _drawn(
         validation_from, test_from = config.bounds
         return split_of_times(_keys(table), validation_from=validation_from, test_from=test_from)
     if config.split_by == "stratified":
-        if known.cuts is None:
+        if settled.cuts is None:
             return np.full(len(words), TRAIN)
-        keys, cuts = split_keys(words), known.cuts[label]
+        keys, cuts = split_keys(words), settled.cuts[label]
         return np.where(keys < cuts[:, 0], TEST, np.where(keys < cuts[:, 1], VALIDATION, TRAIN))
     return split_of(words, **shares)
 

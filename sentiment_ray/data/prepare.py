@@ -25,7 +25,7 @@ from sentiment_ray.data.checks.stage import (
 from sentiment_ray.data.checks.survey import add_surveys
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
-from sentiment_ray.data.outcomes import Known, merge_pins
+from sentiment_ray.data.outcomes import Settled, merge_pins
 from sentiment_ray.data.summary import check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
 from sentiment_ray.data.units import Unit
@@ -112,7 +112,7 @@ def _divide_all(
     divided, related = [], None
     if bucket_files:
         related = relate_rows(plan, bucket_files, test_set, good_rows=good_rows)
-        plan = replace(plan, known=Known(merge_pins([pin for part in collected for pin in part.pinned_groups])))
+        plan = replace(plan, settled=Settled(merge_pins([pin for part in collected for pin in part.pinned_groups])))
         plan = with_tallies(plan, bucket_files, run_tasks)
         buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)]
         divided = run_tasks(divide, buckets, title="Splitting")
@@ -149,7 +149,7 @@ def with_tallies(plan: Plan, bucket_files: Sequence[Path], run: Callable[..., li
     config = plan.config
     if config.split_by == "stratified":
         shares = {"validation_share": config.validation_share, "test_share": config.test_share}
-        plan = replace(plan, known=replace(plan.known, cuts=cuts_of(tallied(plan, "splits"), **shares)))
+        plan = replace(plan, settled=replace(plan.settled, cuts=cuts_of(tallied(plan, "splits"), **shares)))
     if config.balance != "none":
         plan = replace(plan, balance=balance_of(tallied(plan, "train"), config.balance))
     if config.augment:

@@ -43,9 +43,8 @@ def training_rows(
     np.add.at(extras[:, 0], sources, np.maximum(times - 1, 0))
     result = repeated(rows, times)
     if config.augment:
-        kept = rows.filter(pa.array(times > 0))
-        digests = [word.tobytes() for word in hash_words(kept)]
-        added = augmented(kept, digests, config.augment, seed=config.seed, texts=texts)
+        digests = [word.tobytes() for word in hash_words(result)]
+        added = augmented(result, digests, config.augment, seed=config.seed, texts=texts)
         np.add.at(extras[:, 1], added["source"].to_numpy(), 1)
         result = pa.concat_tables([result, added])
     order = np.random.default_rng([config.seed % 2**32, bucket]).permutation(len(result))

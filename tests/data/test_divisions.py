@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sentiment_ray.data.buckets import Plan, collect, divide
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.listing import check_files, list_files, resolve
-from sentiment_ray.data.outcomes import Known, merge_pins
+from sentiment_ray.data.outcomes import Settled, merge_pins
 from sentiment_ray.data.prepare import with_tallies
 from sentiment_ray.data.splitting import normalise
 from sentiment_ray.data.summary import Summary, check_splits, summarise
@@ -89,7 +89,7 @@ def _divided(
     collected = [collect(plan, number, units[number::tasks]) for number in range(tasks)]
     bucket_files = [path for part in collected for path in part.bucket_files]
     random.shuffle(bucket_files)
-    plan = replace(plan, known=Known(merge_pins([pin for part in collected for pin in part.pinned_groups])))
+    plan = replace(plan, settled=Settled(merge_pins([pin for part in collected for pin in part.pinned_groups])))
     plan = with_tallies(plan, bucket_files, run_here)
     summary = summarise(config, collected, [divide(plan, bucket, bucket_files) for bucket in range(buckets)])
     counts = summary.counts
