@@ -15,6 +15,14 @@ WHERE = {
     "near_duplicates": "near", "cut": "lengths", "suspect_labels": "suspects", "language": "language",
 }  # fmt: skip
 """Where on the page a finding is told in full; those of the texts stand together."""
+MISSING = {
+    "near_duplicates": "near duplicates",
+    "leaked": "rows that stand in the test set",
+    "cut": "rows that the model cuts",
+    "language": "other languages",
+    "suspect_labels": "labels that look wrong",
+}
+"""Checks that need to be asked for, or can be turned off, for people."""
 
 
 def write_page(report: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> str:
@@ -34,6 +42,7 @@ def write_page(report: dict[str, Any], samples: dict[str, list[dict[str, Any]]])
         | {"suspect_labels": samples.get("suspect_labels", [])},
         "clusters": _clusters(samples.get("near_duplicates", [])),
         "longest": LONGEST,
+        "missing": MISSING,
     }
     return render_page(TEMPLATE, report | values)
 

@@ -15,6 +15,8 @@ PATTERNS = {
 }
 """RE2's spelling. Lost letters are those that an earlier reader replaced by U+FFFD: no step brings them back."""
 FLAGS = (*PATTERNS, "mojibake", "no_letter")
+FLAWS = ("mojibake", "lost_letters", "html", "no_letter")
+"""Flags that are told as findings; the others are usual in reviews."""
 TITLES = {
     "mojibake": "Wrongly decoded letters (mojibake)",
     "lost_letters": "Letters lost to U+FFFD",
@@ -31,8 +33,9 @@ LETTERS_READ = 10_000
 def flags_of(texts: pa.Array) -> NDArray[np.bool_]:
     """Return which of FLAGS each text has: bool `(flags, texts)`. Mojibake is what ftfy's heuristic calls so."""
     found = [pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False) for pattern in PATTERNS.values()]
-    # Only a text with letters outside ASCII can be mojibake, and few have them.
-    may_be = np.flatnonzero(~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False))
+    # Only a text with letters outside ASCII can be mojibake, and few have them; lost letters are counted as such alone.
+    is_lost = found[list(PATTERNS).index("lost_letters")]
+    may_be = np.flatnonzero(~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False) & ~is_lost)
     mojibake = np.zeros(len(texts), dtype=np.bool_)
     mojibake[may_be] = [bool(is_bad(text[:LETTERS_READ])) for text in texts.take(pa.array(may_be)).to_pylist()]
     no_letter = ~pc.match_substring_regex(texts, r"\pL").to_numpy(zero_copy_only=False)

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from sentiment_ray.data.checks.language import UNDECIDED
 from sentiment_ray.data.checks.leakage import Related
 from sentiment_ray.data.checks.limits import crossed_limits
-from sentiment_ray.data.checks.quality import FLAGS, TITLES
+from sentiment_ray.data.checks.quality import FLAGS, FLAWS, TITLES
 from sentiment_ray.data.checks.survey import LONGEST, Survey
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.summary import Summary
 
 NOT_ASKED = {
     "near_duplicates": "near_duplicates = false",
-    "leaked": "needs `against`, an external test set",
-    "cut": "needs `model`, the directory of a base encoder",
-    "language": "needs `language`, the language that the reviews should have",
+    "leaked": "no test set is named: against",
+    "cut": "no base encoder is named: model",
+    "language": "no expected language is named: language",
 }
 
 LIMITS = {"mojibake": "max_mojibake", "lost_letters": "max_mojibake", "language": "max_other_language"}
@@ -82,25 +82,25 @@ def _findings(config: PrepareConfig, checked: Checked) -> list[dict[str, Any]]:
     """Return a line for each check that was run: name, title, rows, of how many, and the limit that it answers to."""
     counts, survey, related = checked.summary.counts, checked.survey, checked.related
     good, kept, flags = survey.counts["good"], int(survey.kept.sum()), survey.flags.sum(axis=0)
-    found = [
-        _finding("rejected", "Defective rows, set aside", counts["rejected"], counts["rows_in"]),
-        _finding("conflicting", "Same text, different labels", survey.counts["conflicting"], good),
-        _finding("duplicates", "Exact duplicates", survey.counts["repeated"], good),
-    ]
+    found = []
+    if config.against:
+        found.append(_finding("leaked", "Rows that stand in the test set", int(survey.leaked.sum()), kept))
+    found.append(_finding("conflicting", "Same text, different labels", survey.counts["conflicting"], good))
+    if "rows" in checked.suspects:
+        found.append(
+            _finding("suspect_labels", "Labels that look wrong", checked.suspects["rows"], checked.suspects["of"])
+        )
+    found.append(_finding("rejected", "Defective rows, set aside", counts["rejected"], counts["rows_in"]))
+    found.append(_finding("duplicates", "Exact duplicates", survey.counts["repeated"], good))
     if config.near_duplicates and related:
         near = related.equal_once_masked + related.similar
         found.append(_finding("near_duplicates", "Near duplicates", near, related.texts))
-    if config.against:
-        found.append(_finding("leaked", "Rows that stand in the test set", int(survey.leaked.sum()), kept))
     if config.model:
         cut = int(survey.tokens[config.max_tokens + 1 :].sum())
         found.append(_finding("cut", f"Longer than {config.max_tokens} tokens, cut by the model", cut, kept))
-    if "rows" in checked.suspects:
-        suspects = checked.suspects
-        found.append(_finding("suspect_labels", "Labels that look wrong", suspects["rows"], suspects["of"]))
     if config.language:
         found.append(_other_language(config.language, survey.languages))
-    return found + [_finding(name, TITLES[name], int(flags[FLAGS.index(name)]), kept) for name in TITLES]
+    return found + [_finding(name, TITLES[name], int(flags[FLAGS.index(name)]), kept) for name in FLAWS]
 
 
 def _finding(name: str, title: str, rows: int, of: int) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def looking_at(config: PrepareConfig, good_rows: int) -> Looking:
 def suspect_labels(config: PrepareConfig, survey: Survey, embed: Embed | None) -> dict[str, Any]:
     """Return counts of suspected labels and sample rows, or `not_run` with the reason."""
     if not config.model:
-        return {"not_run": "needs `model`, the directory of a base encoder"}
+        return {"not_run": "no base encoder is named: model"}
     if embed is None:
         return {"not_run": "no encoder was given to prepare_reviews; jobs.prepare_reviews gives one"}
     drawn, labels = survey.drawn[: config.suspect_rows], {label: place for place, label in enumerate(config.labels)}
