@@ -139,6 +139,10 @@ DOCUMENTS = (
     "docs/benchmarks.md",
     "docs/bundle.md",
     "docs/evaluation.md",
+    "docs/preparing.md",
+    "docs/preparing-inputs.md",
+    "docs/preparing-splits.md",
+    "docs/scoring.md",
     "docs/training.md",
 )
 
