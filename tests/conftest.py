@@ -142,7 +142,7 @@ def run(prepared: Path, tiny_encoder: Path) -> Path:
             max_tokens=32,
             dropout=0.0,
             num_workers=2,
-            cpus_per_worker=0.75,
+            cpus_per_worker=1.0,  # both that there are: whoever reads must do without
             keep_checkpoints=2,
         )
     )

@@ -10,7 +10,6 @@ from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import local_path, read_json
 from sentiment_ray.model_config import FAMILIES
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.shards import READING_CPUS
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -66,11 +65,11 @@ def cpus_per_worker(config: TrainConfig) -> float:
     available = total.get("CPU", 0)
     largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
     cpus = config.cpus_per_worker or math.floor(75 * min(available / config.max_workers, largest)) / 100
-    wanted = cpus * config.min_workers + READING_CPUS
+    wanted = cpus * config.min_workers
     if not cpus or wanted > available or cpus > largest:
         raise ConfigError(
-            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} and {READING_CPUS} for reading need "
-            f"{wanted:g} CPUs; the cluster has {available:g}, its largest node {largest:g}. "
+            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} need {wanted:g} CPUs; "
+            f"the cluster has {available:g}, its largest node {largest:g}. "
             "Lower one of them (fractions are allowed), or start more nodes."
         )
     if config.use_gpu and config.min_workers > total.get("GPU", 0):

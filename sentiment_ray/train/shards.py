@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 from pyarrow import parquet
-from ray.data import DataIterator, Dataset, ExecutionOptions
+from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
 TEACHER = pa.list_(pa.float32())
-READING_CPUS = 0.25
-"""CPUs of a task that reads a split: small, for the workers hold most of them."""
+READING_TASKS = 2
+"""Tasks that read a split at once. They ask for no CPU: the workers may hold all that a lost node has left."""
 
 
 class ExactShards(DataConfig):  # type: ignore[misc]
@@ -100,7 +100,8 @@ def _read(parts: Dataset, rank: int, world_size: int) -> Dataset:
         _read_parts,
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=READING_CPUS,
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=READING_TASKS),
         fn_kwargs={"rank": rank, "world_size": world_size},
     )
 

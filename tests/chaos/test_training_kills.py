@@ -19,7 +19,8 @@ from tests.chaos.conftest import Cluster
 from tests.chaos.saboteur import ORDER
 from tests.conftest import ROOT
 
-RUN_LIMIT_S = 240
+RUN_LIMIT_S = 420
+"""Of one start of the driver, in which workers may be started five times."""
 STEPS = (
     ("step", "after"), ("seal", "before"), ("seal", "after"), ("copy", "before"), ("copy", "within"),
     ("copy", "after"), ("epoch", "before"), ("epoch", "after"),
