@@ -57,9 +57,8 @@ def components(keys: NDArray[np.uint64], signatures: NDArray[np.uint32], *, thre
     old cluster's texts changes nothing about the cluster.
     """
     distinct, first, of_distinct = np.unique(keys, return_index=True, return_inverse=True)
-    edges = [
-        pair for group in _groups(signatures[first], threshold) for pair in _links(signatures[first], group, threshold)
-    ]
+    signatures = signatures[first]
+    edges = [pair for group in _groups(signatures, threshold) for pair in _links(signatures, group, threshold)]
     ends = np.array(edges, dtype=np.intp).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(len(distinct),) * 2)
     found: NDArray[np.intp] = connected_components(graph, directed=False)[1][of_distinct].astype(np.intp)
