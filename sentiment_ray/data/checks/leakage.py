@@ -112,7 +112,7 @@ def relate(plan: Plan) -> Related:
     )  # fmt: skip
     words, keys, signatures = files.words_from(table["hash"]), table["key"].to_numpy(), _signatures(table)
     open_rows = np.flatnonzero(table["is_open"].to_numpy(zero_copy_only=False))
-    place, _ = nearest(signatures[open_rows], _signatures(known), threshold=threshold)
+    place = nearest(signatures[open_rows], _signatures(known), threshold=threshold)
     similar = open_rows[place >= 0]
     leaked = pa.table(
         [table["hash"].take(pa.array(similar)), known["id"].take(pa.array(place[place >= 0])),
