@@ -96,10 +96,21 @@ def test_jobs_stay_thin() -> None:
 def test_extras_add_up_and_kernels_are_not_pinned() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines", "report"}
-    assert folders | {"cpu", "gpu", "export", "s3", "gcs", "delta", "iceberg", "lora", "tune", "all", "dev"} == set(
-        extras
-    )
-    assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "export"})
+    assert folders | {
+        "cpu",
+        "gpu",
+        "export",
+        "s3",
+        "gcs",
+        "delta",
+        "iceberg",
+        "lora",
+        "tune",
+        "check",
+        "all",
+        "dev",
+    } == set(extras)
+    assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "check", "export"})
     assert not any(line.startswith("kernels") for line in (ROOT / "constraints.txt").read_text().splitlines())
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sentiment_ray.data.checking import check_rows
+from sentiment_ray.data.checking import check_rows, ratings_of
 from sentiment_ray.data.checks.relations import Relations, relations_of
 from sentiment_ray.data.checks.survey import Looking, Survey, survey_bucket
 from sentiment_ray.data.config import SPLITS, PrepareConfig
@@ -37,7 +37,7 @@ MOST_REASONS = 1000
 """Different reasons that a task counts by name: a wrong label column has another one in every row."""
 GOOD_SCHEMA = pa.schema(
     [("hash", pa.binary(HASH_BYTES)), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64())]
-    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32())]
+    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32()), ("rating", pa.float64())]
 )
 REJECTED_COLUMNS = ("source", "file", "row", "reason")
 
@@ -136,7 +136,9 @@ def _checked_tables(
     """Yield tables with their reasons and hashes; a row without a text is known by its place instead."""
     for unit in units:
         for raw in read_unit(unit, config.sources[unit.source]):
-            table = check_rows(raw, labels=config.labels, label_map=config.sources[unit.source].label_map)
+            label_map = config.sources[unit.source].label_map
+            table = check_rows(raw, labels=config.labels, label_map=label_map)
+            table = table.append_column("rating", ratings_of(raw["label"], label_map))
             identities = pc.coalesce(table["text"], table["id"]).to_pylist()
             yield unit, table, hash_texts(identities, seed=config.seed)
 
@@ -145,7 +147,8 @@ def _good_columns(table: pa.Table, words: NDArray[np.uint32], unit: Unit, config
     hashes = pa.Array.from_buffers(GOOD_SCHEMA.field("hash").type, len(words), [None, pa.py_buffer(words.tobytes())])
     label = pc.index_in(table["label"], pa.array(config.labels, pa.string()))
     source, file = (pa.repeat(pa.scalar(place, pa.int32()), len(table)) for place in (unit.source, unit.file))
-    return pa.table([hashes, source, file, table["row"], table["id"], table["text"], label], schema=GOOD_SCHEMA)
+    columns = [hashes, source, file, table["row"], table["id"], table["text"], label, table["rating"]]
+    return pa.table(columns, schema=GOOD_SCHEMA)
 
 
 def _count_reasons(rejected: pa.Table, result: Collected) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +40,13 @@ def check_rows(table: pa.Table, *, labels: Sequence[str], label_map: Mapping[str
     )
 
 
+def ratings_of(labels: pa.ChunkedArray, label_map: Mapping[str, str]) -> pa.Array:
+    """Return the raw labels that are finite numbers as float64; null for others, and for all without a label_map."""
+    raw = labels.combine_chunks().dictionary_encode()
+    found = [_number(value) if label_map else None for value in raw.dictionary.to_pylist()]
+    return pa.array(found, pa.float64()).take(raw.indices)
+
+
 def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) -> str | None:
     """Return the label that a raw value means, through `label_map` where there is one; None if it means none.
 
@@ -46,6 +54,14 @@ def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) 
     """
     mapped = _look_up(value, label_map) if label_map else value
     return None if mapped is None else _look_up(mapped, {label: label for label in labels})
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
 
 
 def _look_up(value: str, known: Mapping[str, str]) -> str | None:
