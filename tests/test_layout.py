@@ -107,10 +107,11 @@ def test_extras_add_up_and_kernels_are_not_pinned() -> None:
         "iceberg",
         "lora",
         "tune",
+        "check",
         "all",
         "dev",
     } == set(extras)
-    assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "export"})
+    assert all(f"{extra}" in extras["all"][0] for extra in folders | {"cpu", "check", "export"})
     assert not any(line.startswith("kernels") for line in (ROOT / "constraints.txt").read_text().splitlines())
 
 

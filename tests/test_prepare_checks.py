@@ -1,83 +1,23 @@
-"""What prepare_reviews says about its input: leakage, duplicates, clusters, limits, and the page that tells it."""
+"""What prepare_reviews says about its input: leakage, duplicates, limits, and the page that tells it."""
 
-import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from html_page import Page, assert_loads_nothing
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from checked_reviews import LABELS, finding, page_of, reviews, rows_of, run, write
 
 from jobs.prepare_reviews import main, prepare
-from sentiment_ray.data.buckets import Plan, collect, divide
-from sentiment_ray.data.checks.leakage import relate, sign
-from sentiment_ray.data.checks.suspects import find_suspects
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
 from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.shell import run as run_job
 
-LABELS = ("negative", "neutral", "positive")
 CANARY = "canary-9c1e"
-THINGS = (
-    "lamp",
-    "kettle",
-    "jacket",
-    "tent",
-    "radio",
-    "carpet",
-    "mirror",
-    "ladder",
-    "basket",
-    "drill",
-    "pillow",
-    "clock",
-)
 
 needs_ray = pytest.mark.usefixtures("ray_cluster")
-
-
-def reviews(count: int, *, start: int = 0) -> list[tuple[str, str]]:
-    """Return texts of which none resembles another, every label in turn."""
-    return [
-        (" ".join(f"{THINGS[(number * 7 + place * 5) % 12]}{number}x{place}" for place in range(8)), LABELS[number % 3])
-        for number in range(start, start + count)
-    ]
-
-
-def write(path: Path, rows: Iterable[tuple[str, str]], *, names: Sequence[str] = ("text", "label")) -> str:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])
-    return str(path)
-
-
-def run(output: Path, *sources: str, **keys: Any) -> dict[str, Any]:
-    described = [{"path": path} for path in sources]
-    prepare(PrepareConfig.model_validate({"output": str(output), "sources": described, **keys}))
-    return read_json(output / "prepared.json")
-
-
-def finding(checks: dict[str, Any], name: str) -> tuple[int, int]:
-    line = next(line for line in checks["findings"] if line["name"] == name)
-    assert line["share"] == pytest.approx(line["rows"] / max(1, line["of"]))
-    return line["rows"], line["of"]
-
-
-def page_of(output: Path) -> Page:
-    html = (output / "report.html").read_text(encoding="utf-8")
-    assert_loads_nothing(html)
-    page = Page(html)
-    assert page.open == []
-    page.text = " ".join(page.text.split())
-    return page
 
 
 @needs_ray
@@ -188,52 +128,6 @@ def test_near_duplicates_are_counted_and_can_be_kept_in_one_split(tmp_path: Path
         run(tmp_path / "refused", path, near_duplicate_rows=100, keep_together=True)
 
 
-def split_alone(
-    directory: Path, rows: Sequence[tuple[str, str]], pinned: Sequence[tuple[str, str]] = ()
-) -> dict[str, str]:
-    """Divide rows without Ray, near duplicates together; return the split of each text."""
-    directory.mkdir()
-    sources = [{"path": write(directory / "main.csv", rows)}]
-    if pinned:
-        sources.append({"path": write(directory / "held.csv", pinned), "split": "test"})
-    settings = {"output": str(directory / "out"), "sources": sources, "keep_together": True, "test_share": 0.3}
-    config = resolve(PrepareConfig.model_validate(settings))
-    (directory / "out").mkdir()
-    plan = Plan(config, directory / "out", num_buckets=3)
-    units = check_files(config, list_files(config))
-    files = collect(plan, 0, units).bucket_files
-    for bucket in range(3):
-        sign(plan, bucket, files, 1.0, 1.0)
-    relate(plan)
-    for bucket in range(3):
-        divide(plan, bucket, files)
-    return {row["text"]: split for split in SPLITS for row in rows_of(directory / "out" / split)}
-
-
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3)), min_size=1, max_size=30), st.integers(1, 12))
-def test_rows_that_join_no_cluster_move_no_row(
-    tmp_path_factory: pytest.TempPathFactory, old: list[tuple[int, int]], num_new: int
-) -> None:
-    directory = tmp_path_factory.mktemp("together")
-    rows = [(f"{'RT @a ' * echo}{reviews(1, start=number)[0][0]}", LABELS[number % 3]) for number, echo in set(old)]
-    before = split_alone(directory / "before", rows)
-    after = split_alone(directory / "after", [*reviews(num_new, start=1000), *rows])
-    assert before.items() <= after.items()
-    assert len(after) == len(before) + num_new
-    by_cluster: dict[str, set[str]] = {}
-    for text, split in before.items():
-        by_cluster.setdefault(text.rpartition("RT @a ")[2], set()).add(split)
-    assert all(len(splits) == 1 for splits in by_cluster.values())
-
-
-def test_a_cluster_goes_where_one_of_its_rows_is_pinned(tmp_path: Path) -> None:
-    rows = reviews(40)
-    found = split_alone(tmp_path / "a", rows, pinned=[(f"@bot {text}", label) for text, label in rows[:20]])
-    assert {found[text] for text, _ in rows[:20]} == {"test"}
-    assert {found[text] for text, _ in rows[20:]} > {"test"}
-
-
 @needs_ray
 def test_check_writes_reports_alone_and_names_what_crosses_its_limit(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [*reviews(200), *reviews(20), ("torn", "neutral"), ("torn", "positive")])
@@ -324,59 +218,3 @@ def test_an_encoder_or_a_test_set_that_is_not_there_is_named(tmp_path: Path) -> 
     ]:
         with pytest.raises((ConfigError, DataError), match=message):
             prepare_reviews(settings.model_copy(update=keys))
-
-
-def test_injected_wrong_labels_are_found() -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 3, size=600)
-    features = (np.eye(3)[labels] @ random.normal(size=(3, 16)) + 0.35 * random.normal(size=(600, 16))).astype(
-        np.float32
-    )
-    wrong = random.choice(600, size=30, replace=False)
-    given_labels = labels.copy()
-    given_labels[wrong] = (labels[wrong] + 1) % 3
-    found = find_suspects(features, given_labels, seed=0)
-    assert found is not None
-    right = set(found.rows.tolist()) & set(wrong.tolist())
-    assert len(right) >= 25
-    assert len(found.rows) <= 36
-    agree = [proposed == labels[row] for row, proposed in zip(found.rows, found.proposed, strict=True) if row in right]
-    assert np.mean(agree) > 0.9
-    assert find_suspects(features, np.zeros(600, dtype=np.intp), seed=0) is None
-
-
-@needs_ray
-def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tiny_encoder: Path) -> None:
-    words = (["great", "happy", "love", "best", "good"], ["bad", "hate", "worst", "terrible", "sad"])
-    random = np.random.default_rng(1)
-    texts = [" ".join(random.choice(words[number % 2], size=8)) for number in range(400)]
-    rows = [(text, ("positive", "negative")[number % 2]) for number, text in enumerate(texts)]
-    wrong = random.choice(np.arange(0, 400, 2), size=10, replace=False)
-    for place in wrong:
-        rows[place] = (rows[place][0], "negative")
-    rows.append(("tasty " * 60, "positive"))
-    keys = {"model": str(tiny_encoder), "max_tokens": 32, "labels": ("negative", "positive")}
-    checks = run(tmp_path / "out", write(tmp_path / "a.csv", rows), near_duplicates=False, **keys)["checks"]
-    assert finding(checks, "cut") == (1, 401)
-    assert checks["tokens"]["longest"] >= 62
-    suspects, of = finding(checks, "suspect_labels")
-    assert of == 401
-    assert 7 <= suspects <= 12
-    assert checks["suspect_labels"]["by_label"]["negative"]["rows"] >= 7
-    page = page_of(tmp_path / "out")
-    assert sum(rows[place][0] in page.text for place in wrong) >= 6
-    assert "the classifier says positive" in page.text
-
-
-@needs_ray
-def test_rows_in_another_language_are_counted(tmp_path: Path) -> None:
-    english = [f"The {THINGS[n % 12]} number {n} works very well and I would buy it again next year" for n in range(60)]
-    german = [f"Das Gerät Nummer {n} ist leider schon nach einer Woche kaputt gegangen, sehr schade" for n in range(20)]
-    rows = [(text, LABELS[place % 3]) for place, text in enumerate([*english, *german, "ok"])]
-    checks = run(tmp_path / "out", write(tmp_path / "a.csv", rows), language="en", near_duplicates=False)["checks"]
-    assert finding(checks, "language") == (20, 80)
-    assert checks["languages"] == {"en": 60, "de": 20, "?": 1}
-
-
-def rows_of(directory: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted(directory.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sentiment_ray.data.checking import check_rows, clean_texts
+from sentiment_ray.data.checking import check_rows, clean_texts, ratings_of
 from sentiment_ray.data.checks.relations import relations_of
 from sentiment_ray.data.checks.survey import Looking, Survey, survey_bucket
 from sentiment_ray.data.config import SPLITS, PrepareConfig, Source
@@ -49,7 +49,7 @@ MOST_REASONS = 1000
 """Different reasons that a task counts by name: a wrong label column has another one in every row."""
 GOOD_SCHEMA = pa.schema(
     [("hash", pa.binary(HASH_BYTES)), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64())]
-    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32()), ("key", pa.int64())]
+    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32()), ("key", pa.int64()), ("rating", pa.float64())]
 )
 REJECTED_COLUMNS = ("source", "file", "row", "reason")
 
@@ -201,6 +201,7 @@ def _checked_tables(
                 cut_points=source.cut_points,
                 needed=_needed(source),
             )
+            table = table.append_column("rating", ratings_of(raw["label"], source.mapping))
             identities = pc.coalesce(table["text"], table["id"]).to_pylist()
             yield unit, table, hash_texts(identities, seed=config.seed), changed
 
@@ -220,7 +221,7 @@ def _good_columns(table: pa.Table, words: NDArray[np.uint32], unit: Unit, config
     if config.sources[unit.source].group_column:
         groups = table["group"].combine_chunks()
         key = pa.array(hash_groups(groups.to_pylist(), seed=config.seed), mask=groups.is_null().to_numpy(False))
-    columns = [hashes, source, file, table["row"], table["id"], table["text"], label, key]
+    columns = [hashes, source, file, table["row"], table["id"], table["text"], label, key, table["rating"]]
     return pa.table(columns, schema=GOOD_SCHEMA)
 
 

@@ -72,6 +72,13 @@ def check_rows(
     )
 
 
+def ratings_of(labels: pa.ChunkedArray, label_map: Mapping[str, str]) -> pa.Array:
+    """Return the raw labels that are finite numbers as float64; null for others, and for all without a label_map."""
+    raw = labels.combine_chunks().dictionary_encode()
+    found = [_number(value) if label_map else None for value in raw.dictionary.to_pylist()]
+    return pa.array(found, pa.float64()).take(raw.indices)
+
+
 def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) -> str | None:
     """Return the label that a raw value means, through `label_map` where there is one; None if it means none.
 
@@ -83,11 +90,16 @@ def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) 
 
 def label_of_grade(value: str, labels: Sequence[str], cut_points: Sequence[float]) -> str | None:
     """Return the label of a numeric grade: below the first cut point the first; None for what is no finite number."""
+    grade = _number(value)
+    return None if grade is None else labels[bisect_right(cut_points, grade)]
+
+
+def _number(value: str) -> float | None:
     try:
-        grade = float(value)
+        number = float(value)
     except ValueError:
         return None
-    return labels[bisect_right(cut_points, grade)] if isfinite(grade) else None
+    return number if isfinite(number) else None
 
 
 def _look_up(value: str, known: Mapping[str, str]) -> str | None:

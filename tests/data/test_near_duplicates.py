@@ -66,10 +66,8 @@ def test_many_texts_of_one_template_are_one_cluster() -> None:
 def test_the_nearest_text_of_a_test_set_is_found() -> None:
     held_out = masked_words(pa.array(["something else entirely, in many words", f"RT @eve {REVIEW}!"]))
     asked = masked_words(pa.array([REVIEW + " always", "short and new"]))
-    place, similarity = nearest(signatures_of(asked), signatures_of(held_out), threshold=0.8)
+    place = nearest(signatures_of(asked), signatures_of(held_out), threshold=0.8)
     assert place.tolist() == [1, -1]
-    assert 0.8 <= similarity[0] <= 1
-    assert similarity[1] == 0
 
 
 @settings(max_examples=30, deadline=None)

@@ -30,6 +30,8 @@ from sentiment_ray.data.reading import read_unit
 from sentiment_ray.data.splitting import bucket_of, hash_texts
 from sentiment_ray.data.units import Unit
 
+ROWS_AT_ONCE = 4096
+"""Texts that are spread into words at once: words take ten times the memory of their text."""
 MAX_SHOWN = 6
 """Clusters that the report shows."""
 KNOWN = pa.schema([("bucket", pa.int32()), ("hash", files.HASH), ("id", pa.string()), ("text", pa.string())])
@@ -112,7 +114,7 @@ def relate(plan: Plan) -> Related:
     )  # fmt: skip
     words, keys, signatures = files.words_from(table["hash"]), table["key"].to_numpy(), _signatures(table)
     open_rows = np.flatnonzero(table["is_open"].to_numpy(zero_copy_only=False))
-    place, _ = nearest(signatures[open_rows], _signatures(known), threshold=threshold)
+    place = nearest(signatures[open_rows], _signatures(known), threshold=threshold)
     similar = open_rows[place >= 0]
     leaked = pa.table(
         [table["hash"].take(pa.array(similar)), known["id"].take(pa.array(place[place >= 0])),
@@ -152,15 +154,19 @@ def _distinct(plan: Plan, table: pa.Table) -> pa.Table:
 
 def _signed(table: pa.Table, share: float) -> pa.Table:
     """Return the chosen rows with their signatures; a text without a word resembles nothing."""
-    words = masked_words(table["text"])
-    keys = keys_of(words)
-    chosen = np.flatnonzero((keys / 2**64 <= share) & np.array([bool(each) for each in words], dtype=np.bool_))
-    signatures = signatures_of([words[place] for place in chosen])
-    table = table.take(pa.array(chosen))
-    raw = pa.py_buffer(signatures.tobytes())
+    keys, chosen, signatures = [], [], []
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        words = masked_words(table["text"].slice(start, ROWS_AT_ONCE))
+        found = keys_of(words)
+        places = np.flatnonzero((found / 2**64 <= share) & np.array([bool(each) for each in words], dtype=np.bool_))
+        keys.append(found[places])
+        chosen.append(places + start)
+        signatures.append(signatures_of([words[place] for place in places]))
+    table = table.take(pa.array(np.concatenate([*chosen, np.zeros(0, dtype=np.intp)])))
+    raw = pa.py_buffer(b"".join(each.tobytes() for each in signatures))
     columns = {name: table[name] for name in ("hash", "id", "pin", "is_open")}
-    columns["key"] = pa.array(keys[chosen], pa.uint64())
-    columns["signature"] = pa.Array.from_buffers(SIGNED.field("signature").type, len(chosen), [None, raw])
+    columns["key"] = pa.array(np.concatenate([*keys, np.zeros(0, dtype=np.uint64)]), pa.uint64())
+    columns["signature"] = pa.Array.from_buffers(SIGNED.field("signature").type, len(table), [None, raw])
     return pa.table([columns[name] for name in SIGNED.names], schema=SIGNED)
 
 

@@ -57,34 +57,31 @@ def components(keys: NDArray[np.uint64], signatures: NDArray[np.uint32], *, thre
     old cluster's texts changes nothing about the cluster.
     """
     distinct, first, of_distinct = np.unique(keys, return_index=True, return_inverse=True)
-    edges = [
-        pair for group in _groups(signatures[first], threshold) for pair in _links(signatures[first], group, threshold)
-    ]
+    signatures = signatures[first]
+    edges = [pair for group in _groups(signatures, threshold) for pair in _links(signatures, group, threshold)]
     ends = np.array(edges, dtype=np.intp).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(len(distinct),) * 2)
     found: NDArray[np.intp] = connected_components(graph, directed=False)[1][of_distinct].astype(np.intp)
     return found
 
 
-def nearest(
-    signatures: NDArray[np.uint32], known: NDArray[np.uint32], *, threshold: float
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return for each signature the place of the most similar one of `known` that shares a band, and the similarity.
+def nearest(signatures: NDArray[np.uint32], known: NDArray[np.uint32], *, threshold: float) -> NDArray[np.intp]:
+    """Return for each signature the place of a similar one of `known`, -1 where none reaches the threshold: `(texts,)`.
 
-    Both are `(texts,)`; the place is -1, and the similarity 0, where none reaches the threshold.
+    It is the most similar one of those that share the first band in which there is any.
     """
     place = np.full(len(signatures), -1, dtype=np.intp)
-    similarity = np.zeros(len(signatures))
     for group in _groups(np.concatenate([signatures, known]), threshold):
         rows, others = group[group < len(signatures)], group[group >= len(signatures)] - len(signatures)
         if not len(others):
             continue
-        for row in rows:
-            alike = (known[others] == signatures[row]).mean(axis=1)
+        candidates = known[others]
+        for row in rows[place[rows] < 0]:
+            alike = (candidates == signatures[row]).mean(axis=1)
             best = int(alike.argmax())
-            if alike[best] >= threshold and alike[best] > similarity[row]:
-                place[row], similarity[row] = others[best], alike[best]
-    return place, similarity
+            if alike[best] >= threshold:
+                place[row] = others[best]
+    return place
 
 
 def _shingles(words: Sequence[str]) -> set[str]:

@@ -23,6 +23,7 @@ Embed = Callable[[str, Sequence[str], int], NDArray[np.float32]]
 LANGUAGE_ROWS = 20_000
 TEXTS_PER_TASK = 500
 MAX_SUSPECTS_SHOWN = 10
+MAX_RATINGS = 20
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def suspect_labels(config: PrepareConfig, survey: Survey, embed: Embed | None) -
         "of": len(looked_at),
         "by_label": _by(rows, looked_at, "label"),
         "by_source": _by(rows, looked_at, "source"),
+        "by_rating": _by_rating(rows, looked_at),
         "samples": shown if config.report_samples else [],
     }
 
@@ -145,6 +147,15 @@ def _embed(embed: Embed, model: str, number: int, texts: Sequence[str], max_toke
 def _by(rows: list[Sample], looked_at: list[Sample], name: str) -> dict[str, dict[str, int]]:
     suspected, all_rows = (Counter(row[name] for row in each) for each in (rows, looked_at))
     return {value: {"rows": suspected[value], "of": all_rows[value]} for value in sorted(all_rows)}
+
+
+def _by_rating(rows: list[Sample], looked_at: list[Sample]) -> dict[str, dict[str, int]]:
+    """Return the counts by the number that a label was mapped from; nothing where there are none, or no few of them."""
+    ratings = sorted({row["rating"] for row in looked_at if row["rating"] is not None})
+    if len(ratings) > MAX_RATINGS:
+        return {}
+    suspected, all_rows = (Counter(row["rating"] for row in each) for each in (rows, looked_at))
+    return {f"{rating:g}": {"rows": suspected[rating], "of": all_rows[rating]} for rating in ratings}
 
 
 def _shown(row: Sample) -> Sample:

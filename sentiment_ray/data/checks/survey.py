@@ -83,7 +83,7 @@ def new_survey(config: PrepareConfig) -> Survey:
 def survey_bucket(
     table: pa.Table, outcome: NDArray[np.intp], *, config: PrepareConfig, relations: Relations, looking: Looking
 ) -> Survey:
-    """Look at the rows of a bucket, `table` with the columns hash, source, id, text and label.
+    """Look at the rows of a bucket, `table` with the columns hash, source, id, text, label, rating.
 
     Rows with equal hashes stand side by side; `outcome` `(rows,)` of those that are kept is their split.
     """
@@ -141,13 +141,13 @@ class _Sampler:
         return self.rows(table, places[:most], SAMPLE_CHARACTERS, **more)
 
     def rows(self, table: pa.Table, places: NDArray[np.intp], characters: int, **more: Any) -> list[Sample]:
-        rows = table.select(["hash", "source", "id", "text", "label"]).take(pa.array(places)).to_pylist()
+        rows = table.select(["hash", "source", "id", "text", "label", "rating"]).take(pa.array(places)).to_pylist()
         samples = []
         for place, row in enumerate(rows):
             names = {"source": self.config.sources[row["source"]].name, "label": self.config.labels[row["label"]]}
             text = {"text": row["text"][:characters], "left_out": max(0, len(row["text"]) - characters)}
             extra = {name: values[place] for name, values in more.items()}
-            samples.append({"hash": row["hash"].hex(), "id": row["id"]} | names | text | extra)
+            samples.append({"hash": row["hash"].hex(), "id": row["id"], "rating": row["rating"]} | names | text | extra)
         return samples
 
 
