@@ -14,7 +14,7 @@ Report = TypeVar("Report")
 def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Report]:
     """Call `function` with each of `arguments` in a task of one CPU and return the results as they came.
 
-    When one fails, Ray Data starts no more of them, and its error is raised once those under way have ended.
+    When one fails, Ray Data starts no more of them and ends those under way, and its error is raised.
     """
 
     def call(row: dict[str, int]) -> dict[str, Any]:
