@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sentiment_ray.data.checks.relations import Relations
+from sentiment_ray.data.checks.relations import NOT_PINNED, Relations
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.splitting import (
     HASH_BYTES,
@@ -27,7 +27,6 @@ from sentiment_ray.data.splitting import (
 
 OUTCOMES = (*SPLITS, "duplicates", "conflicting", "undersampled")
 DUPLICATE, CONFLICTING, UNDERSAMPLED = (OUTCOMES.index(name) for name in OUTCOMES[len(SPLITS) :])
-NOT_PINNED = -1
 
 
 @dataclass(frozen=True)

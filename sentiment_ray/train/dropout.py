@@ -10,7 +10,7 @@ BYTE_VALUES = 256
 def cheapen_dropout(model: torch.nn.Module) -> None:
     """Let the dropout modules of a model on a CPU draw their masks a byte an element, in steps of 1/256.
 
-    torch draws each element by itself, in one thread: a fifth to a third of a training step.
+    torch draws each element by itself, in one thread: up to a third of a training step.
     """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -24,9 +24,9 @@ def _dropped(module: torch.nn.Dropout, values: torch.Tensor) -> torch.Tensor:
 def dropped(values: torch.Tensor, share: float) -> torch.Tensor:
     """Return a tensor with about `share` of its elements 0 and the others larger, so that the expected sum stays.
 
-    The share is rounded to a multiple of 1/256, at least one; torch's own generator decides.
+    The share is rounded to a multiple of 1/256, from 1 to 255 of them; torch's own generator decides.
     """
-    limit = max(1, round(share * BYTE_VALUES))
+    limit = min(max(1, round(share * BYTE_VALUES)), BYTE_VALUES - 1)
     words = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     drawn = words.view(torch.int8)[: values.numel()].view(values.shape)
     # In the type of the values from the start: torch turns a mask of bools into it an element at a time.
