@@ -1,7 +1,7 @@
 """What may be done to a text before it is read, step by step as it is asked for; knows texts alone.
 
-The same function cleans where reviews are prepared and on the one path from text to tokens (encoding.py). No step
-removes a letter of any script, a word, or one of ! ? ' outside of an address.
+The same function cleans where reviews are prepared and on the one path from text to tokens (encoding.py). Of what a
+reader sees, no step removes a letter of any script, a word, or one of ! ? ' outside of an address.
 """
 
 import re
@@ -20,10 +20,18 @@ OTHERS = (
     " ul video"
 )
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|([A-Za-z][A-Za-z0-9]{1,31}));")
-# A name of HTML and attributes with values, so that "<3", "a < b" and "<not good>" stay. Nothing is tried twice.
+# https://html.spec.whatwg.org/multipage/indices.html#attributes-3, those of type Boolean, and three of HTML 4.
+ALONE = (
+    "allowfullscreen|async|autofocus|autoplay|checked|compact|controls|default|defer|disabled|formnovalidate|hidden|inert|"
+    "ismap|itemscope|loop|multiple|muted|nomodule|noshade|novalidate|nowrap|open|playsinline|readonly|required|reversed|"
+    "selected"
+)
+# A name of HTML and attributes, those without a value by name, so that "<3", "a < b" and "<not good>" stay. Nothing is
+# tried twice.
 TAG = re.compile(
     r"<(?:/(?P<closed>[A-Za-z][A-Za-z0-9]{0,10})\s{0,9}|(?P<opened>[A-Za-z][A-Za-z0-9]{0,10})"
-    r"(?>(?:\s{1,9}[A-Za-z_:][\w:.-]{0,40}=(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]++))*)\s{0,9}/?)>"
+    r"(?>(?:\s{1,9}(?:[A-Za-z_:][\w:.-]{0,40}=(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]++)"
+    rf"|(?i:{ALONE})(?=[\s/>])))*)\s{{0,9}}/?)>"
 )
 TAGS = frozenset(f"{INLINE} {OTHERS}".split())
 INLINE_TAGS = frozenset(INLINE.split())
@@ -40,8 +48,11 @@ def unescape_html(text: str) -> str:
 
 
 def strip_tags(text: str) -> str:
-    """Remove the tags of HTML, a blank for each that begins a line, a cell or the like; what they enclose stays."""
-    return TAG.sub(_without_tag, text) if "<" in text else text
+    """Remove the tags of HTML, a blank for each that begins a line, a cell or the like; what they enclose stays.
+
+    Comments go whole, since no browser shows them.
+    """
+    return TAG.sub(_without_tag, _without_comments(text)) if "<" in text else text
 
 
 def fix_mojibake(text: str) -> str:
@@ -115,6 +126,14 @@ def clean_and_tell(text: str, steps: Sequence[str]) -> tuple[str, frozenset[str]
 def _unescaped(match: re.Match[str]) -> str:
     name = match.group(1)
     return unescape(match.group()) if name is None or f"{name};" in html5 else match.group()
+
+
+def _without_comments(text: str) -> str:
+    parts, end = [], 0
+    while (start := text.find("<!--", end)) >= 0 and (stop := text.find("-->", start + len("<!"))) >= 0:
+        parts.append(text[end:start])
+        end = stop + len("-->")
+    return "".join((*parts, text[end:]))
 
 
 def _without_tag(match: re.Match[str]) -> str:

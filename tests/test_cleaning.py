@@ -33,6 +33,7 @@ PIECES = (
     "www.",
     "é",
     "!",
+    "--",
 )
 
 quick = settings(max_examples=150, deadline=None)
@@ -52,6 +53,10 @@ quick = settings(max_examples=150, deadline=None)
             "I <3 it, 1 < 2 > 0, <not good>, <b not good>, <nope>",
             "I <3 it, 1 < 2 > 0, <not good>, <b not good>, <nope>",
         ),
+        ("strip_tags", "<video controls src='a' Loop/><p hidden>so <b\nnowrap >good</b>", "  so good"),
+        ("strip_tags", "<p hiddenly><b open not>", "<p hiddenly><b open not>"),
+        ("strip_tags", "all<!-- <p>x</p> @font-face { } --> is<!--> well<!---->", "all is well"),
+        ("strip_tags", "<!-- not bad, <! -- good --", "<!-- not bad, <! -- good --"),
         ("fix_mojibake", "cafÃ© â€œniceâ€\x9d", "café “nice”"),
         ("fix_mojibake", "naïve — 不错 ❤️", "naïve — 不错 ❤️"),
         ("normalise_whitespace", " a\t\tb\n\u00a0c\u2003", "a b c"),
@@ -77,7 +82,10 @@ def test_without_steps_a_text_is_what_it_was() -> None:
         assert clean(text, ()) is text
 
 
-@pytest.mark.parametrize("text", ["&" + "amp;" * 50 + "lt;", "&amp;" * 50_000, "<" * 100_000, "<a b=" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    ["&" + "amp;" * 50 + "lt;", "&amp;" * 50_000, "<" * 100_000, "<a b=" * 50_000, "<!--" * 50_000, "<b open" * 50_000],
+)
 def test_texts_that_would_never_end_do(text: str) -> None:
     """One that was escaped fifty times is left as it came: cleaning it half would make another text of it next time."""
     assert clean(clean(text, ALL), ALL) == clean(text, ALL)
