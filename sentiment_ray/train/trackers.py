@@ -19,12 +19,12 @@ def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
     """Yield what takes the history, a line an epoch, whenever it has grown; MissingExtraError names what to install."""
     openers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "trackio": _trackio}
     with ExitStack() as stack:
-        try:
-            logs = [openers[name](config, output, stack) for name in config.track]
-        except ImportError as error:
-            raise MissingExtraError(
-                f"track = {','.join(config.track)}: {error.name} is missing. Run: pip install {error.name}"
-            ) from None
+        logs = []
+        for name in config.track:
+            try:
+                logs.append(openers[name](config, output, stack))
+            except ImportError as error:
+                raise MissingExtraError(f"track = {name}: {error}. Run: pip install 'sentiment-ray[{name}]'") from None
         logged = 0
 
         def track(history: list[Line]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.train.checkpoint import find_checkpoints
 from tests.chaos.conftest import Cluster
 from tests.chaos.saboteur import ORDER
 from tests.conftest import ROOT
@@ -50,15 +52,23 @@ class Training:
                 return dict(json.loads((Path(self.config["output"]) / "run.json").read_text()))
         raise AssertionError(f"not done after {self.kills}")
 
-    def _run(self, orders: Path, target: str | None) -> bool:
+    def start(self, orders: Path) -> subprocess.Popen[str]:
+        """Start the driver on both nodes."""
         self.cluster.add_node()
         command = [sys.executable, "-m", "tests.chaos.training", json.dumps([self.cluster.address, self.config])]
         environment = os.environ | {"PYTHONPATH": str(ROOT), ORDER: str(orders)}
-        driver = subprocess.Popen(
+        return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
+
+    def _run(self, orders: Path, target: str | None) -> bool:
+        driver = self.start(orders)
         if target:
             self._kill_at_random(target, driver)
+        return self.has_ended(driver)
+
+    def has_ended(self, driver: subprocess.Popen[str]) -> bool:
+        """Wait for the driver and return whether it came to its end; False when it was killed."""
         try:
             errors = driver.communicate(timeout=RUN_LIMIT_S)[1]
         except subprocess.TimeoutExpired:
@@ -139,3 +149,29 @@ def test_killed_trainings_end_with_the_result_of_an_undisturbed_one(
         assert num_workers > 1 or found == weights, training.kills
         assert training.kills, "nothing was killed"
         done += training.kills
+
+
+def test_a_range_of_workers_goes_on_with_those_that_are_left(
+    two_nodes: Cluster, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """A node is lost while two workers train: one ends what they began, and still measures every row."""
+    output, orders = tmp_path / "run", tmp_path / "orders"
+    config = config | {"output": str(output), "num_workers": [1, 2], "cpus_per_worker": 1, "epochs": 6}
+    orders.write_text("[]")
+    training = Training(two_nodes, config, tmp_path, random.Random(0))
+    driver = training.start(orders)
+    _wait(driver, lambda: len(_workers()) == 2 and bool(find_checkpoints(output)))
+    two_nodes.kill_node()
+    _wait(driver, lambda: len(_workers()) == 1)
+    assert training.has_ended(driver)
+    run = json.loads((output / "run.json").read_text())
+    counts = json.loads((Path(config["prepared"]) / "prepared.json").read_text())["counts"]
+    assert [line["rows"] for line in run["history"]] == [counts["validation"]] * 6
+
+
+def _wait(driver: subprocess.Popen[str], until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not until():
+        assert driver.poll() is None, driver.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, f"{len(_workers())} workers train"
+        time.sleep(0.1)

@@ -92,5 +92,6 @@ def test_metrics_go_to_tensorboard_and_a_file_of_lines(run: Path, tmp_path: Path
 def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not there
     config = _config(run, tmp_path, track="mlflow")
-    with pytest.raises(MissingExtraError, match="pip install mlflow"), open_trackers(config, tmp_path):
+    wanted = r"track = mlflow: .*pip install 'sentiment-ray\[mlflow\]'"
+    with pytest.raises(MissingExtraError, match=wanted), open_trackers(config, tmp_path):
         pass
