@@ -68,6 +68,8 @@ def run(command: click.Command) -> NoReturn:
     """
     try:
         command.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.stdout = sys.stderr  # what libraries say when the process ends is no result
     except click.Abort:
         _fail("interrupted.", 130)
     except click.ClickException as error:

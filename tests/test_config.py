@@ -115,3 +115,12 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(arguments: list[str], found
     assert found in done.stderr
     assert done.stdout == ""
     assert not Path("/tmp/never").exists()
+
+
+def test_what_a_library_says_as_the_process_ends_is_no_result() -> None:
+    code = (
+        "import atexit, click; from sentiment_ray.shell import print_result, run; atexit.register(print, 'bye')\n"
+        "run(click.Command('x', callback=lambda: print_result({'rows': 1})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ('{"rows": 1}\n', "bye\n", 0)
