@@ -1,6 +1,7 @@
 """Runs the training loop under Ray Train and records the run; knows nothing of tensors."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,8 @@ def _trainer(
         "board": board,
         "start": str(start.path) if start else None,
     }
+    # Ray takes over a checkpoint, and learns of the end, when it looks; a report waits for the one before it. Else 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     number = 1 + max((int(path.name) for path in attempts.glob("*") if path.name.isdecimal()), default=0)
     return TorchTrainer(
         _worker_entry,
