@@ -5,9 +5,6 @@ import ctypes
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt(3)."""
 NEVER = 2**31 - 1
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
-"""What the process must be started with. Ray trains in a thread, and glibc gives every thread but the first small heaps
-of its own, which it returns whatever it is told below."""
 
 
 def keep_freed_memory() -> bool:

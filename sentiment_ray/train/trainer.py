@@ -16,7 +16,6 @@ from sentiment_ray.manifest import fingerprint, finished_result, read_json, sha2
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost
-from sentiment_ray.train.memory import ENVIRONMENT
 from sentiment_ray.train.preflight import check_rows, cpus_per_worker, resources_of, with_absolute_paths
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import class_weights_of, has_stopped
@@ -151,7 +150,6 @@ def _trainer(
             # Ray would go on from its own list of checkpoints, which a crash leaves half written: each start is new.
             name=str(number),
             storage_path=str(attempts),
-            worker_runtime_env={} if config.use_gpu else {"env_vars": ENVIRONMENT},
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="score"),
         ),
