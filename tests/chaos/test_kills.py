@@ -39,7 +39,7 @@ def undisturbed(
 
 @pytest.mark.parametrize(
     ("place", "kills"),
-    [("local", 10), ("s3", 5), *(pytest.param(place, 100, marks=pytest.mark.slow) for place in ("local", "s3"))],
+    [("local", 14), ("s3", 6), *(pytest.param(place, 100, marks=pytest.mark.slow) for place in ("local", "s3"))],
 )
 def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
     place: str,
