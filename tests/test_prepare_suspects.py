@@ -34,11 +34,19 @@ def test_injected_wrong_labels_are_found() -> None:
 
 @needs_ray
 def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tiny_encoder: Path) -> None:
-    words = (["great", "happy", "love", "best", "good"], ["bad", "hate", "worst", "terrible", "sad"])
+    words = (["great", "happy", "love", "best", "good"], ["awful", "boring", "lost", "terrible", "never"])
+    plain = ["phone", "week", "soup", "coffee", "printer", "window"]
     random = np.random.default_rng(1)
-    texts = [" ".join(random.choice(words[number % 2], size=8)) for number in range(400)]
+    # Confident learning counts what is surer than its label usually is: without some lukewarm reviews, as there are
+    # among real ones, only about half of equally clear texts would be.
+    of_label = [3 if number // 2 % 5 == 0 else 8 for number in range(400)]
+    texts = [
+        " ".join([*random.choice(words[number % 2], size=count), *random.choice(plain, size=8 - count)])
+        for number, count in enumerate(of_label)
+    ]
     rows = [(text, ("4", "5", "1", "2")[number % 2 * 2 + number // 2 % 2]) for number, text in enumerate(texts)]
-    wrong = random.choice(np.arange(0, 400, 2), size=10, replace=False)
+    clear = [number for number in range(0, 400, 2) if of_label[number] == 8]
+    wrong = random.choice(clear, size=10, replace=False)
     for place in wrong:
         rows[place] = (rows[place][0], "1.0")
     rows.append(("tasty " * 60, "5"))
@@ -50,15 +58,15 @@ def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tin
     assert checks["tokens"]["longest"] >= 62
     suspects, of = finding(checks, "suspect_labels")
     assert of == 401
-    assert 7 <= suspects <= 12
-    assert checks["suspect_labels"]["by_label"]["negative"]["rows"] >= 7
+    assert 9 <= suspects <= 12
+    assert checks["suspect_labels"]["by_label"]["negative"]["rows"] >= 9
     by_rating = checks["suspect_labels"]["by_rating"]
     assert {rating: each["of"] for rating, each in by_rating.items()} == Counter(
         f"{float(stars):g}" for _, stars in rows
     )
-    assert by_rating["1"]["rows"] >= 7 > by_rating["2"]["rows"]
+    assert by_rating["1"]["rows"] >= 9 > by_rating["2"]["rows"]
     page = page_of(tmp_path / "out")
-    assert sum(rows[place][0] in page.text for place in wrong) >= 6
+    assert sum(rows[place][0] in page.text for place in wrong) >= 9
     assert "the classifier says positive" in page.text
 
 
