@@ -20,7 +20,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
 @stage_job(
     "prepare",
     PrepareConfig,
-    example="python -m jobs.prepare_reviews --input reviews/ --text-column body --label-column stars --output prepared",
+    example="python -m jobs.prepare_reviews --input reviews/ --text-column body --label-column label --output prepared",
 )
 def main(config: PrepareConfig) -> dict[str, Any]:
     """Check raw reviews, remove duplicates and divide them into train, validation and test.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sentiment_ray.config import load_config
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.shell import config_from, options_of, print_result, run
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.tune_config import TuneConfig
@@ -23,6 +23,7 @@ def _search(**given: Any) -> None:
         raise ConfigError("--config is missing: the file has the sections [train] and [tune].")
     tune = config_from("tune", TuneConfig, given)
     base = load_config(TrainConfig, "train", file=given["config"], flags={})
+    require_extra("tune", "optuna", "tomli_w")
     with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
         from sentiment_ray.train.tune import tune_encoder
 

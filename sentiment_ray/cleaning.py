@@ -35,8 +35,12 @@ TAG = re.compile(
 )
 TAGS = frozenset(f"{INLINE} {OTHERS}".split())
 INLINE_TAGS = frozenset(INLINE.split())
-URL = re.compile(r"(?:https?://|(?<![\w.])www\.)[\w\-.~:/?#\[\]@$&()*+,;=%]*[\w/~=&#%+@$*-]", re.ASCII | re.IGNORECASE)
-"""Letters of ASCII alone, as addresses are written: in a script without blanks the next word is no part of one."""
+URL = re.compile(
+    r"(?:https?://|(?<![\w.])www\.)(?:[\w\-~:/?#\[\]@$&()*+=%]|\.(?!\.)|[,;](?![a-z]))*[\w/~=&#%+@$*-]",
+    re.ASCII | re.IGNORECASE,
+)
+"""Letters of ASCII alone, as addresses are written: in a script without blanks the next word is no part of one. Nor is
+a word after a comma, a semicolon or dots that lack their blank: it may be a "not"."""
 HANDLE = re.compile(r"(?<![\w@./])@[A-Za-z_]\w*", re.ASCII)
 URL_MASK, HANDLE_MASK = "http", "@user"
 """What TweetEval and the models trained on it write: Barbieri et al. 2020, https://arxiv.org/abs/2010.12421."""

@@ -73,21 +73,23 @@ def write_json(path: Path, value: Any) -> None:
 def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: bool) -> dict[str, Any] | None:
     """Return the manifest that stands in `output` if it was made from the same input and configuration.
 
-    None when there is nothing, or when `restart` allows what is there to be replaced. ConfigError when something
-    else is there: an earlier result is never overwritten without being asked to.
+    None when there is nothing, or when `restart` allows an earlier result to be replaced. ConfigError when something
+    else is there: an earlier result is never overwritten without being asked to, and what is no result never.
     """
     path = output / manifest_name
-    if path.is_file():
-        manifest = read_json(path)
-        if manifest.get("fingerprint") == wanted:
-            return manifest
-    elif not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    manifest = read_json(path) if path.is_file() else {}
+    if "fingerprint" not in manifest:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise ConfigError(
+                f"output = {str(output)!r} already exists and is no result with a {manifest_name}. Name another output."
+            )
         return None
+    if manifest["fingerprint"] == wanted:
+        return manifest
     if restart:
         return None
-    found = "a result of another input or configuration" if path.is_file() else f"no {manifest_name}"
     raise ConfigError(
-        f"output = {str(output)!r} already exists and holds {found}. "
+        f"output = {str(output)!r} already exists and holds a result of another input or configuration. "
         "Name another output, or pass --restart to replace it."
     )
 
@@ -96,8 +98,12 @@ def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: b
 def new_directory(final: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `final` that takes its name, whole, when the block ends well.
 
-    When the block raises, the temporary directory is removed and whatever stood at `final` is untouched.
+    When the block raises, the temporary directory is removed and whatever stood at `final` is untouched. ConfigError
+    for the root of a file system, which cannot be renamed.
     """
+    final = final.resolve()  # a link stays, and what it points at is replaced
+    if final.is_mount():
+        raise ConfigError(f"output = {str(final)!r} is where a file system is mounted. Name a directory in it.")
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()

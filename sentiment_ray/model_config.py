@@ -62,6 +62,8 @@ FAMILIES = {
 }
 """By `model_type`: how the family's classes begin, and the keys that it has beside `ALWAYS`."""
 
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+
 TOKENIZERS = ("Albert", "Bert", "Camembert", "DebertaV2", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta")
 TOKENIZER_CLASSES = frozenset(f"{name}Tokenizer{end}" for name in TOKENIZERS for end in ("", "Fast")) | {
     "PreTrainedTokenizerFast"
@@ -94,6 +96,19 @@ def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tupl
         _check_keys(parsed["special_tokens_map.json"], SPECIAL_TOKENS, root / "special_tokens_map.json")
 
 
+def longest_input(config: Mapping[str, Any]) -> int | None:
+    """Return the tokens that a model of this config.json has places for, or None where they are relative or unknown.
+
+    RoBERTa's family counts places from the one after its padding token's.
+    """
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
+    if type(positions) is not int or config.get("model_type") == "deberta-v2":
+        return None
+    if config.get("model_type") in COUNTED_FROM_PADDING:
+        return positions - 1 - (padding if type(padding) is int else 1)
+    return positions
+
+
 def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
     """Refuse a key or a value that no checkpoint of its family has.
 
@@ -118,8 +133,8 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise BundleError(f"{source}: problem_type is {config['problem_type']!r}; a text has one label. {REMEDY}")
     _check_class(config.get("tokenizer_class"), source)
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or (max_tokens > positions and kind != "deberta-v2"):  # its places are relative
+    positions, longest = config.get("max_position_embeddings"), longest_input(config)
+    if type(positions) is not int or (longest is not None and max_tokens > longest):
         raise BundleError(
             f"{source}: max_position_embeddings is {positions!r}, but max_tokens is {max_tokens}. {REMEDY}"
         )

@@ -102,17 +102,35 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _metavar(field: FieldInfo) -> str:
-    return "NUMBER" if _kinds(field) & {int, float} else "TEXT"
+    """Return what stands for the value in the help: its choices where it is one of a few, else its kind."""
+    kinds = _kinds(field)
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return "|".join(choices) or ("NUMBER" if kinds & {int, float} else "TEXT")
 
 
 def _is_simple(field: FieldInfo) -> bool:
-    """Whether a key can be given as one flag: a number, a text, a switch, or several of them between commas."""
-    simple = {str, int, float, bool, type(None), tuple[str, ...], tuple[float, ...]}
-    return all(kind in simple or get_origin(kind) is Literal for kind in _kinds(field))
+    """Whether a key can be given as one flag: a number, a text, a switch, or several of them between commas.
+
+    A key that is a choice or, in a file, a table is given as the choice.
+    """
+    simple = {str, int, float, bool, type(None), tuple[str, ...], tuple[float, ...], tuple[int, int]}
+    kinds = _kinds(field)
+    is_choice = any(get_origin(kind) is Literal for kind in kinds)
+    return all(
+        kind in simple or get_origin(kind) is Literal or (is_choice and get_origin(kind) is dict) for kind in kinds
+    )
 
 
 def _kinds(field: FieldInfo) -> set[Any]:
     """Return the types that a key accepts, without None's union and the bounds that Annotated adds."""
     annotation = field.annotation
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return {kind.__origin__ if get_origin(kind) is Annotated else kind for kind in kinds}
+    return {_without_bounds(kind) for kind in kinds}
+
+
+def _without_bounds(kind: Any) -> Any:
+    if get_origin(kind) is Annotated:
+        return _without_bounds(get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        return tuple.__class_getitem__(tuple(_without_bounds(part) for part in get_args(kind)))
+    return kind

@@ -104,14 +104,17 @@ def word_pieces(texts: list[str], size: int) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
-    """A real BERT of two layers and width 32 with random weights, and a word-piece tokenizer of real sentences."""
+    """A real BERT of two layers and width 32 with random weights, and word pieces of real sentences, without [CLS]."""
     import torch
+    from tokenizers import BertWordPieceTokenizer
+    from tokenizers.models import WordPiece
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     directory = tmp_path_factory.mktemp("tiny-encoder")
     pieces = word_pieces([text for text, _ in everyday], 600)
-    (directory / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    BertTokenizerFast(str(directory / "vocab.txt"), do_lower_case=True).save_pretrained(directory)
+    tokenizer = BertWordPieceTokenizer(lowercase=True)._tokenizer
+    tokenizer.model = WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]")
+    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(pieces),

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 
 import sentiment_ray
 from jobs.pipeline import STAGES
+from sentiment_ray.cli import commands
 from sentiment_ray.config import load_config, read_toml
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.train.tune_config import TuneConfig
@@ -78,11 +80,25 @@ def test_every_job_has_help_with_an_example_and_stands_in_the_readme(job: str) -
 
 
 @pytest.mark.parametrize("job", JOBS)
+def test_the_example_of_a_job_is_a_command_that_it_takes(job: str) -> None:
+    command = importlib.import_module(f"jobs.{job}").main
+    _, _, arguments = command.epilog.partition(f"python -m jobs.{job}")
+    command.make_context(job, shlex.split(arguments))
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_the_example_of_a_command_is_one_that_it_takes(name: str) -> None:
+    command = commands.commands[name]
+    _, _, arguments = command.epilog.partition(f"sentiment-ray {name}")
+    command.make_context(name, shlex.split(arguments.partition(">")[0]))
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_help_loads_no_heavy_library(job: str) -> None:
     assert HEAVY.isdisjoint(_python(f"import sys, jobs.{job}; print(*sys.modules, sep='\\n')").splitlines())
 
 
-@pytest.mark.parametrize("command", ["predict", "inspect", "serve"])
+@pytest.mark.parametrize("command", sorted(commands.commands))
 def test_every_command_stands_in_the_readme(command: str) -> None:
     assert f"sentiment-ray {command}" in README
 
@@ -147,6 +163,7 @@ DOCUMENTS = (
     "docs/preparing-inputs.md",
     "docs/preparing-splits.md",
     "docs/scoring.md",
+    "docs/serving.md",
     "docs/training.md",
 )
 

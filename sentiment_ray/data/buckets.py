@@ -186,7 +186,7 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
 def _checked_tables(
     config: PrepareConfig, units: Sequence[Unit]
 ) -> Iterator[tuple[Unit, pa.Table, NDArray[np.uint32], NDArray[np.bool_]]]:
-    """Yield tables with their reasons and hashes; a row without a text is known by its place instead.
+    """Yield tables with their reasons and hashes; a row whose text is null or blank is known by its id instead.
 
     With them comes which rows each step of cleaning changed, `(rows, steps)`.
     """
@@ -202,7 +202,8 @@ def _checked_tables(
                 needed=_needed(source),
             )
             table = table.append_column("rating", ratings_of(raw["label"], source.mapping))
-            identities = pc.coalesce(table["text"], table["id"]).to_pylist()
+            has_text = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table["text"])), 0)
+            identities = pc.if_else(pc.fill_null(has_text, False), table["text"], table["id"]).to_pylist()
             yield unit, table, hash_texts(identities, seed=config.seed), changed
 
 

@@ -47,7 +47,9 @@ def messages_by_role(value: dict[str, Any]) -> dict[str, str | None] | str:
             return f"chat with several {message['role']} messages"
         said[message["role"]] = message["content"]
     missing = [role for role in ("user", "assistant") if role not in said]
-    return f"chat without {missing[0]} message" if missing else said
+    if missing:
+        return f"chat without {missing[0]} message"
+    return said if messages[-1]["role"] == "assistant" else "chat that does not end with the assistant message"
 
 
 def _complaint(message: dict[str, Any]) -> str | None:

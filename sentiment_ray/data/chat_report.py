@@ -12,15 +12,17 @@ import numpy as np
 from sentiment_ray.data.chat import read_examples
 from sentiment_ray.data.config import Hosted
 from sentiment_ray.data.units import Unit
-from sentiment_ray.encoding import TextEncoder, encode, load_encoder
+from sentiment_ray.encoding import TextEncoder, load_encoder
 
 FEWEST_EXAMPLES = 10
 """Hosted APIs take no file with fewer."""
-TOKENS_PER_MESSAGE = 3
+TOKENS_PER_MESSAGE = 4
 TOKENS_PER_EXAMPLE = 3
-"""What role markers and the beginning of the answer add, as hosted APIs count."""
+"""What markers, the role's name and the beginning of the answer add, as hosted APIs count
+(https://developers.openai.com/cookbook/examples/how_to_count_tokens_with_tiktoken)."""
 CHARACTERS_PER_TOKEN = 4
-LONGEST_CONTENT_TOKENS = 16_384
+LONGEST_COUNTED = 1 << 20
+"""Characters of a content that the tokenizer counts; the rest of an endless one is estimated."""
 EXAMPLES_AT_ONCE = 1000
 MOST_SYSTEM_MESSAGES = 10_000
 """Different system messages that a file's counts tell apart: a wrong file has another one in every line."""
@@ -68,7 +70,7 @@ def count_chats(unit: Unit, hosted: Hosted) -> tuple[int, ChatCounts]:
 
 def load_tokenizer(hosted: Hosted) -> TextEncoder | None:
     """Return the tokenizer that counts, None where characters are to tell; BundleError when it cannot be read."""
-    return load_encoder(Path(hosted.tokenizer), max_tokens=LONGEST_CONTENT_TOKENS) if hosted.tokenizer else None
+    return load_encoder(Path(hosted.tokenizer), max_tokens=LONGEST_COUNTED) if hosted.tokenizer else None
 
 
 def describe(counts: ChatCounts, hosted: Hosted) -> dict[str, Any]:
@@ -107,10 +109,11 @@ def _count_system(text: str | None, counts: ChatCounts) -> None:
 def _tokens(examples: list[Contents], encoder: TextEncoder | None) -> list[int]:
     """Return the number of tokens of each example."""
     texts = [text for contents in examples for text in contents]
+    of_texts = [-(-max(0, len(text) - (LONGEST_COUNTED if encoder else 0)) // CHARACTERS_PER_TOKEN) for text in texts]
     if encoder:
-        of_texts = encode(encoder, texts).tokens if texts else np.zeros(0, dtype=np.int32)
-    else:
-        of_texts = np.array([-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts], dtype=np.int32)
+        heads = [text[:LONGEST_COUNTED].encode(errors="replace").decode() for text in texts]
+        found = encoder.tokenizer.encode_batch_fast(heads, add_special_tokens=False)
+        of_texts = [beyond + len(encoding.ids) for beyond, encoding in zip(of_texts, found, strict=True)]
     ends = np.cumsum([len(contents) for contents in examples], dtype=np.intp)
     sums = np.concatenate([[0], np.cumsum(of_texts)])
     each = np.diff(sums[np.concatenate([[0], ends])])

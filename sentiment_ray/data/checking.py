@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.cleaning import clean_and_tell
 
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 LONGEST_QUOTE = 30
 MOST_WORDS = 2
 MOST_QUOTES = 20
@@ -82,7 +83,7 @@ def ratings_of(labels: pa.ChunkedArray, label_map: Mapping[str, str]) -> pa.Arra
 def find_label(value: str, labels: Sequence[str], label_map: Mapping[str, str]) -> str | None:
     """Return the label that a raw value means, through `label_map` where there is one; None if it means none.
 
-    The exact spelling comes first, then any case, surrounding blanks, and 1.0 for 1.
+    The exact spelling comes first, then any case, surrounding blanks, and any spelling of a number, as 1.0 for 1.
     """
     mapped = _look_up(value, label_map) if label_map else value
     return None if mapped is None else _look_up(mapped, {label: label for label in labels})
@@ -109,8 +110,9 @@ def _look_up(value: str, known: Mapping[str, str]) -> str | None:
     return matches.pop() if len(matches) == 1 else None
 
 
-def _loose(value: str) -> str:
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", value.strip().casefold())
+def _loose(value: str) -> str | float:
+    """Return what spellings of one label have in common: their number, or their letters in one case."""
+    return float(value) if NUMBER.fullmatch(value.strip()) else value.strip().casefold()
 
 
 def _complaint(value: str, complaint: str, *, may_quote: bool) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+import click
+
 from sentiment_ray.data.config import PrepareConfig, Source
 from sentiment_ray.data.parquet_files import is_label, is_text, row_groups, schema_of_parquet
 from sentiment_ray.data.text_files import COMPRESSIONS, columns_of_text_file
@@ -72,6 +74,7 @@ def list_files(config: PrepareConfig) -> list[InputFile]:
                 "read as input. Name another output."
             )
         for place, path in enumerate(paths):
+            _check_name(path)
             inner = path.relative_to(root).as_posix()
             prefix = source.name if inner == "." else f"{source.name}/{inner}"
             partition = _partition_of(path.relative_to(root).parts[:-1])
@@ -117,18 +120,56 @@ def _paths_of(source: Source, root: Path) -> list[Path]:
         found = [file for file in path.rglob("*") if _is_wanted(file, source, path) and _is_file(file)]
         wanted = f"a file that ends in {', '.join(ENDINGS)}" if source.format == "auto" else f"a {source.format} file"
     elif root != path:
-        found = [Path(file) for file in glob.glob(source.path, recursive=True) if Path(file).is_file()]
+        found = [Path(file) for file in glob.glob(source.path, recursive=True) if _is_file(Path(file))]
         wanted = "a file"
     else:
         found_instead = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise DataError(f"{path} {found_instead} (source {source.name!r}). Correct its path.")
     if not found:
-        raise DataError(f"{path} holds not {wanted} (source {source.name!r}). Correct its path or its format.")
+        raise DataError(f"{path} does not hold {wanted} (source {source.name!r}). Correct its path or its format.")
     return sorted(found)
 
 
+def passed_over(source: Source) -> list[str]:
+    """Return what a source's directory holds that is not read, by its path in it: other files, links to directories.
+
+    Names that begin with . or _ are not counted: they are no data by convention.
+    """
+    root = Path(source.path)
+    if not root.is_dir():
+        return []
+    others = (path for path in root.rglob("*") if not _is_hidden(path, root) and not _is_wanted(path, source, root))
+    return sorted(
+        path.relative_to(root).as_posix() for path in others if path.is_file() or (path.is_symlink() and path.is_dir())
+    )
+
+
+def tell_passed_over(config: PrepareConfig) -> None:
+    """Warn on stderr of files in a source's directory that are not read."""
+    for source in config.sources:
+        names = passed_over(source)
+        if names:
+            click.echo(
+                f"warning: {len(names)} of the files in {source.path} are not read, for their endings are of another "
+                f"format or they are links to directories: {_few(names)}. Name them in a source of their own.",
+                err=True,
+            )
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="replace")
+        raise DataError(f"{shown}: the name is not UTF-8, so no report could name the file. Rename it.") from None
+
+
 def _is_wanted(file: Path, source: Source, root: Path) -> bool:
-    if any(part.startswith((".", "_")) for part in file.relative_to(root).parts):
+    if _is_hidden(file, root):
         return False
     by_ending = _format_by_ending(file)
     return by_ending is not None if source.format == "auto" else by_ending == _container(source.format)

@@ -115,12 +115,14 @@ def _optional(batch: pa.RecordBatch, name: str | None, unit: Unit) -> list[Any]:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values: decimals as numbers, moments as texts, what is not UTF-8 with lone surrogates."""
+    """Return a column's values: decimals, short floats and moments as texts, what is not UTF-8 with lone surrogates.
+
+    As float64 two decimals of twenty digits may be one, and the float32 3.7 is 3.700000047683716.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
-    elif pa.types.is_temporal(column.type):
+    is_short = pa.types.is_floating(column.type) and column.type.bit_width < 64
+    if is_short or pa.types.is_decimal(column.type) or pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     if not any(is_kind(column.type) for is_kind in TEXTS):
         return list(column.to_pylist())

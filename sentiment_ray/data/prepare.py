@@ -24,7 +24,7 @@ from sentiment_ray.data.checks.stage import (
 )
 from sentiment_ray.data.checks.survey import add_surveys
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
+from sentiment_ray.data.listing import InputFile, check_files, list_files, passed_over, resolve, tell_passed_over
 from sentiment_ray.data.outcomes import Settled, merge_pins
 from sentiment_ray.data.summary import check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
@@ -56,12 +56,13 @@ def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dic
     described = describe_files([file.path for file in files])
     wanted = fingerprint({"config": settings, "files": described, "against": describe_files(list(test_set.paths))})
     if config.check:
-        free_for_report(output, MANIFEST_NAME, restart=config.restart)
+        free_for_report(output, MANIFEST_NAME)
     elif finished := finished_result(output, MANIFEST_NAME, wanted, restart=config.restart):
         write_chats(config, output, wanted)
         return _result(config, finished["counts"], skipped=True)
 
     units = check_files(config, files)
+    tell_passed_over(config)
     load_tokenizer(config.hosted)
     connect()
     with new_directory(output) as directory:
@@ -172,6 +173,7 @@ def _batches(units: Sequence[Unit], size_bytes: int) -> Iterator[list[Unit]]:
 def _sources(config: PrepareConfig, files: Sequence[InputFile]) -> list[dict[str, Any]]:
     """Describe each source as it was read."""
     return [
-        source.model_dump(mode="json") | {"files": sum(file.source == number for file in files)}
+        source.model_dump(mode="json")
+        | {"files": sum(file.source == number for file in files), "passed_over": len(passed_over(source))}
         for number, source in enumerate(config.sources)
     ]

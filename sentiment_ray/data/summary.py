@@ -53,7 +53,8 @@ def summarise(config: PrepareConfig, collected: Sequence[Collected], divided: Se
         reasons += part.reasons
         examples = part.examples | examples
     rows_in, rejected, left_out = (
-        sum(getattr(part, name) for part in collected)[:, None] for name in ("rows_in", "rejected", "left_out")
+        sum((getattr(part, name) for part in collected), np.zeros(len(config.sources), dtype=np.int64))[:, None]
+        for name in ("rows_in", "rejected", "left_out")
     )
     cleaned = sum((part.cleaned for part in collected), np.zeros(len(config.clean), dtype=np.int64))
     by_step = dict(zip(config.clean, cleaned.tolist(), strict=True))

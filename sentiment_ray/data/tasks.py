@@ -24,6 +24,8 @@ def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ..
         except SentimentRayError as error:
             return {"report": error}
 
+    if not arguments:
+        return []
     rows = [{"place": place} for place in range(len(arguments))]
     reports = ray.data.from_items(rows, override_num_blocks=len(rows)).map(call, num_cpus=1).iter_rows()
     results: list[Report] = []

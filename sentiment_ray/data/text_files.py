@@ -24,7 +24,8 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 COMPRESSIONS = (".gz", ".zst")
 LONGEST_LINE_BYTES = 8 << 20
 """More than any text that is kept takes as JSON, where a character may be written with six."""
-HEAD_LINES = 100
+HEAD_LINES = 10_000
+"""Objects whose keys are taken for all that a JSON Lines file has: many writers leave a key out where it is null."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -106,8 +107,10 @@ def _separated(path: Path, file_format: str) -> Iterator[tuple[int, list[str] | 
     """Yield the line that each row begins at, and its cells or the reason why it has none.
 
     A quote that is not closed takes the lines after it along until something does not fit: only its own line is
-    defective then, and those after it are read again.
+    defective then, and those after it are read again. Where a later line closes it, the lines between are one cell, as
+    RFC 4180 has it.
     """
+    csv.field_size_limit(LONGEST_LINE_BYTES)  # beyond its 131,072 characters the lines of a review would become rows
     lines = _lines(path)
     again: deque[str] = deque()
     taken: list[str] = []

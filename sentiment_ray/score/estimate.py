@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from sentiment_ray.engines import GPU_ENGINES
+from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.predictor import PackedBundle, Predictor
 from sentiment_ray.profile import profile_of
 from sentiment_ray.score.config import ScoreConfig
@@ -28,8 +30,12 @@ def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers:
 
     The speed is that of one actor on this cluster over a sample; the time assumes that actors do not slow each other.
     """
-    task = ray.remote(num_cpus=config.cpus_per_worker, max_retries=0)(measure_sample)
-    sample = ray.get(task.remote(config, _sample_units(plan.units), ray.put(bundle)))
+    num_gpus = 1 if bundle.engine in GPU_ENGINES else 0
+    task = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=num_gpus, max_retries=0)(measure_sample)
+    try:
+        sample = ray.get(task.remote(config, _sample_units(plan.units), ray.put(bundle)))
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, SentimentRayError) else error) from None
     rate = sample["rows_per_s"]
     seconds = plan.num_rows / (rate * num_workers) if rate else None
     found = {

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ import ray.data
 
 from sentiment_ray import errors
 from sentiment_ray.cluster import connect
+from sentiment_ray.engines import GPU_ENGINES
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.predictor import PackedBundle, pack_bundle
 from sentiment_ray.score.columns import added_fields
@@ -50,7 +51,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     wanted = wanted_of(config, bundle, files)
     if config.plan:
         connect()
-        num_workers = fitting_workers(config)
+        num_workers = fitting_workers(config, bundle.engine)
         plan = _new_plan(config, wanted, bundle, files)
         return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
     store = open_store(config.output)
@@ -58,10 +59,10 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         manifest = committed_manifest(store)
         if manifest and is_in_sink(config, manifest):
             return _result(config.output, manifest, skipped=True)
-    refuse_impossible(config, [os.cpu_count() or 1] if _starts_a_cluster() else [])
+    refuse_impossible(config, bundle.engine, [{"CPU": os.cpu_count() or 1}] if _starts_a_cluster() else [])
     with locked(store, config.output) as lock:
         connect()
-        num_workers = fitting_workers(config)
+        num_workers = fitting_workers(config, bundle.engine)
         plan = _planned(store, config, wanted, bundle, files)
         receipts = _execute(store, config, plan, bundle, num_workers, lock)
         manifest = commit(store, config, plan, bundle, receipts, lock, started_at=started)
@@ -92,21 +93,29 @@ def is_same_plan(store: Store, config: ScoreConfig, wanted: dict[str, Any]) -> b
     return False
 
 
-def refuse_impossible(config: ScoreConfig, cpus: Sequence[float]) -> int:
-    """Return how many actors fit nodes with so many CPUs; ConfigError when fewer than were asked for."""
-    possible = sum(math.floor(count / config.cpus_per_worker + 1e-9) for count in cpus)
-    if cpus and possible < (config.num_workers or 1):
+def refuse_impossible(config: ScoreConfig, engine: str, nodes: Sequence[Mapping[str, float]]) -> int:
+    """Return how many actors fit nodes with these resources; ConfigError when fewer than were asked for.
+
+    On a GPU engine each has a GPU of its own.
+    """
+    gpus = [node.get("GPU", 0.0) if engine in GPU_ENGINES else math.inf for node in nodes]
+    cpus = [math.floor(node.get("CPU", 0.0) / config.cpus_per_worker + 1e-9) for node in nodes]
+    possible = int(sum(map(min, cpus, gpus)))
+    if nodes and possible < (config.num_workers or 1):
+        known = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs"
+        if engine in GPU_ENGINES:
+            known += f" and, for engine = {engine!r}, {sum(gpus):g} GPUs"
         raise ConfigError(
             f"num_workers = {config.num_workers or 1} with cpus_per_worker = {config.cpus_per_worker:g} does not fit: "
-            f"the cluster has {sum(cpus):g} CPUs on {len(cpus)} node(s). Lower one of them, or start more nodes."
+            f"the cluster has {known} on {len(nodes)} node(s). Lower one of them, or start more nodes."
         )
     return possible
 
 
-def fitting_workers(config: ScoreConfig) -> int:
+def fitting_workers(config: ScoreConfig, engine: str) -> int:
     """Return how many actors to start on the nodes that are there; ConfigError as `refuse_impossible`."""
-    cpus = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    possible = refuse_impossible(config, cpus)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    possible = refuse_impossible(config, engine, nodes)
     return config.num_workers or possible
 
 
@@ -156,14 +165,14 @@ def _execute(
         with shown_progress(config.progress, sum(unit.num_rows for unit in plan.units), *done) as progress:
             memory = TextMemory.remote(config.remembered_texts) if config.remembered_texts else None
             task = Task(config, plan.fingerprint, ray.put(bundle), lock, progress, memory)
-            for receipt in _run(left, task, num_workers):
+            for receipt in _run(left, task, num_workers, num_gpus=1 if bundle.engine in GPU_ENGINES else None):
                 if "error" in receipt:
                     raise getattr(errors, receipt["kind"])(receipt["error"])
                 receipts[receipt["part"]] = receipt
     return [receipts[unit.part] for unit in plan.units]
 
 
-def _run(units: Sequence[Unit], task: Task, num_workers: int) -> Iterator[dict[str, Any]]:
+def _run(units: Sequence[Unit], task: Task, num_workers: int, *, num_gpus: int | None) -> Iterator[dict[str, Any]]:
     """Yield the receipts of units as an autoscaling pool of actors finishes them, the largest begun first.
 
     Ray Data brings a dead actor back and gives it its unit again, for ever; that this ends is the work of `attempts`.
@@ -180,7 +189,12 @@ def _run(units: Sequence[Unit], task: Task, num_workers: int) -> Iterator[dict[s
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     context.max_consecutive_actor_init_deaths = MAX_DEATHS_AT_START
     receipts = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Scorer, fn_constructor_args=(task,), batch_size=1, num_cpus=task.config.cpus_per_worker, compute=pool
+        Scorer,
+        fn_constructor_args=(task,),
+        batch_size=1,
+        num_cpus=task.config.cpus_per_worker,
+        num_gpus=num_gpus,
+        compute=pool,
     )
     for row in receipts.iter_rows():
         yield json.loads(row["receipt"])

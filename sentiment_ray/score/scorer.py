@@ -56,7 +56,12 @@ class Scorer:
     def __init__(self, task: Task) -> None:
         threads = max(1, round(task.config.cpus_per_worker))
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's threads, which it counts at its first batch
-        self._predictor = Predictor(ray.get(task.bundle), threads=threads)
+        self._refusal: SentimentRayError | None = None
+        try:
+            self._predictor = Predictor(ray.get(task.bundle), threads=threads)
+        except SentimentRayError as error:
+            self._refusal = error  # told with the first unit: of an actor that fails to start only a traceback is left
+            return
         self._memory = task.memory if self._predictor.is_batch_invariant() else None
         self._task = task
         self._config = task.config
@@ -70,6 +75,8 @@ class Scorer:
         receipts = []
         for text in batch["unit"]:
             try:
+                if self._refusal:
+                    raise self._refusal
                 receipts.append(self.finish_unit(unit_from(json.loads(text))))
             except SentimentRayError as error:
                 receipts.append({"error": str(error), "kind": type(error).__name__})

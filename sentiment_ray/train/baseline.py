@@ -1,6 +1,5 @@
 """What a model knows outside its training: a base model before it, a checkpoint after it; knows nothing of Ray."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from pyarrow import parquet
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from sentiment_ray.encoding import load_encoder
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import classification_metrics, confusion_counts
 from sentiment_ray.train.batches import evaluation_batches
-from sentiment_ray.train.embedding import embed
-from sentiment_ray.train.model import load_tokenizer_files, logits_of
+from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
+from sentiment_ray.train.model import logits_of
 from sentiment_ray.train.rows import window_of
 from sentiment_ray.truncation import Truncation
 
 METHOD = "nearest label by embedding"
 DESCRIPTION = "The sentiment of this text is {label}."
-TOKENS_PER_BATCH = 4096
 MAX_ROWS = 2000
 
 
@@ -30,10 +28,7 @@ def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_to
 
     A text gets the label whose description has the nearest embedding (mean of the last hidden states, cosine).
     """
-    with tempfile.TemporaryDirectory() as workspace:
-        load_tokenizer_files(model, Path(workspace))
-        encoder = load_encoder(Path(workspace) / "tokenizer.json", max_tokens=max_tokens)
-    network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+    network, encoder = load_base(model, max_tokens=max_tokens)
     table = parquet.read_table(split, columns=["text", "label"])
     table = table.take(np.unique(np.linspace(0, len(table) - 1, num=min(MAX_ROWS, len(table))).astype(np.int64)))
     ids = label2id(labels)
@@ -57,7 +52,9 @@ def checkpoint_metrics(
 ) -> dict[str, Any]:
     """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=steps)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, trust_remote_code=False, local_files_only=True, use_safetensors=True
+    ).eval()
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)
     for batch in evaluation_batches(window, encoder, tokens_per_batch=TOKENS_PER_BATCH):

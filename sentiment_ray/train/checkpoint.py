@@ -75,9 +75,12 @@ def find_checkpoints(run: Path) -> list[Checkpoint]:
 
 
 def best_first(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    """Return those at the end of an epoch, the highest score first; of equal ones the earlier, each epoch once."""
+    """Return those at the end of an epoch, the highest score first, each epoch once.
+
+    Of equal ones the later, as Ray has it: it may have removed the earlier one already.
+    """
     by_epoch = {checkpoint.progress.epoch: checkpoint for checkpoint in checkpoints if checkpoint.score is not None}
-    return sorted(by_epoch.values(), key=lambda checkpoint: (-(checkpoint.score or 0.0), checkpoint.progress.epoch))
+    return sorted(by_epoch.values(), key=lambda checkpoint: (-(checkpoint.score or 0.0), -checkpoint.progress.epoch))
 
 
 def keep_only(run: Path, checkpoints: list[Checkpoint]) -> None:

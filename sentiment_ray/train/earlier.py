@@ -45,7 +45,7 @@ def gained_and_lost(
 ) -> dict[str, Any]:
     """Return metrics on the test rows (validation rows where there are none) of both sets, before and after."""
     new, old = Path(config.prepared), earlier.prepared
-    sets = {"new": new / _split(prepared), "old": old / _split(read_json(old / "prepared.json"))}
+    sets = {"new": new / measured_split(prepared), "old": old / measured_split(read_json(old / "prepared.json"))}
     models = {"before": earlier.checkpoint, "after": checkpoint}
     tasks = {
         name: {
@@ -58,7 +58,8 @@ def gained_and_lost(
     return {"run": earlier.fingerprint, "replay": config.replay, **found}
 
 
-def _split(prepared: dict[str, Any]) -> str:
+def measured_split(prepared: dict[str, Any]) -> str:
+    """Return the split that a finished model is measured on: test, or validation where no test was split off."""
     return "test" if prepared["counts"]["test"] else "validation"
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.model_config import longest_input
 from sentiment_ray.train.model import load_tokenizer_files
 
 TOKENS_PER_BATCH = 4096
@@ -17,11 +18,16 @@ TOKENS_PER_BATCH = 4096
 
 def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
     """Return a unit vector for each text, the mean of the last hidden states: float32 `(texts, width)`."""
+    return embed(*load_base(model, max_tokens=max_tokens), texts)
+
+
+def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEncoder]:
+    """Load an encoder as it came, and what makes its input of texts, cut at what it has places for."""
+    network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+    longest = longest_input(network.config.to_dict()) or max_tokens
     with tempfile.TemporaryDirectory() as workspace:
         load_tokenizer_files(model, Path(workspace))
-        encoder = load_encoder(Path(workspace) / "tokenizer.json", max_tokens=max_tokens)
-    network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
-    return embed(network, encoder, texts)
+        return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 
 
 @torch.no_grad()

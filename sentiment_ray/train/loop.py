@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.errors import ConfigError
 from sentiment_ray.metrics import classification_metrics, confusion_counts
 from sentiment_ray.train.batches import (
     BLOCK_ROWS,
@@ -121,7 +122,10 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
     load_tokenizer_files(source, directory)
     model = load_model(source, task.labels, dropout=config.dropout, device=worker.device)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        if not model.supports_gradient_checkpointing:
+            raise ConfigError(f"gradient_checkpointing: a model of type {model.config.model_type!r} cannot. Drop it.")
+        # The reentrant kind gives no gradient to layers above frozen embeddings.
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     trained = choose_trained(model, frozen_layers=config.frozen_layers, lora_rank=config.lora_rank)
     groups = parameter_groups(trained, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
@@ -164,11 +168,14 @@ def _train_epoch(training: Training, progress: Progress, windows: Iterator[Windo
     training.parallel.train()
     started = shown = saved = time.monotonic()
     sums = torch.zeros((), dtype=torch.float64, device=worker.device)
-    rows, tokens = progress.rows, progress.tokens
+    rows, tokens, done = progress.rows, progress.tokens, progress.done
     for step, group in enumerate(
         _groups(_epoch_batches(training, progress, windows), config.accumulation_steps), start=1
     ):
-        sums += _take_step(training, group, progress.epoch)
+        middle = (done + group[-1].done) / 2
+        sums += _take_step(
+            training, group, progress.epoch, rate=learning_rate_at((progress.epoch + middle) / config.epochs, config)
+        )
         done = group[-1].done
         rows += sum(batch.num_rows for batch in group)
         tokens += sum(batch.num_tokens for batch in group)
@@ -213,7 +220,7 @@ def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
             group = []
 
 
-def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tensor:
+def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: float) -> torch.Tensor:
     """Update the weights by the gradient of the mean loss over a group's rows, and return this worker's summed loss."""
     config, worker, model = training.config, training.worker, training.parallel
     # Data-parallel gradients are means over workers, and the mean over the rows of all is wanted.
@@ -227,7 +234,6 @@ def _take_step(training: Training, group: list[Batch], epoch: int) -> torch.Tens
             loss = training.loss(logits_of(model, moved, training.encoder.truncation, bf16=training.bf16), moved)
             (loss * scale).backward()
         sums += loss.detach()
-    rate = learning_rate_at((epoch + group[-1].done) / config.epochs, config)
     for parameters in training.optimizer.param_groups:
         parameters["lr"] = rate * parameters["scale"]
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

@@ -8,6 +8,7 @@ from torch.nn import functional
 from sentiment_ray.train.batches import NO_LABEL, Batch
 from sentiment_ray.train.config import TrainConfig
 
+LEAST_DOUBT = 1e-6
 Loss = Callable[[torch.Tensor, Batch], torch.Tensor]
 
 
@@ -21,18 +22,19 @@ def loss_of(config: TrainConfig, class_weights: list[float], device: torch.devic
     weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
 
     def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        rows = functional.cross_entropy(
+        known = batch.label_ids.clamp(min=0)
+        # Not `weight=`: with smoothed labels torch would multiply each label's share by that label's own weight.
+        rows = weights[known] * functional.cross_entropy(
             logits,
             batch.label_ids,
-            weight=weights,
             reduction="none",
             ignore_index=NO_LABEL,
             label_smoothing=config.label_smoothing,
         )
         if config.focal_gamma:
-            known = batch.label_ids.clamp(min=0).unsqueeze(1)
-            probability = logits.softmax(dim=1).gather(1, known).squeeze(1)
-            rows = rows * (1 - probability) ** config.focal_gamma
+            probability = logits.softmax(dim=1).gather(1, known.unsqueeze(1)).squeeze(1)
+            # At 0 the slope of x^gamma is infinite for a gamma below 1.
+            rows = rows * (1 - probability).clamp(min=LEAST_DOUBT) ** config.focal_gamma
         if config.distill and batch.teacher is not None:
             distance = distillation_loss(logits, batch.teacher, temperature=config.distill.temperature)
             rows = rows + config.distill.weight * distance

@@ -1,6 +1,7 @@
 """An encoder with a classification head: loading, precision, saving; knows nothing of data or Ray."""
 
 import copy
+import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         config=config,
         trust_remote_code=False,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # a head for other labels, which a model that was fine-tuned before brings
         # On CPUs the backward pass of fused attention is slower than the plain one; None is the best that it has.
         attn_implementation=None if device.type == "cuda" else "eager",
     ).to(device)
@@ -128,16 +130,21 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN emulates bf16 on AVX512 alone, three times slower than fp32
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def depth_of(name: str, num_layers: int) -> int:
-    """Return how far from the input a parameter is: 0 for embeddings, 1 for the first layer, and last the head."""
+    """Return how far from the input a parameter is: 0 for embeddings, 1 for the first layer, and last the head.
+
+    What layers share counts with the embeddings, as MPNet's relative positions, which every layer reads.
+    """
     numbered = LAYER.search(name)
     if numbered:
         return int(numbered[1]) + 1
-    return 0 if "embeddings" in name else num_layers + 1
+    return 0 if "embeddings" in name or ".encoder." in name else num_layers + 1
 
 
 def choose_trained(model: PreTrainedModel, *, frozen_layers: int, lora_rank: int | None) -> torch.nn.Module:
@@ -189,12 +196,21 @@ def merged(model: torch.nn.Module) -> PreTrainedModel:
 
 
 def _with_low_rank_additions(model: PreTrainedModel, rank: int) -> torch.nn.Module:
-    """Add LoRA (https://arxiv.org/abs/2106.09685) to every linear layer but the head, which is trained whole."""
+    """Add LoRA (https://arxiv.org/abs/2106.09685) to every linear layer of the encoder; the head is trained whole."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise MissingExtraError("lora_rank needs peft. Run: pip install 'sentiment-ray[lora]'") from None
-    settings = LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    parts = ((name, part) for name, part in model.named_children() if name != model.base_model_prefix)
+    head = [name for name, part in parts if next(part.parameters(), None) is not None]
+    settings = LoraConfig(
+        task_type="SEQ_CLS",
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        modules_to_save=head,
+        exclude_modules=rf"({'|'.join(head)})(\..*)?",
+    )
     return get_peft_model(model, settings)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.manifest import local_path, read_json
-from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.model_config import FAMILIES, longest_input
 from sentiment_ray.train.config import TrainConfig
 
 
@@ -27,17 +27,36 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
                 f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
                 "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
             )
-        kind = read_json(Path(model) / "config.json").get("model_type")
-        if kind not in FAMILIES:
-            raise ConfigError(
-                f"model = {config.model!r} is of type {kind!r}, of which no bundle can be made. "
-                f"Choose one of: {', '.join(FAMILIES)}."
-            )
+        _check_model(config, Path(model))
     paths = {
         "output": str(local_path(config.output, "output")),
         "prepared": str(local_path(config.prepared, "prepared")),
     }
     return config.model_copy(update={"model": model, **paths})
+
+
+def _check_model(config: TrainConfig, model: Path) -> None:
+    """ConfigError for a local encoder that cannot be trained so, or of which no bundle can be made."""
+    told = read_json(model / "config.json")
+    kind = told.get("model_type")
+    if kind not in FAMILIES:
+        raise ConfigError(
+            f"model = {config.model!r} is of type {kind!r}, of which no bundle can be made. "
+            f"Choose one of: {', '.join(FAMILIES)}."
+        )
+    if not any(model.glob("*.safetensors")):
+        raise ConfigError(f"model = {config.model!r} holds no *.safetensors. Save it with safe_serialization=True.")
+    longest = longest_input(told)
+    if longest and config.max_tokens > longest:
+        raise ConfigError(
+            f"max_tokens = {config.max_tokens}, but model = {config.model!r} has places for {longest}. Lower it; "
+            "truncation = 'windows' reads longer reviews piece by piece."
+        )
+    layers = 0 if kind == "albert" else told.get("num_hidden_layers", told.get("n_layers"))
+    if layers is not None and config.frozen_layers > layers:
+        raise ConfigError(f"frozen_layers = {config.frozen_layers}, but the encoder has {layers} layers of its own.")
+    if config.lora_rank:
+        require_extra("lora", "peft")
 
 
 def check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
@@ -55,6 +74,8 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
         raise ConfigError(
             f"start_from = {str(run)!r} is a bundle, whose ONNX files cannot be trained on. Name the run it is of."
         )
+    if run.resolve() == local_path(config.output, "output").resolve():
+        raise ConfigError(f"output = {config.output!r} is the run of start_from, which it would replace. Name another.")
     checkpoint = run / read_json(run / "run.json")["best"]["checkpoint"]
     return config.model_copy(update={"start_from": str(run), "model": str(checkpoint)})
 
@@ -62,22 +83,40 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
 def cpus_per_worker(config: TrainConfig) -> float:
     """Return the CPUs of each worker; ConfigError when the cluster can never provide them."""
     total = ray.cluster_resources()
-    available = total.get("CPU", 0)
-    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    cpus = config.cpus_per_worker or math.floor(75 * min(available / config.max_workers, largest)) / 100
-    wanted = cpus * config.min_workers
-    if not cpus or wanted > available or cpus > largest:
-        raise ConfigError(
-            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} need {wanted:g} CPUs; "
-            f"the cluster has {available:g}, its largest node {largest:g}. "
-            "Lower one of them (fractions are allowed), or start more nodes."
-        )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if config.use_gpu and config.min_workers > total.get("GPU", 0):
         raise ConfigError(
             f"use_gpu with num_workers = {config.min_workers} needs as many GPUs; "
             f"the cluster has {total.get('GPU', 0):g}. Start fewer workers, or add GPU nodes."
         )
+    cpus = config.cpus_per_worker or math.floor(75 * _largest_part(nodes, config)) / 100
+    if not cpus or _num_fitting(nodes, cpus, config) < config.min_workers:
+        of_nodes = ", ".join(f"{node.get('CPU', 0.0):g}" for node in nodes)
+        raise ConfigError(
+            f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} does not fit: "
+            f"the cluster has {total.get('CPU', 0):g} CPUs, by node {of_nodes}. "
+            "Lower one of them (fractions are allowed), or start more nodes."
+        )
     return cpus
+
+
+def _num_fitting(nodes: list[dict[str, float]], cpus: float, config: TrainConfig) -> int:
+    """Return how many workers of so many CPUs, and of a GPU each if they use one, the nodes have room for."""
+    fitting = (
+        min(math.floor(node.get("CPU", 0.0) / cpus + 1e-9), node.get("GPU", 0.0) if config.use_gpu else math.inf)
+        for node in nodes
+    )
+    return int(sum(fitting))
+
+
+def _largest_part(nodes: list[dict[str, float]], config: TrainConfig) -> float:
+    """Return the most CPUs that each worker can have when there are as many as are wanted; 0 when they never fit."""
+    parts = {node.get("CPU", 0.0) / count for node in nodes for count in range(1, config.max_workers + 1)}
+    for wanted in (config.max_workers, config.min_workers):
+        fitting = [part for part in parts if part and _num_fitting(nodes, part, config) >= wanted]
+        if fitting:
+            return max(fitting)
+    return 0.0
 
 
 def resources_of(config: TrainConfig, cpus: float) -> dict[str, float]:

@@ -60,15 +60,20 @@ def _show(board: Any, epochs: int, track: Callable[[list[dict[str, Any]]], None]
             last = ended.wait(POLL_S)
             try:
                 done, loss, history = ray.get(board.read.remote(), timeout=POLL_S * 10)
+            except ray.exceptions.GetTimeoutError:
+                continue
             except ray.exceptions.RayError:
-                return
+                return  # the board is gone with its node; the training does without
             bar.update(done - bar.n)
             bar.set_postfix_str(f"loss {loss:.3f}" if done else "starting", refresh=True)
             if len(history) > shown:
                 for metrics in history[shown:]:
                     tqdm.write(_epoch_line(metrics, epochs), file=sys.stderr)
-                track(history)
                 shown = len(history)
+                try:
+                    track(history)
+                except Exception as error:  # a tracker that fails costs its own lines, not the training's
+                    tqdm.write(f"warning: metrics were not tracked ({error})", file=sys.stderr)
 
 
 def _epoch_line(metrics: dict[str, Any], epochs: int) -> str:

@@ -1,6 +1,6 @@
 """What is settled before or between steps: weights of labels, learning rates, scores, the end; knows no model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentiment_ray.errors import ConfigError
@@ -27,7 +27,7 @@ def learning_rate_at(done: float, config: TrainConfig) -> float:
     return config.learning_rate * (1 - done) / (1 - config.warmup_share)
 
 
-def class_weights_of(config: TrainConfig, labels: Sequence[str], counts: dict[str, int]) -> list[float]:
+def class_weights_of(config: TrainConfig, labels: Sequence[str], counts: Mapping[str, float]) -> list[float]:
     """Return a weight for each label: 1, as told, or for `balanced` rows / (labels x rows of the label).
 
     `counts` are the rows of each label in the training split. ConfigError for a label that is unknown or has no rows.

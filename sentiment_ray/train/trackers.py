@@ -29,8 +29,7 @@ def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
 
         def track(history: list[Line]) -> None:
             nonlocal logged
-            lines = "".join(json.dumps(line) + "\n" for line in history)
-            (output / METRICS_NAME).write_text(lines, encoding="utf-8")
+            write_metrics(output, history)
             for line in history[logged:]:
                 numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
                 for log in logs:
@@ -38,6 +37,12 @@ def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
             logged = len(history)
 
         yield track
+
+
+def write_metrics(output: Path, history: list[Line]) -> None:
+    """Write metrics.jsonl, a line an epoch."""
+    lines = "".join(json.dumps(line) + "\n" for line in history)
+    (output / METRICS_NAME).write_text(lines, encoding="utf-8")
 
 
 def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
@@ -56,14 +61,15 @@ def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Callabl
 def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
     import mlflow
 
-    stack.enter_context(mlflow.start_run(run_name=output.name))
+    run = stack.enter_context(mlflow.start_run(run_name=output.name))
     mlflow.log_params(config.model_dump(mode="json"))
-    return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch)
+    # By its id: the active run is that of this thread, and progress is shown in another.
+    return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch, run_id=run.info.run_id)
 
 
 def _trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
     import trackio
 
-    trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
+    run = trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
     stack.callback(trackio.finish)
-    return lambda numbers, epoch: trackio.log(numbers, step=epoch)
+    return lambda numbers, epoch: run.log(numbers, step=epoch)  # trackio.log knows the run of this thread alone

@@ -8,24 +8,27 @@ from typing import Any
 
 import click
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from sentiment_ray.cluster import connect
+from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import fingerprint, finished_result, read_json, sha256_of_file, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost
+from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost, measured_split
 from sentiment_ray.train.preflight import check_rows, cpus_per_worker, resources_of, with_absolute_paths
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import class_weights_of, has_stopped
 from sentiment_ray.train.shards import ExactShards, count_rows, dataset_of, parts_of, split_of
 from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
-from sentiment_ray.train.trackers import open_trackers
+from sentiment_ray.train.trackers import open_trackers, write_metrics
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
+HOW = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
+"""Keys that say how a run is made, not what comes of it: they may change before it goes on."""
 
 
 def train_encoder(config: TrainConfig) -> dict[str, Any]:
@@ -37,15 +40,11 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     config = with_absolute_paths(config)
     output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
     prepared = read_json(prepared_path)
-    settings = config.model_dump(mode="json", exclude={"output", "restart"})
-    made_from = {"prepared": sha256_of_file(prepared_path)}
-    if config.distill:
-        made_from["teacher"] = fingerprint_of_teacher(config.distill)
-    wanted = fingerprint([settings, made_from])
-    plan = {"config": settings, "made_from": made_from, "fingerprint": wanted}
     check_rows(prepared, config)
     labels, earlier = tuple(prepared["labels"]), earlier_run(config, prepared)
-    class_weights = class_weights_of(config, labels, prepared["by_split"]["train"])
+    class_weights = class_weights_of(config, labels, _rows_by_label(config, prepared, earlier))
+    plan = _plan(config, prepared_path)
+    wanted = plan["fingerprint"]
     finished = _finished_or_same_plan(output, wanted, restart=config.restart)
     if finished:
         return {"output": str(output), "best": finished["best"], "skipped": True}
@@ -58,12 +57,42 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     if not (start and _is_over(start, config)):
         with open_trackers(config, output) as track, show_progress(config.epochs, track) as board:
             steps = tuple(prepared.get("steps", ()))
-            _trainer(config, labels, steps, class_weights, earlier, cpus, board, start).fit()
+            try:
+                _trainer(config, labels, steps, class_weights, earlier, cpus, board, start).fit()
+            except WorkerGroupError as error:
+                raise _to_mend(error) or error from None
     checkpoints = best_first(find_checkpoints(output))
-    keep_only(output, checkpoints[: config.keep_checkpoints])
     run = plan | _summary(config, prepared, earlier, output, checkpoints)
+    write_metrics(output, run["history"])
     write_json(output / MANIFEST_NAME, run)
+    keep_only(output, checkpoints[: config.keep_checkpoints])
     return {"output": str(output), "best": run["best"], "skipped": False}
+
+
+def _to_mend(error: WorkerGroupError) -> SentimentRayError | None:
+    """Return what a worker found wrong with its input, if that is why it ended."""
+    return next((each for each in error.worker_failures.values() if isinstance(each, SentimentRayError)), None)
+
+
+def _plan(config: TrainConfig, prepared: Path) -> dict[str, Any]:
+    """Return what a run is made from, and its fingerprint, to which keys that change no result do not belong."""
+    settings = config.model_dump(mode="json", exclude={"output", "restart"})
+    made_from = {"prepared": sha256_of_file(prepared)}
+    if config.start_from:
+        made_from["earlier"] = sha256_of_file(Path(config.start_from) / MANIFEST_NAME)
+    if config.distill:
+        made_from["teacher"] = fingerprint_of_teacher(config.distill)
+    wanted = fingerprint([{key: value for key, value in settings.items() if key not in HOW}, made_from])
+    return {"config": settings, "made_from": made_from, "fingerprint": wanted}
+
+
+def _rows_by_label(config: TrainConfig, prepared: dict[str, Any], earlier: Earlier | None) -> dict[str, float]:
+    """Return how many training rows each label has, with the share of an earlier run's that is replayed."""
+    rows = prepared["by_split"]["train"]
+    if not (earlier and config.replay):
+        return dict(rows)
+    old = read_json(earlier.prepared / "prepared.json")["by_split"]["train"]
+    return {label: count + config.replay * old[label] for label, count in rows.items()}
 
 
 def _summary(
@@ -171,10 +200,8 @@ def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str,
     from sentiment_ray.train.baseline import base_model_metrics
 
     config = TrainConfig(**settings)
-    split = "test" if prepared["counts"]["test"] else "validation"
-    return base_model_metrics(
-        config.model, Path(config.prepared) / split, prepared["labels"], max_tokens=config.max_tokens
-    )
+    split = Path(config.prepared) / measured_split(prepared)
+    return base_model_metrics(config.model, split, prepared["labels"], max_tokens=config.max_tokens)
 
 
 def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[str, Any] | None:

@@ -2,11 +2,11 @@
 
 import logging
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import ray
 import tomli_w
 from pyarrow import parquet
@@ -20,7 +20,7 @@ from sentiment_ray.manifest import fingerprint, finished_result, local_path, rea
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.schedule import class_weights_of, score_of
-from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search
+from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search, is_whole
 
 MANIFEST_NAME, PLAN_NAME, BEST_NAME = "tune.json", "config.json", "best.toml"
 RESERVED_CPUS = 0.25
@@ -40,6 +40,8 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     found = finished_result(output, name, wanted, restart=config.restart)
     if found and name == MANIFEST_NAME:
         return _result(output, found, skipped=True)
+    if found is None and output.exists():
+        shutil.rmtree(output)  # Ray Tune would take up the trials of the other search
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
     connect()
@@ -63,7 +65,7 @@ def _search(config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], out
         logging.getLogger(name).setLevel(logging.ERROR)
     trainable = tune.with_resources(
         tune.with_parameters(_train_once, base=base.model_dump(mode="json"), prepared=prepared),
-        {"cpu": config.cpus_per_trial or _cpus_per_trial(), "gpu": config.gpus_per_trial},
+        resources_per_trial(config, base),
     )
     storage, longest = output / "trials", _longest(config, base)
     if tune.Tuner.can_restore(str(storage)):
@@ -71,7 +73,7 @@ def _search(config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], out
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space={name: _domain(name, choice) for name, choice in config.search.items()},
+            param_space={name: _domain(name, choice, base) for name, choice in config.search.items()},
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
@@ -106,13 +108,13 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
     def windows(split: str, num_rows: int) -> Iterator[Window]:
-        for path in sorted((Path(config.prepared) / split).glob("*.parquet")):
-            for batch in parquet.ParquetFile(path).iter_batches(batch_size=num_rows, columns=["text", "label"]):
-                yield window_of(pa.Table.from_batches([batch]), labels)
+        table = parquet.read_table(Path(config.prepared) / split, columns=["text", "label"])
+        for start in range(0, len(table), num_rows):
+            yield window_of(table.slice(start, num_rows), labels)
 
     def report(_checkpoint: Path | None, _name: str, progress: Progress, _score: float | None) -> None:
-        score = score_of(progress.history[-1], config.best_by)
-        tune.report({"score": score, "epoch": progress.epoch, "history": progress.history})
+        best = max(score_of(metrics, config.best_by) for metrics in progress.history)  # the one that is kept
+        tune.report({"score": best, "epoch": progress.epoch, "history": progress.history})
 
     worker = Worker(
         rank=0,
@@ -129,13 +131,13 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
     fine_tune(config, task, worker, None)
 
 
-def _domain(name: str, choice: Choice) -> Any:
+def _domain(name: str, choice: Choice, base: TrainConfig) -> Any:
     """Return what Ray Tune draws from for a key; a model is named by its absolute path, for trials run elsewhere."""
     if choice.choices:
         values = [_found_model(value) for value in choice.choices] if name == "model" else list(choice.choices)
         return tune.choice(values)
-    if TrainConfig.model_fields[name].annotation is int:
-        return tune.randint(int(choice.low or 0), int(choice.high or 0) + 1)
+    if is_whole(name, choice, base):
+        return (tune.lograndint if choice.log else tune.randint)(int(choice.low or 0), int(choice.high or 0) + 1)
     return (tune.loguniform if choice.log else tune.uniform)(choice.low, choice.high)
 
 
@@ -148,8 +150,17 @@ def _longest(config: TuneConfig, base: TrainConfig) -> int:
     return int(max(tried.ends)) if tried else base.epochs
 
 
-def _cpus_per_trial() -> float:
-    largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-    if largest <= RESERVED_CPUS:
-        raise ConfigError(f"The cluster's largest node has {largest:g} CPUs, too few for a trial. Start a larger one.")
-    return float(largest - RESERVED_CPUS)
+def resources_per_trial(config: TuneConfig, base: TrainConfig) -> dict[str, float]:
+    """Return what Ray must keep for a trial; ConfigError when no node has as much."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = float(base.use_gpu) if config.gpus_per_trial is None else config.gpus_per_trial
+    free = max((node.get("CPU", 0.0) for node in nodes if node.get("GPU", 0.0) >= gpus), default=0.0)
+    cpus = config.cpus_per_trial or free - RESERVED_CPUS
+    if not 0 < cpus <= free:
+        most = max(node.get("CPU", 0.0) for node in nodes)
+        raise ConfigError(
+            f"A trial needs cpus_per_trial = {max(cpus, RESERVED_CPUS):g} and gpus_per_trial = {gpus:g} on one node; "
+            f"the largest has {most:g} CPUs, and the cluster {sum(node.get('GPU', 0.0) for node in nodes):g} GPUs. "
+            "Lower one of them, or start larger nodes."
+        )
+    return {"cpu": cpus, "gpu": gpus}

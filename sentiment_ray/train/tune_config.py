@@ -18,6 +18,8 @@ FIXED = (
     "max_failures",
     "track",
     "best_by",
+    "replay",
+    "distill",
 )
 """Keys of [train] that a search does not try."""
 
@@ -60,14 +62,17 @@ class TuneConfig(StageConfig):
     """Trainings to try; bad ones are ended early."""
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
     """CPUs of a trial; by default all of the cluster's largest node but a quarter of one."""
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a trial, a fraction allowed."""
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of a trial, a fraction allowed; by default one with `use_gpu` of [train], else none."""
     seed: int = 0
     """Seed of what is tried."""
 
 
 def check_search(search: dict[str, Choice], base: TrainConfig) -> None:
     """Raise ConfigError for a key that [train] has not, or that is not searched, and for a value it does not take."""
+    for key in ("distill", "replay"):
+        if getattr(base, key):
+            raise ConfigError(f"A search trains on the prepared reviews alone. Leave {key} of [train] out of its file.")
     known = [name for name in TrainConfig.model_fields if name not in FIXED]
     if not search:
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")
@@ -80,3 +85,8 @@ def check_search(search: dict[str, Choice], base: TrainConfig) -> None:
             except ValidationError as error:
                 reason = error.errors()[0]["msg"]
                 raise ConfigError(f"[tune.search] {name}: {value!r} is no value of the key ({reason}).") from None
+
+
+def is_whole(name: str, choice: Choice, base: TrainConfig) -> bool:
+    """Whether a key of [train] takes whole numbers, as it does what `low` of its choice is."""
+    return isinstance(getattr(TrainConfig.model_validate(base.model_dump() | {name: choice.low}), name), int)

@@ -123,7 +123,7 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "csv-invalid-utf8-label": BrokenRow("a.csv", separated(b"fine,neutr\xe4l"), {5: "invalid UTF-8"}),
     "csv-hole-of-nuls": BrokenRow("a.csv", separated(b"\0" * 512), {5: "1 cells where the header has 2"}),
     "csv-huge-cell": BrokenRow(
-        "a.csv", separated(b"y" * 140_000 + b",neutral"), {5: "not CSV: field larger than field limit (131072)"}
+        "a.csv", separated(b"y" * 2 * MOST_BYTES + b",neutral"), {5: f"text longer than {MOST_BYTES} bytes"}
     ),
     "csv-gz-ragged": BrokenRow(
         "a.csv.gz", lambda name: gzip.compress(separated(b"fine")(name)), {5: "1 cells where the header has 2"}
@@ -194,6 +194,9 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
         lambda name: parquet_bytes(pa.table({"text": ["fine"]})),
         {0: "null label"},
         good=0,
+    ),
+    "chat-answer-first": BrokenRow(
+        "a.jsonl", chats({"messages": [ANSWER, USER]}), {4: "chat that does not end with the assistant message"}
     ),
     "chat-no-messages": BrokenRow("a.jsonl", chats({"prompt": "fine"}), {4: "chat without a list of messages"}),
     "chat-messages-no-list": BrokenRow("a.jsonl", chats({"messages": "fine"}), {4: "chat without a list of messages"}),

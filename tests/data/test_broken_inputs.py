@@ -141,7 +141,7 @@ def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_directory_is_no_source_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "reviews.parquet").mkdir()
-    with pytest.raises(DataError, match=r"reviews\.parquet holds not a file that ends in \.parquet"):
+    with pytest.raises(DataError, match=r"reviews\.parquet does not hold a file that ends in \.parquet"):
         read_here(tmp_path / "reviews.parquet", tmp_path)
 
 

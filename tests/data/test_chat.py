@@ -77,12 +77,12 @@ def test_few_examples_and_inconsistent_system_messages_are_told(tmp_path: Path) 
 
 
 def test_tokens_are_estimated_from_characters_and_priced(tmp_path: Path) -> None:
-    """40 characters are 10 tokens and "neutral" 2; the two messages and the example add 9."""
+    """40 characters are 10 tokens and "neutral" 2; the two messages and the example add 11."""
     examples = [example("x" * 40, "neutral")] * 3 + [example("x" * 400, "neutral")]
     found = described(write(tmp_path / "a.jsonl", examples), price_per_million_tokens=25, epochs=4)
-    expected = {"total": 3 * 21 + 111, "mean": 43.5, "min": 21, "median": 21, "p95": 111, "max": 111}
+    expected = {"total": 3 * 23 + 113, "mean": 45.5, "min": 23, "median": 23, "p95": 113, "max": 113}
     assert found["tokens"] == {"counted_by": "estimate: characters / 4"} | expected
-    cost = {"epochs": 4, "billed_tokens": 4 * 174, "price_per_million_tokens": 25, "cost": 0.0174}
+    cost = {"epochs": 4, "billed_tokens": 4 * 182, "price_per_million_tokens": 25, "cost": 0.0182}
     assert found["hosted_fine_tune"] == cost
 
 
@@ -94,7 +94,7 @@ def test_tokens_are_counted_with_a_tokenizer_where_one_is_given(tmp_path: Path, 
     )
     encoder = load_encoder(tokenizer, max_tokens=16_384)
     expected = [sum(encode(encoder, [text or "neutral", "neutral"][not text :]).tokens) for text in texts]
-    overhead = 3 * 9 + 6
+    overhead = 3 * 11 + 7
     assert found["tokens"]["total"] == sum(expected) + overhead
     assert found["tokens"]["counted_by"] == str(tokenizer)
 

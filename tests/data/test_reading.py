@@ -108,7 +108,7 @@ def test_defects_of_csv_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(
         b"text,label\nfine,positive\nragged\nto,o,many\n\nbroken \xff byte,positive\n"
-        b'"stray" quote,positive\n"x' + b"y" * 140_000 + b'",positive\nfine again,neutral\n'
+        b'"stray" quote,positive\n"x' + b"y" * 2_000_000 + b'",positive\nfine again,neutral\n'
     )
     rows = read(path)
     assert reasons(rows) == {
@@ -117,7 +117,7 @@ def test_defects_of_csv_rows(tmp_path: Path) -> None:
         4: "3 cells where the header has 2",
         6: "invalid UTF-8",
         7: "not CSV: ',' expected after '\"'",
-        8: "not CSV: field larger than field limit (131072)",
+        8: "text longer than 1048576 bytes",
         9: None,
     }
     assert texts_and_labels([rows[0], rows[-1]]) == [("fine", "positive"), ("fine again", "neutral")]
@@ -215,8 +215,8 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
     ("name", "content", "keys", "message"),
     [
         ("gone.csv", None, {}, "gone.csv does not exist"),
-        ("*.csv", None, {}, r"holds not a file"),
-        ("", None, {}, "holds not a file that ends in .parquet"),
+        ("*.csv", None, {}, r"does not hold a file"),
+        ("", None, {}, "does not hold a file that ends in .parquet"),
         ("a.txt", b"text,label\n", {}, "a.txt: its ending says no format .* --format"),
         ("a.csv", b"", {}, "a.csv is empty"),
         (

@@ -217,6 +217,19 @@ def test_frozen_layers_stay_as_they_were_and_the_others_do_not(train: Train, kep
     assert not any(name.startswith(("embeddings", "encoder.layer.0")) for name in changed)
 
 
+def test_layers_above_frozen_ones_learn_with_gradient_checkpointing(train: Train, kept: Kept) -> None:
+    frozen = {"epochs": 1, "frozen_layers": 1, "dropout": 0.0}
+    assert train(**frozen, gradient_checkpointing=True) == train(**frozen)
+    assert _equal(*kept.checkpoints())
+
+
+def test_a_training_of_one_step_learns(train: Train, kept: Kept, tiny_encoder: Path) -> None:
+    (line,) = train(epochs=1, tokens_per_batch=100_000, warmup_share=0.0)
+    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(kept.checkpoints()[-1])
+    assert any(not torch.equal(value, after[f"bert.{name}"]) for name, value in before.items())
+    assert line["train_rows"] > 100
+
+
 def test_low_rank_additions_are_merged_in_a_checkpoint(train: Train, kept: Kept, tiny_encoder: Path) -> None:
     pytest.importorskip("peft")
     (line,) = train(epochs=1, lora_rank=2)

@@ -1,12 +1,16 @@
 """The model as it is trained gives the logits and gradients of the model as transformers builds it."""
 
+import platform
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from sentiment_ray.train.model import BUILT_LIKE_BERT, keep_first_token, load_model
+from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.train.model import BUILT_LIKE_BERT, choose_trained, keep_first_token, load_model, merged, use_bf16
+from tests.export.test_families import MORE
+from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES, USUAL
 
 
@@ -65,3 +69,52 @@ def test_bf16_flows_between_the_layers_and_the_logits_stay_near_those_of_fp32(fa
     torch.testing.assert_close(logits.float(), expected, atol=0.02, rtol=0.05)
     logits.float().square().sum().backward()
     assert all(value.grad.dtype == torch.float32 for value in model.parameters() if value.grad is not None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_low_rank_additions_leave_the_whole_head_to_be_trained(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.for_model(family, **SIZES | (TINY | MORE)[family])).save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path), ("bad", "fair", "good"), dropout=0.0, device=torch.device("cpu"))
+    shapes = {name: value.shape for name, value in loaded.named_parameters()}
+    head = {name for name in shapes if not name.startswith(f"{loaded.base_model_prefix}.")}
+    trained = choose_trained(loaded, frozen_layers=0, lora_rank=2)
+    learned = [name for name, value in trained.named_parameters() if value.requires_grad]
+    found = {name.removeprefix("base_model.model.").replace("modules_to_save.default.", "") for name in learned}
+    assert {name for name in found if "lora_" not in name} == head
+    assert any("lora_" in name for name in found)
+    assert not any(
+        name.startswith(tuple(part.split(".")[0] + "." for part in head)) for name in found if "lora_" in name
+    )
+    ids = torch.randint(5, 40, (4, 9))
+    trained(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
+    assert all(value.grad is not None for value in trained.parameters() if value.requires_grad)
+    assert {name: value.shape for name, value in merged(trained).named_parameters()} == shapes
+
+
+def test_frozen_layers_take_along_what_they_share(tmp_path: Path) -> None:
+    AutoModel.from_config(AutoConfig.for_model("mpnet", **SIZES | (TINY | MORE)["mpnet"])).save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path), ("bad", "good"), dropout=0.0, device=torch.device("cpu"))
+    trained = choose_trained(loaded, frozen_layers=1, lora_rank=None)
+    assert not trained.get_parameter("mpnet.encoder.relative_attention_bias.weight").requires_grad
+    assert trained.get_parameter("mpnet.encoder.layer.1.output.dense.weight").requires_grad
+
+
+def test_a_model_that_was_fine_tuned_for_other_labels_gets_a_new_head(tmp_path: Path) -> None:
+    AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model("bert", **SIZES | USUAL | {"num_labels": 5})
+    ).save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path), ("bad", "fair", "good"), dropout=0.0, device=torch.device("cpu"))
+    assert loaded.classifier.weight.shape[0] == 3
+
+
+@pytest.mark.parametrize(("bf16", "amx"), [(False, False), (True, False), (False, True)])
+def test_auto_is_bf16_where_the_processor_multiplies_it(bf16: bool, amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN calls bf16 supported on every AVX512, where it is three times slower than fp32."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert use_bf16("auto", torch.device("cpu")) == (bf16 or amx)
+    assert use_bf16("bf16", torch.device("cpu"))
+    assert not use_bf16("fp32", torch.device("cpu"))

@@ -12,7 +12,7 @@ import pytest
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.tune_config import Choice, check_search
+from sentiment_ray.train.tune_config import Choice, check_search, is_whole
 from tests.conftest import ROOT
 
 FILE = """
@@ -60,6 +60,20 @@ def test_the_best_of_some_trials_is_written_as_a_file_for_training(
     assert best.prepared == str(prepared)
     again = _run("--config", str(file))
     assert json.loads(again.stdout) == result | {"skipped": True}
+    rows = json.loads((prepared / "prepared.json").read_text())["counts"]["train"]
+    assert {line["train_rows"] for trial in found["trials"] for line in trial["history"]} == {rows}
+    for trial in found["trials"]:
+        assert trial["score"] == max(line["macro_f1"] for line in trial["history"])
+
+    other = FILE.partition("learning_rate")[0] + "lora_rank = {{ low = 3, high = 5, log = true }}\n"
+    file.write_text(
+        other.replace("trials = 3", "trials = 1").format(prepared=prepared, model=tiny_encoder, work=tmp_path)
+    )
+    assert _run("--config", str(file)).returncode == 2
+    replaced = _run("--config", str(file), "--restart")
+    assert replaced.returncode == 0, replaced.stderr
+    ((keys, _, _),) = (trial.values() for trial in json.loads((tmp_path / "tune/tune.json").read_text())["trials"])
+    assert keys["lora_rank"] in (3, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +90,21 @@ def test_what_cannot_be_tried_is_named(search: dict[str, Any], found: str) -> No
     base = TrainConfig(prepared="p", model="m", output="o")
     with pytest.raises(ConfigError, match=found):
         check_search({name: Choice(**choice) for name, choice in search.items()}, base)
+
+
+@pytest.mark.parametrize("keys", [{"distill": {"scores": "s"}}, {"start_from": "r", "replay": 0.5}])
+def test_a_search_refuses_what_its_trials_would_leave_out(keys: dict[str, Any]) -> None:
+    base = TrainConfig(prepared="p", model="m", output="o", **keys)
+    with pytest.raises(ConfigError, match="A search trains on the prepared reviews alone"):
+        check_search({"epochs": Choice(choices=(1, 2))}, base)
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("lora_rank", True), ("early_stopping", True), ("tokens_per_batch", True), ("dropout", False)]
+)
+def test_whole_numbers_are_drawn_for_keys_that_take_them(name: str, whole: bool) -> None:
+    low, high = (2, 9) if whole else (0.1, 0.5)
+    assert is_whole(name, Choice(low=low, high=high), TrainConfig(prepared="p", model="m", output="o")) is whole
 
 
 @pytest.mark.parametrize("choice", [{}, {"low": 1}, {"low": 2, "high": 1}, {"choices": [1], "low": 0, "high": 1}])

@@ -49,7 +49,7 @@ class Related:
     texts: int = 0
     """Texts that were compared."""
     known: int = 0
-    """Texts of the test set that they were compared with."""
+    """Texts of the test set."""
     equal_once_masked: int = 0
     """Texts beyond the first of those that are equal once links, handles and RT are masked."""
     similar: int = 0
@@ -57,8 +57,9 @@ class Related:
     clusters: int = 0
     largest: int = 0
     share: float = 1.0
-    """Share of the texts that were compared, and of those of the test set."""
+    """Share of the texts that were compared; equality with the test set is looked for among all."""
     known_share: float = 1.0
+    """Share of the test set's texts that they were compared with."""
 
 
 def collect_known(plan: Plan, number: int, units: Sequence[Unit], sources: Sequence[Source]) -> int:

@@ -49,18 +49,21 @@ class Limits(BaseModel):
 def crossed_limits(limits: Limits, shares: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return `limit`, `found` and `allowed` of each limit that a share crosses, in the order of the limits.
 
-    `shares` gives the share found for the name of each limit; one that was not found out is not compared.
+    `shares` gives the share found for the name of each limit. One that could not be found out is not kept either: its
+    `found` is None.
     """
     crossed = []
     for name, allowed in limits.model_dump(exclude_none=True).items():
         found = shares.get(name)
-        if found is None:
-            continue
-        if found < allowed if name.startswith("min_") else found > allowed:
+        if found is None or (found < allowed if name.startswith("min_") else found > allowed):
             crossed.append({"limit": name, "found": found, "allowed": allowed})
     return crossed
 
 
 def spell_crossed(crossed: list[dict[str, Any]]) -> str:
     """Return the crossed limits in one line for a person."""
-    return "; ".join(f"{each['limit']} = {each['allowed']:g}, found {each['found']:.4g}" for each in crossed)
+    return "; ".join(
+        f"{each['limit']} = {each['allowed']:g}, "
+        + ("its check could not be run" if each["found"] is None else f"found {each['found']:.4g}")
+        for each in crossed
+    )

@@ -12,19 +12,20 @@ from sentiment_ray.data.checks.results import Checked
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.summary import check_rejected, check_splits
 from sentiment_ray.errors import ConfigError, GateError
-from sentiment_ray.manifest import finished_result, write_json
+from sentiment_ray.manifest import write_json
 
 PAGE_NAME, REPORT_NAME = "report.html", "report.json"
 
 
-def free_for_report(output: Path, manifest_name: str, *, restart: bool) -> None:
+def free_for_report(output: Path, manifest_name: str) -> None:
     """ConfigError unless an output is free, or holds no more than the reports of an earlier check."""
     if (output / manifest_name).is_file():
         raise ConfigError(
             f"output = {str(output)!r} holds prepared reviews, which --check would replace. Name another."
         )
-    if not (output / REPORT_NAME).is_file():
-        finished_result(output, REPORT_NAME, "", restart=restart)
+    foreign = sorted({path.name for path in output.glob("*")} - {PAGE_NAME, REPORT_NAME})
+    if foreign:
+        raise ConfigError(f"output = {str(output)!r} holds {foreign[0]!r}, which is no report. Name another output.")
 
 
 def write_reports(config: PrepareConfig, manifest: dict[str, Any], checked: Checked, directory: Path) -> None:

@@ -84,7 +84,12 @@ def _findings(config: PrepareConfig, checked: Checked) -> list[dict[str, Any]]:
     good, kept, flags = survey.counts["good"], int(survey.kept.sum()), survey.flags.sum(axis=0)
     found = []
     if config.against:
-        found.append(_finding("leaked", "Rows that stand in the test set", int(survey.leaked.sum()), kept))
+        title = "Rows that stand in the test set"
+        if related and min(related.share, related.known_share) < 1:
+            title += (
+                f"; similar ones among {related.share:.0%} of the rows and {related.known_share:.0%} of the set alone"
+            )
+        found.append(_finding("leaked", title, int(survey.leaked.sum()), kept))
     found.append(_finding("conflicting", "Same text, different labels", survey.counts["conflicting"], good))
     if "rows" in checked.suspects:
         found.append(
@@ -96,8 +101,8 @@ def _findings(config: PrepareConfig, checked: Checked) -> list[dict[str, Any]]:
         near = related.equal_once_masked + related.similar
         found.append(_finding("near_duplicates", "Near duplicates", near, related.texts))
     if config.model:
-        cut = int(survey.tokens[config.max_tokens + 1 :].sum())
-        found.append(_finding("cut", f"Longer than {config.max_tokens} tokens, cut by the model", cut, kept))
+        title = f"Longer than {config.max_tokens} tokens, cut by the model"
+        found.append(_finding("cut", title, int(survey.cut), kept))
     if config.language:
         found.append(_other_language(config.language, survey.languages))
     return found + [_finding(name, TITLES[name], int(flags[FLAGS.index(name)]), kept) for name in FLAWS]
@@ -146,7 +151,12 @@ def _leaked(survey: Survey, related: Related | None) -> dict[str, Any]:
         name: {"equal": equal, "similar": similar}
         for name, (equal, similar) in zip(SPLITS, survey.leaked.tolist(), strict=True)
     }
-    return {"by_split": by_split, "test_set_texts": related.known, "share_compared": related.known_share}
+    return {
+        "by_split": by_split,
+        "test_set_texts": related.known,
+        "share_compared": related.share,
+        "share_of_test_set_compared": related.known_share,
+    }
 
 
 def _balance(config: PrepareConfig, survey: Survey) -> dict[str, Any]:

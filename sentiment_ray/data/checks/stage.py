@@ -15,6 +15,7 @@ from sentiment_ray.data.checks.survey import SAMPLE_CHARACTERS, Looking, Sample,
 from sentiment_ray.data.config import PrepareConfig, Source
 from sentiment_ray.data.listing import check_files, list_files, resolve
 from sentiment_ray.data.tasks import run_tasks
+from sentiment_ray.data.text_files import columns_of_text_file
 from sentiment_ray.data.units import Unit
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 
@@ -66,6 +67,17 @@ def list_test_set(config: PrepareConfig) -> TestSet:
     )
     alone = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
     files = list_files(alone)
+    chats = {
+        file.source
+        for file in files
+        if file.format == "jsonl" and "messages" in columns_of_text_file(file.path, "jsonl")
+    }
+    if chats:
+        sources = tuple(
+            source | {"format": "chat" if place in chats else "auto"} for place, source in enumerate(sources)
+        )
+        alone = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
+        files = list_files(alone)
     return TestSet(alone.sources, tuple(check_files(alone, files)), tuple(file.path for file in files))
 
 
@@ -90,7 +102,7 @@ def relate_rows(plan: Plan, bucket_files: Sequence[Path], known: TestSet, *, goo
     if not config.near_duplicates:
         return Related(known=known_rows)
     related: Related = run_tasks(relate, [(plan,)], title="Comparing")[0]
-    return replace(related, share=shares[0], known_share=shares[1])
+    return replace(related, known=known_rows, share=shares[0], known_share=shares[1])
 
 
 def looking_at(config: PrepareConfig, good_rows: int) -> Looking:

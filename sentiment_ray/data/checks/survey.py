@@ -57,6 +57,8 @@ class Survey:
     """`(splits, 2)`: kept rows that equal one of the test set, and those that resemble one."""
     words: NDArray[np.int64]
     tokens: NDArray[np.int64]
+    cut: NDArray[np.int64]
+    """`()`: kept rows with more than `max_tokens` tokens."""
     counts: Counter[str] = field(default_factory=Counter)
     """good, repeated, identical, conflicting, conflicting_texts."""
     languages: Counter[str] = field(default_factory=Counter)
@@ -77,6 +79,7 @@ def new_survey(config: PrepareConfig) -> Survey:
         leaked=np.zeros((len(SPLITS), 2), dtype=np.int64),
         words=np.zeros(LONGEST + 1, dtype=np.int64),
         tokens=np.zeros(LONGEST + 1, dtype=np.int64),
+        cut=np.zeros((), dtype=np.int64),
     )
 
 
@@ -116,7 +119,7 @@ def add_surveys(config: PrepareConfig, surveys: Sequence[Survey]) -> Survey:
     """Return the sum, in whatever order the surveys come."""
     total = new_survey(config)
     for each in surveys:
-        for name in ("kept", "flags", "matrix", "leaked", "words", "tokens"):
+        for name in ("kept", "flags", "matrix", "leaked", "words", "tokens", "cut"):
             getattr(total, name).__iadd__(getattr(each, name))
         for name in ("counts", "languages", "clusters"):
             getattr(total, name).update(getattr(each, name))
@@ -177,7 +180,9 @@ def _look_at_texts(
     survey.words = _histogram(count_words(texts))
     if config.model:
         encoder = _encoder(str(Path(config.model) / "tokenizer.json"), config.max_tokens)
-        survey.tokens = _histogram(count_tokens(encoder, texts.to_pylist()))
+        lengths = count_tokens(encoder, texts.to_pylist())
+        survey.tokens = _histogram(lengths)
+        survey.cut += (lengths > config.max_tokens).sum()
 
 
 def count_tokens(encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.int64]:

@@ -1,0 +1,209 @@
+"""Inputs that once were read wrong, lost something or told a wrong number: long fields, spellings, links."""
+
+import csv
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from checked_reviews import finding, page_of, reviews, rows_of, run, write
+
+from jobs.prepare_reviews import prepare
+from sentiment_ray.data.checking import find_label
+from sentiment_ray.data.checks.limits import Limits, crossed_limits, spell_crossed
+from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.listing import check_files, list_files, resolve
+from sentiment_ray.data.reading import read_unit
+from sentiment_ray.data.text_files import LONGEST_LINE_BYTES
+from sentiment_ray.errors import ConfigError, DataError, GateError
+from sentiment_ray.manifest import read_json
+
+needs_ray = pytest.mark.usefixtures("ray_cluster")
+
+
+def read(path: Path, **keys: Any) -> list[dict[str, Any]]:
+    source = {"path": str(path), "name": "s", **keys}
+    by_group = {"split_by": "group"} if "group_column" in keys else {}
+    config = resolve(PrepareConfig(output=str(path.parent / "output"), sources=[source], **by_group))
+    units = check_files(config, list_files(config))
+    return [row for unit in units for table in read_unit(unit, config.sources[0]) for row in table.to_pylist()]
+
+
+def test_a_field_of_many_lines_is_one_row(tmp_path: Path) -> None:
+    long = "\n".join(f'line {number}, but the end is "bad"' for number in range(10_000))
+    assert 131_072 < len(long) < LONGEST_LINE_BYTES
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), (long, "positive"), ("after it", "negative")])
+    assert [(row["text"], row["label"]) for row in read(tmp_path / "a.csv")] == [
+        (long, "positive"), ("after it", "negative"),
+    ]  # fmt: skip
+
+
+def test_a_user_is_one_group_however_a_format_spells_the_number(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label,user\nfine,positive,101.0\nbad,negative,7a\nso so,neutral,-3.00\n")
+    columns = {"text": ["fine", "bad", "so so"], "label": ["positive", "negative", "neutral"]}
+    for name, users in (
+        ("float", pa.array([101.0, None, -3.0])),
+        ("short", pa.array([101.0, None, -3.0], pa.float32())),
+    ):
+        pq.write_table(pa.table(columns | {"user": users}), tmp_path / f"{name}.parquet")
+    found = [[row["group"] for row in read(tmp_path / name, group_column="user")]
+             for name in ("a.csv", "float.parquet", "short.parquet")]  # fmt: skip
+    assert found == [["101", "7a", "-3"], ["101", None, "-3"], ["101", None, "-3"]]
+
+
+def test_decimals_of_twenty_digits_stay_apart(tmp_path: Path) -> None:
+    keys = [Decimal("12345678901234567891"), Decimal("12345678901234567892")]
+    columns = {"text": ["fine", "bad"], "label": ["positive", "negative"], "key": pa.array(keys, pa.decimal128(20, 0))}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    rows = read(tmp_path / "a.parquet", id_column="key", group_column="key")
+    assert [row["id"] for row in rows] == [row["group"] for row in rows] == list(map(str, keys))
+
+
+@pytest.mark.parametrize("spelt", ["4.5", "4.50", " 4.5 ", "+4.5", "45e-1", "04.5"])
+def test_any_spelling_of_a_rating_is_that_rating(spelt: str) -> None:
+    assert find_label(spelt, ("bad", "good"), {"4.5": "good", "1": "bad"}) == "good"
+    assert find_label("1.", ("bad", "good"), {"4.5": "good", "1": "bad"}) == "bad"
+    assert find_label("4.55", ("bad", "good"), {"4.5": "good", "1": "bad"}) is None
+
+
+def test_short_floats_are_the_ratings_that_a_person_wrote(tmp_path: Path) -> None:
+    ratings = pa.array([3.7, 5.0, 1.0], pa.float32())
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": ratings}), tmp_path / "a.parquet")
+    assert [find_label(row["label"], ("so",), {"3.7": "so", "5": "so", "1": "so"})
+            for row in read(tmp_path / "a.parquet")] == ["so"] * 3  # fmt: skip
+
+
+def test_a_name_that_no_report_could_write_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "in"
+    directory.mkdir()
+    Path(os.fsdecode(os.fsencode(directory) + b"/caf\xe9.csv")).write_text("text,label\nfine,positive\n")
+    with pytest.raises(DataError, match="caf\ufffd.csv: the name is not UTF-8.*Rename it"):
+        read(directory)
+
+
+def test_a_link_to_nothing_stops_a_glob_too(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", reviews(3))
+    (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"b\.csv is a link to nothing"):
+        read(tmp_path / "*.csv")
+
+
+@needs_ray
+def test_what_a_directory_holds_besides_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "in"
+    (directory / "_logs").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (directory / "linked").symlink_to(tmp_path / "elsewhere")
+    for name in ("_SUCCESS", ".hidden.csv", "_logs/x.csv", "part-00000", "notes.txt", "old.csv.bz2"):
+        (directory / name).write_text("text,label\nunread,positive\n")
+    manifest = run(tmp_path / "out", write(directory / "a.csv", reviews(60)), near_duplicates=False)
+    assert manifest["sources"][0]["passed_over"] == 0
+    manifest = run(tmp_path / "all", str(directory), near_duplicates=False)
+    assert (manifest["counts"]["rows_in"], manifest["sources"][0]["passed_over"]) == (60, 4)
+    told = capsys.readouterr().err
+    assert f"4 of the files in {directory} are not read" in told
+    assert "linked, notes.txt, old.csv.bz2, part-00000." in told
+
+
+@needs_ray
+def test_files_without_rows_are_named(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match=r"a\.parquet\) hold no rows"):
+        run(tmp_path / "out", str(tmp_path / "a.parquet"))
+
+
+@needs_ray
+def test_a_check_and_a_restart_replace_reports_and_results_and_nothing_else(tmp_path: Path) -> None:
+    path, output = write(tmp_path / "a.csv", reviews(60)), tmp_path / "mine"
+    output.mkdir()
+    for name in ("report.json", "thesis.txt"):
+        (output / name).write_text('{"mine": true}')
+    config = {"output": str(output), "input": path, "near_duplicates": False}
+    for keys in ({"check": True}, {"check": True, "restart": True}, {"restart": True}):
+        with pytest.raises(
+            ConfigError, match="holds 'thesis.txt', which is no report|is no result with a prepared.json"
+        ):
+            prepare(PrepareConfig(**config, **keys))
+    assert {each.name for each in output.iterdir()} == {"report.json", "thesis.txt"}
+    config["output"] = str(tmp_path / "checked")
+    for _ in range(2):
+        prepare(PrepareConfig(**config, check=True))
+    assert {each.name for each in (tmp_path / "checked").iterdir()} == {"report.html", "report.json"}
+
+
+@needs_ray
+def test_an_output_that_is_a_link_is_written_where_it_points(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    path = write(tmp_path / "a.csv", reviews(60))
+    run(tmp_path / "link", path, near_duplicates=False)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk/prepared.json").is_file()
+    assert {each.name for each in tmp_path.iterdir()} == {"a.csv", "disk", "link"}
+    mounted = next(
+        Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines() if "/dev/shm" in line
+    )
+    with pytest.raises(ConfigError, match="is where a file system is mounted|already exists"):
+        run(mounted, path, near_duplicates=False)
+
+
+@needs_ray
+def test_a_share_is_drawn_among_blank_rows_too(tmp_path: Path) -> None:
+    rows = [*reviews(300), *((" " * (number % 3), "neutral") for number in range(300))]
+    source = {"path": write(tmp_path / "a.csv", rows), "share": 0.5}
+    for seed in (0, 1, 2):
+        found = run(tmp_path / str(seed), sources=[source], seed=seed, max_rejected=1.0, near_duplicates=False)[
+            "counts"
+        ]
+        assert 110 < found["rejected"] < 190
+        assert found["rows_in"] + found["left_out"] == 600
+
+
+@needs_ray
+def test_rows_longer_than_the_longest_model_are_counted_as_cut(tmp_path: Path, tiny_encoder: Path) -> None:
+    rows = [*reviews(90), ("good " * 9000, "positive"), ("good " * 8190, "negative")]
+    keys: dict[str, Any] = {"model": str(tiny_encoder), "near_duplicates": False, "suspect_rows": 10}
+    path = write(tmp_path / "a.csv", rows)
+    assert finding(run(tmp_path / "out", path, max_tokens=8192, **keys)["checks"], "cut")[0] == 1
+    assert finding(run(tmp_path / "less", path, max_tokens=8000, **keys)["checks"], "cut")[0] == 2
+
+
+@needs_ray
+def test_a_report_says_among_how_many_rows_leaked_ones_were_looked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", reviews(300))
+    (tmp_path / "chat.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {"messages": [{"role": "user", "content": f"RT @x {text}!"}, {"role": "assistant", "content": "?"}]}
+            )
+            + "\n"
+            for text, _ in reviews(200)
+        )
+    )
+    whole = run(tmp_path / "whole", path, against=str(tmp_path / "chat.jsonl"))["checks"]
+    assert finding(whole, "leaked") == (200, 300)
+    part = run(tmp_path / "part", path, against=str(tmp_path / "chat.jsonl"), near_duplicate_rows=100)["checks"]
+    assert finding(part, "leaked")[0] < 200
+    assert part["leaked"]["test_set_texts"] == 200
+    assert (round(part["leaked"]["share_compared"], 2), part["leaked"]["share_of_test_set_compared"]) == (0.33, 0.5)
+    assert "among 33 % of the rows and 50 % of those texts alone" in page_of(tmp_path / "part").text
+
+
+@needs_ray
+def test_a_limit_that_could_not_be_checked_is_not_kept(tmp_path: Path, tiny_encoder: Path) -> None:
+    assert spell_crossed(crossed_limits(Limits(max_suspect_labels=0.1), {})).endswith("its check could not be run")
+    rows = [*reviews(60)[::3], ("one of another label", "positive"), ("and one more of it", "neutral")]
+    config = {"output": str(tmp_path / "out"), "input": write(tmp_path / "a.csv", rows), "model": str(tiny_encoder),
+              "limits": {"max_suspect_labels": 0.1}, "validation_share": 0, "test_share": 0}  # fmt: skip
+    with pytest.raises(GateError, match="max_suspect_labels = 0.1, its check could not be run"):
+        prepare(PrepareConfig(**config, check=True))
+    assert "could not be checked, allowed 0.1" in page_of(tmp_path / "out").text
+    assert "not_run" in read_json(tmp_path / "out/report.json")["checks"]
+    assert not any(rows_of(tmp_path / "out" / split) for split in SPLITS)

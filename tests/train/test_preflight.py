@@ -1,0 +1,134 @@
+"""What cannot be trained is named before anything starts: places on nodes, places in the model, lost runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import read_json
+from sentiment_ray.model_config import longest_input
+from sentiment_ray.train.checkpoint import Checkpoint, Progress, best_first
+from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.earlier import Earlier
+from sentiment_ray.train.preflight import _largest_part, _num_fitting, with_absolute_paths
+from sentiment_ray.train.progress import show_progress
+from sentiment_ray.train.trainer import _rows_by_label, train_encoder
+from tests.export.test_families import MORE
+from tests.export.test_first_token import FAMILIES as TINY
+from tests.export.test_first_token import SIZES
+
+
+def _config(**keys: Any) -> TrainConfig:
+    return TrainConfig(**{"prepared": "p", "model": "m", "output": "o"} | keys)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "part"), [((3, 3, 3), 4, 1.5), ((3, 1), 2, 1.5), ((2,), 1, 2.0), ((2,), 3, 2 / 3), ((0,), 1, 0)]
+)
+def test_workers_get_parts_of_nodes_of_which_as_many_fit(cpus: tuple[int, ...], workers: int, part: float) -> None:
+    nodes, config = [{"CPU": float(count)} for count in cpus], _config(num_workers=workers)
+    assert _largest_part(nodes, config) == pytest.approx(part)
+    assert not part or _num_fitting(nodes, part, config) >= workers
+
+
+def test_workers_that_fit_the_sum_of_the_nodes_may_fit_none_of_them() -> None:
+    nodes = [{"CPU": 3.0, "GPU": 1.0}, {"CPU": 1.0}]
+    assert _num_fitting(nodes, 2.0, _config()) == 1
+    assert _num_fitting(nodes, 1.0, _config()) == 4
+    assert _num_fitting(nodes, 1.0, _config(use_gpu=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "longest"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "mpnet", "max_position_embeddings": 514}, 512),
+        ({"model_type": "deberta-v2", "max_position_embeddings": 512}, None),
+    ],
+)
+def test_places_of_a_model_are_what_it_can_be_given(told: dict[str, Any], longest: int | None) -> None:
+    assert longest_input(told) == longest
+
+
+def _model(directory: Path, family: str, tokenizer: Path) -> str:
+    AutoModel.from_config(AutoConfig.for_model(family, **SIZES | (TINY | MORE)[family])).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "found"),
+    [
+        ("roberta", {"max_tokens": 10_000}, "has places for"),
+        ("bert", {"frozen_layers": 9}, "frozen_layers = 9, but the encoder has 2 layers"),
+        ("albert", {"frozen_layers": 1}, "frozen_layers = 1, but the encoder has 0 layers"),
+    ],
+)
+def test_what_the_encoder_cannot_is_named_before_any_work(
+    family: str, keys: dict[str, Any], found: str, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    with pytest.raises(ConfigError, match=found):
+        with_absolute_paths(_config(model=_model(tmp_path, family, tiny_encoder), **{"max_tokens": 8} | keys))
+
+
+def test_weights_that_are_no_safetensors_are_named(tmp_path: Path, tiny_encoder: Path) -> None:
+    model = Path(_model(tmp_path, "bert", tiny_encoder))
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"holds no \*\.safetensors"):
+        with_absolute_paths(_config(model=str(model), max_tokens=8))
+
+
+def test_a_run_is_not_replaced_by_the_training_that_goes_on_from_it(run: Path) -> None:
+    with pytest.raises(ConfigError, match="is the run of start_from, which it would replace"):
+        train_encoder(_config(model="", start_from=str(run), output=str(run), restart=True))
+    assert (run / "run.json").is_file()
+
+
+def test_what_a_worker_finds_wrong_is_one_line(
+    prepared: Path, tmp_path: Path, tiny_encoder: Path, ray_cluster: None
+) -> None:
+    keys = {"prepared": str(prepared), "output": str(tmp_path / "run"), "max_tokens": 8, "max_failures": 0}
+    model = _model(tmp_path / "model", "mpnet", tiny_encoder)
+    with pytest.raises(ConfigError, match="gradient_checkpointing: a model of type 'mpnet' cannot"):
+        train_encoder(_config(model=model, gradient_checkpointing=True, **keys))
+
+
+def test_keys_that_change_no_result_may_change(run: Path) -> None:
+    keys = read_json(run / "run.json")["config"] | {"output": str(run)}
+    how = {"max_failures": 9, "cpus_per_worker": 0.5, "checkpoint_every_s": 60, "track": "tensorboard"}
+    assert train_encoder(TrainConfig(**keys | how))["skipped"]
+
+
+def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> None:
+    (tmp_path / "prepared.json").write_text(json.dumps({"by_split": {"train": {"bad": 100, "good": 10}}}))
+    config, new = _config(start_from="r", replay=0.5), {"by_split": {"train": {"bad": 0, "good": 20}}}
+    assert _rows_by_label(config, new, Earlier("f", tmp_path, tmp_path)) == {"bad": 50, "good": 25}
+    assert _rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
+
+
+def test_of_two_equal_epochs_the_later_is_the_best() -> None:
+    """Ray keeps the later one, so after a kill between the two the run must not end with the earlier."""
+    found = [
+        Checkpoint(Path(str(epoch)), Progress(epoch=epoch), score) for epoch, score in ((1, 0.5), (2, 0.7), (3, 0.7))
+    ]
+    assert [checkpoint.progress.epoch for checkpoint in best_first(found)] == [3, 2, 1]
+
+
+def test_a_tracker_that_fails_costs_the_training_nothing(
+    ray_cluster: None, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = read_json(run / "run.json")["history"]
+
+    def track(_: Any) -> None:
+        raise OSError("no space left")
+
+    with show_progress(3, track) as board:
+        board.finish_epoch.remote(history[:1])
+        board.finish_epoch.remote(history)
+    told = capsys.readouterr().err
+    assert "metrics were not tracked (no space left)" in told
+    assert "epoch 3/3" in told
