@@ -25,7 +25,7 @@ def commands() -> None:
 @commands.command(epilog="\b\nExample:\n  cat reviews.txt | sentiment-ray predict runs/demo/bundle > scores.jsonl")
 @click.argument("bundle")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--engine", default="auto", help="auto, onnxruntime or openvino.")
+@click.option("--engine", default="auto", help="auto, openvino, onnxruntime, cuda or tensorrt.")
 @click.option("--variant", default="auto", help="auto, or a variant that `inspect` names.")
 @click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
 def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle import Bundle
+from sentiment_ray.choice import choices_of
 from sentiment_ray.engines import available_engines
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.predictor import Predictor, choices_of
+from sentiment_ray.predictor import Predictor
 
 FLAGS = {
     "avx2": "avx2",

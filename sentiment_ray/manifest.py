@@ -12,8 +12,6 @@ from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
 
-CHUNK_BYTES = 1 << 20
-
 
 def sha256_of_file(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hexadecimal digits."""

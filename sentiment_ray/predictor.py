@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.bundle import Bundle, open_bundle
-from sentiment_ray.bundle_manifest import Manifest, Variant
+from sentiment_ray.bundle_manifest import Manifest
+from sentiment_ray.choice import choices_of, gated_as
 from sentiment_ray.encoding import (
     Encoded,
     TextEncoder,
@@ -21,8 +22,8 @@ from sentiment_ray.encoding import (
     rounded_lengths,
     rows_of,
 )
-from sentiment_ray.engines import ENGINES, GPU_ENGINES, Engine, available_engines, import_engine, load_engine
-from sentiment_ray.errors import BundleError, ConfigError, DataError, SelfTestError
+from sentiment_ray.engines import Engine, import_engine, load_engine
+from sentiment_ray.errors import DataError, SelfTestError
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +240,7 @@ class Predictor:
         The same int8 file gives other answers on processors without VNNI (onnxruntime#5849, #6004, #14642).
         """
         test = self.manifest.self_test
-        recorded = test.differences.get(self.variant, {}).get(_gated_as(self.engine)) if test else None
+        recorded = test.differences.get(self.variant, {}).get(gated_as(self.engine)) if test else None
         if test is None or recorded is None:
             return
         difference = np.abs(self.score(test.texts).probabilities - np.array(test.probabilities, np.float32)).max()
@@ -277,43 +278,3 @@ class Predictor:
                 scores.label_ids, scores.probabilities, scores.tokens, scores.truncated, strict=True
             )
         ]
-
-
-def choices_of(bundle: Bundle, engine: str, variant: str) -> list[tuple[str, str]]:
-    """Return the engines and variants that may be loaded, the best first: the default, then by speed at the export.
-
-    A GPU is taken when it is asked for by name, with the files that passed their gate with ONNX Runtime on the CPU: the
-    bundle's self-test then compares the GPU's answers with torch's. Its `auto` variant is fp16.
-    """
-    variants = bundle.manifest.variants
-    if engine not in ("auto", *ENGINES):
-        raise ConfigError(f"engine = {engine!r} is unknown. Known: auto, {', '.join(ENGINES)}.")
-    if variant != "auto" and variant not in variants:
-        raise ConfigError(f"variant = {variant!r} is not in {bundle.path} (found: {', '.join(variants)}).")
-    engines = available_engines() if engine == "auto" else [engine]
-    names = list(variants) if variant == "auto" else [variant]
-    passed = [(kind, name) for kind in engines for name in names if _has_passed(variants[name], kind)]
-    if not passed:
-        raise BundleError(
-            f"{bundle.path}: variant {variant!r} has passed no gate with engine {engine!r} "
-            f"(installed: {', '.join(available_engines()) or 'none'}). "
-            "Use auto for both, or pip install 'sentiment-ray[cpu]'."
-        )
-    default = bundle.manifest.defaults["cpu"]
-
-    def merit(pair: tuple[str, str]) -> tuple[bool, float]:
-        kind, name = pair
-        if kind in GPU_ENGINES:
-            return name == "fp16", 0.0
-        return pair == (default.engine, default.variant), variants[name].bench[kind]["rows_per_s"]
-
-    return sorted(passed, key=merit, reverse=True)
-
-
-def _has_passed(variant: Variant, engine: str) -> bool:
-    return bool(variant.gate.get(_gated_as(engine), {}).get("passed"))
-
-
-def _gated_as(engine: str) -> str:
-    """Return the engine whose gate counts for an engine: a GPU's files are those of ONNX Runtime on the CPU."""
-    return "onnxruntime" if engine in GPU_ENGINES else engine

@@ -45,7 +45,7 @@ FLUSH_BYTES = 64 << 20
 ROWS_PER_GROUP = 16_384
 BUCKETS_DIRECTORY = "_buckets"
 OTHER_REASONS = "other"
-MOST_REASONS = 1000
+MOST_REASONS_BY_NAME = 1000
 """Different reasons that a task counts by name: a wrong label column has another one in every row."""
 GOOD_SCHEMA = pa.schema(
     [("hash", pa.binary(HASH_BYTES)), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64())]
@@ -228,7 +228,7 @@ def _good_columns(table: pa.Table, words: NDArray[np.uint32], unit: Unit, config
 
 def _count_reasons(rejected: pa.Table, result: Collected) -> None:
     for file, row, reason in zip(*(rejected[name].to_pylist() for name in ("file", "row", "reason")), strict=True):
-        if reason not in result.reasons and len(result.reasons) >= MOST_REASONS:
+        if reason not in result.reasons and len(result.reasons) >= MOST_REASONS_BY_NAME:
             reason = OTHER_REASONS
         result.reasons[reason] += 1
         result.examples.setdefault(reason, f"{file}, row {row}")

@@ -4,7 +4,6 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import click
 
@@ -14,11 +13,11 @@ from sentiment_ray.data.text_files import COMPRESSIONS, columns_of_text_file
 from sentiment_ray.data.units import Unit
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import local_path
+from sentiment_ray.parquet_kinds import hive_values
 
 ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSION_FACTOR = 4
 """How much larger text is than its .gz or .zst, roughly."""
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def list_files(config: PrepareConfig) -> list[InputFile]:
             _check_name(path)
             inner = path.relative_to(root).as_posix()
             prefix = source.name if inner == "." else f"{source.name}/{inner}"
-            partition = _partition_of(path.relative_to(root).parts[:-1])
+            partition = hive_values(path.relative_to(root).parts[:-1])
             files.append(InputFile(number, place, path, _format_of(path, source), prefix, partition))
     return files
 
@@ -179,12 +178,6 @@ def _is_file(path: Path) -> bool:
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path} is a link to nothing. Restore what it points at, or remove it.")
     return path.is_file()
-
-
-def _partition_of(directories: Sequence[str]) -> dict[str, str | None]:
-    """Return what directories named key=value say, as Hive, Spark and PyArrow write them: percent-encoded."""
-    pairs = (name.partition("=") for name in directories)
-    return {unquote(key): None if value == HIVE_NULL else unquote(value) for key, is_pair, value in pairs if is_pair}
 
 
 def _format_of(path: Path, source: Source) -> str:

@@ -11,18 +11,13 @@ import pyarrow.parquet as pq
 from sentiment_ray.data.config import Source
 from sentiment_ray.data.units import Row, Unit
 from sentiment_ray.errors import DataError
+from sentiment_ray.parquet_kinds import UNREADABLE, holds_texts
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 32 << 20
 MOST_EXPANSION = 100
 """How many times larger than its file the rows of a file are taken to be at most, whatever its footer says."""
-UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError)
-"""What PyArrow raises for damaged files; which one depends on where the damage is."""
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
-TEXTS = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-)  # fmt: skip
 
 
 def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
@@ -83,13 +78,13 @@ def row_groups(path: Path) -> list[tuple[int, int, int]]:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold reviews; one of nulls can, each row of it being a defect."""
     kind = _plain(kind)
-    return pa.types.is_null(kind) or any(is_kind(kind) for is_kind in TEXTS)
+    return pa.types.is_null(kind) or holds_texts(kind)
 
 
 def is_label(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold labels: texts or numbers."""
     kind = _plain(kind)
-    return pa.types.is_decimal(kind) or any(is_kind(kind) for is_kind in (*TEXTS, *NUMBERS))
+    return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_kind(kind) for is_kind in NUMBERS)
 
 
 def _footer(path: Path) -> Any:
@@ -124,7 +119,7 @@ def _values(column: pa.Array) -> list[Any]:
     is_short = pa.types.is_floating(column.type) and column.type.bit_width < 64
     if is_short or pa.types.is_decimal(column.type) or pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
-    if not any(is_kind(column.type) for is_kind in TEXTS):
+    if not holds_texts(column.type):
         return list(column.to_pylist())
     try:
         return list(column.cast(pa.large_string()).to_pylist())

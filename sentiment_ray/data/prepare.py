@@ -11,7 +11,7 @@ from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide,
 from sentiment_ray.data.chat_export import check_target, write_chats
 from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe, load_tokenizer
 from sentiment_ray.data.checks import relations
-from sentiment_ray.data.checks.outcome import end_check, free_for_report, tell_crossed, write_reports
+from sentiment_ray.data.checks.reports import end_check, free_for_report, tell_crossed, write_reports
 from sentiment_ray.data.checks.results import Checked, numbers_of
 from sentiment_ray.data.checks.stage import (
     Embed,

@@ -36,7 +36,7 @@ class EvaluateConfig(StageConfig):
     label_column: str = "label"
     """Column that holds the label."""
     engine: str = "auto"
-    """onnxruntime or openvino; auto takes the fastest that passed the bundle's gate."""
+    """openvino, onnxruntime, cuda or tensorrt; auto takes the fastest on the CPU that passed the bundle's gate."""
     variant: str = "auto"
     """Variant of the bundle; auto takes the fastest that passed its gate."""
     against: str | None = None

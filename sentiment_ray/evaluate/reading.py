@@ -14,6 +14,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.labels import label2id
+from sentiment_ray.parquet_kinds import without_views
 
 DEFAULT_SLICES = ("source", "language")
 LONGEST_QUOTE = 30
@@ -118,7 +119,7 @@ def _read(file: Path, config: EvaluateConfig) -> pa.Table:
                         f"(found: {', '.join(found)}). Pass --text-column and --label-column."
                     )
             table = opened.read()
-            return table.cast(_without_views(table.schema))
+            return table.cast(without_views(table.schema))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0]}).") from None
 
@@ -175,12 +176,6 @@ def _decoded(value: bytes) -> str | bytes:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value
-
-
-def _without_views(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose string views are strings; PyArrow has no kernel that takes rows of views (26.0)."""
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
 
 
 def _is_data(inner: Path) -> bool:

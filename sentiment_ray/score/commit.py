@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from sentiment_ray.errors import ConfigError, GateError
+from sentiment_ray.errors import GateError
 from sentiment_ray.predictor import PackedBundle
 from sentiment_ray.profile import add_profiles, drift_of
 from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import add_groups, mean_groups
-from sentiment_ray.score.lock import Lock, is_held
+from sentiment_ray.score.lock import Lock, refuse_if_taken_over
 from sentiment_ray.score.plan import PLAN_NAME, Plan
 from sentiment_ray.score.receipts import receipt_name
 from sentiment_ray.score.report import write_report
@@ -58,7 +58,7 @@ def commit(
     """
     counts = _counts(plan, receipts)
     _check_quarantine(counts, plan, config)
-    _refuse_if_taken_over(store, config, lock)
+    refuse_if_taken_over(store, config.output, lock)
     parts = [_part_of(receipt) for receipt in receipts if receipt["part"] in receipt["files"]]
     commit_to_sink(store, config, plan, parts)  # first, for a sink that refuses leaves a finished output finished
     for name in (TEMPORARY, "_plan/attempts", SUCCESS_NAME):
@@ -83,16 +83,11 @@ def commit(
         "parts": parts,
         "files": dict(sorted(files.items())),
     }
-    _refuse_if_taken_over(store, config, lock)
+    refuse_if_taken_over(store, config.output, lock)
     data = (json.dumps(manifest, indent=1) + "\n").encode()
     store.write(MANIFEST_NAME, data)
     store.write(SUCCESS_NAME, (hashlib.sha256(data).hexdigest() + "\n").encode())
     return manifest
-
-
-def _refuse_if_taken_over(store: Store, config: ScoreConfig, lock: Lock) -> None:
-    if not is_held(store, lock):
-        raise ConfigError(f"output = {config.output!r} was taken over by another run, so this one ends.")
 
 
 def _counts(plan: Plan, receipts: Receipts) -> dict[str, Any]:

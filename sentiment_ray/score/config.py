@@ -45,7 +45,7 @@ class ScoreConfig(StageConfig):
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of rows, or of files, in quarantine above which nothing is committed and the exit code is 3."""
     engine: str = "auto"
-    """onnxruntime or openvino; auto takes the fastest that passed the bundle's gate."""
+    """openvino, onnxruntime, cuda or tensorrt; auto takes the fastest on the CPU that passed the bundle's gate."""
     variant: str = "auto"
     """Variant of the bundle; auto takes the fastest that passed its gate."""
     sink: Literal["parquet", "delta", "iceberg"] = "parquet"

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from tqdm import tqdm
 
 from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.parquet_kinds import UNREADABLE
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import is_local, open_location
@@ -21,8 +22,6 @@ from sentiment_ray.storage import is_local, open_location
 FILES_PER_TASK = 32
 REMOTE_ATTEMPTS = 3
 TEXT = "string"
-UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
-"""What PyArrow raises for damaged files; which one depends on where the damage is."""
 
 
 @dataclass(frozen=True)

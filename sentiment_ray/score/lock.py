@@ -71,6 +71,12 @@ def is_held(store: Store, lock: Lock) -> bool:
     return _read(store, lock.name).get("owner") == lock.owner
 
 
+def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
+    """ConfigError when another run has taken the lock."""
+    if not is_held(store, lock):
+        raise ConfigError(f"output = {output!r} was taken over by another run, so this one ends.")
+
+
 def _renew(store: Store, lock: Lock, stop: threading.Event) -> None:
     while not stop.wait(RENEW_S) and is_held(store, lock):
         store.write(lock.name, _content(lock))

@@ -13,7 +13,8 @@ from pyarrow import parquet
 
 from sentiment_ray.encoding import join_texts
 from sentiment_ray.errors import DataError
-from sentiment_ray.score.footers import UNREADABLE, first_line
+from sentiment_ray.parquet_kinds import UNREADABLE, holds_texts, without_views
+from sentiment_ray.score.footers import first_line
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.storage import file_info, is_local, open_location
 
@@ -62,8 +63,8 @@ def open_parquet(unit: Unit) -> Iterator[UnitFile]:
         fs.open(path, "rb", cache_type="readahead") as handle,
         parquet.ParquetFile(handle, page_checksum_verification=True) as plain,
     ):
-        schema = _without_views(plain.schema_arrow)
-        strings = [field.name for field in schema if _is_string(field.type)]
+        schema = without_views(plain.schema_arrow)
+        strings = [field.name for field in schema if holds_texts(field.type)]
         try:
             compact = parquet.ParquetFile(
                 handle, metadata=plain.metadata, read_dictionary=strings, page_checksum_verification=True
@@ -208,7 +209,7 @@ def _row_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
         if pa.types.is_dictionary(column.type):
             lengths = np.append(_lengths(column.dictionary), 0)
             row_bytes += lengths[np.asarray(pc.fill_null(column.indices, len(lengths) - 1))]
-        elif _is_string(column.type):
+        elif holds_texts(column.type):
             row_bytes += _lengths(column)
     return row_bytes
 
@@ -227,20 +228,6 @@ def _decoded(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
         for column, field in zip(batch.select(schema.names).columns, schema, strict=True)
     ]
     return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in schema]))
-
-
-def _without_views(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose string views are strings; PyArrow has no kernel that filters views (26.0)."""
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    checks = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-    )  # fmt: skip
-    return any(check(kind) for check in checks)
 
 
 def _is_out_of_reach(file: UnitFile, unit: Unit) -> bool:

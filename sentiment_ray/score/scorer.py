@@ -14,7 +14,7 @@ import pyarrow as pa
 import ray
 from pyarrow import parquet
 
-from sentiment_ray.errors import ConfigError, SentimentRayError
+from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import sha256_of_file
 from sentiment_ray.predictor import Predictor
 from sentiment_ray.profile import add_profiles
@@ -22,7 +22,7 @@ from sentiment_ray.score.attempts import Attempts, Step, begin, read_attempts, s
 from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import add_groups
-from sentiment_ray.score.lock import Lock, is_held
+from sentiment_ray.score.lock import Lock, refuse_if_taken_over
 from sentiment_ray.score.part import Outcome, Without, try_read, try_rows, write_part
 from sentiment_ray.score.plan import Unit, unit_from
 from sentiment_ray.score.receipts import read_receipt, write_receipt
@@ -171,8 +171,7 @@ class Scorer:
 
     def _place(self, temporary: Path, name: str) -> Files:
         """Put a finished file where it belongs, unless this run has lost its output to another."""
-        if not is_held(self._store, self._task.lock):
-            raise ConfigError(f"output = {self._config.output!r} was taken over by another run, so this one ends.")
+        refuse_if_taken_over(self._store, self._config.output, self._task.lock)
         entry = {"bytes": temporary.stat().st_size, "sha256": sha256_of_file(temporary)}
         self._store.place(temporary, name)
         return {name: entry}

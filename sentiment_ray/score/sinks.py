@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError, require_extra
+from sentiment_ray.parquet_kinds import hive_values
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.plan import Plan
@@ -19,7 +19,6 @@ from sentiment_ray.storage import Store, full_path
 
 DELTA_LOG = "_delta_log"
 FIELD_ID = b"PARQUET:field_id"
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 FOOTERS_AT_A_TIME = 16
 REMEDY = "Commit with --sink parquet, which scores nothing again, or choose other --columns and pass --restart."
@@ -56,7 +55,9 @@ def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) 
     partitions = _partition_columns(parts, columns)
     output = full_path(store.fs, store.root)
     if config.sink == "iceberg":
-        files = {full_path(store.fs, store.path(part["path"])): _hive_values(part["path"]) for part in parts}
+        files = {
+            full_path(store.fs, store.path(part["path"])): hive_values(part["path"].split("/")[:-1]) for part in parts
+        }
         add_to_iceberg(config, output, plan.fingerprint, files, columns, partitions)
     else:
         _add_to_delta(output, plan.fingerprint, parts, columns, partitions)
@@ -77,7 +78,7 @@ def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schem
     now_ms = int(time.time() * 1000)
     actions = []
     for part in parts:
-        values = _hive_values(part["path"])
+        values = hive_values(part["path"].split("/")[:-1])
         found = {name: values[name] for name in partitions.names}
         stats = json.dumps({"numRecords": part["rows"]})
         actions.append(AddAction(part["path"], part["bytes"], found, now_ms, True, stats))
@@ -137,7 +138,7 @@ def _fits_delta(kind: pa.DataType) -> bool:
 
 def _partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
     """Return the columns that only the paths hold, whole numbers where all values are; DataError when paths differ."""
-    values = [_hive_values(part["path"]) for part in parts]
+    values = [hive_values(part["path"].split("/")[:-1]) for part in parts]
     for part, found in zip(parts, values, strict=True):
         if list(found) != list(values[0]):
             raise DataError(
@@ -148,11 +149,3 @@ def _partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
     texts = {name: {found[name] for found in values} - {None} for name in names}
     whole = {name for name in names if texts[name] and all(WHOLE_NUMBER.fullmatch(str(text)) for text in texts[name])}
     return pa.schema([(name, pa.int64() if name in whole else pa.string()) for name in names])
-
-
-def _hive_values(path: str) -> dict[str, str | None]:
-    """Return the values that the directories of a part's path name, as in `year=2024/city=New%20York/`."""
-    pairs = [name.partition("=") for name in path.split("/")[:-1]]
-    return {
-        unquote(name): None if value == NO_VALUE else unquote(value) for name, sign, value in pairs if name and sign
-    }

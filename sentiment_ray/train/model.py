@@ -1,6 +1,7 @@
 """An encoder with a classification head: loading, precision, saving; knows nothing of data or Ray."""
 
 import copy
+import importlib.util
 import platform
 import re
 from collections.abc import Sequence
@@ -215,8 +216,13 @@ def _with_low_rank_additions(model: PreTrainedModel, rank: int) -> torch.nn.Modu
 
 
 def _checked(model: str) -> str:
-    """Refuse a path that is no model directory with one line, before transformers asks the Hub for it."""
+    """Refuse a path that is no model directory, before transformers asks the Hub for it, and what could run its code.
+
+    Where `kernels` is installed, a key of config.json can name code that transformers fetches and runs (CVE-2026-4372).
+    """
     path = Path(model)
+    if importlib.util.find_spec("kernels"):
+        raise ConfigError("kernels is installed, with which a model can name code to run. Run: pip uninstall kernels")
     if path.is_absolute() and not (path / "config.json").is_file():
         raise ConfigError(f"model = {model!r} is no model directory: config.json is missing there.")
     return model

@@ -7,8 +7,17 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from sentiment_ray.errors import ConfigError
 from sentiment_ray.model_config import FAMILIES
-from sentiment_ray.train.model import BUILT_LIKE_BERT, choose_trained, keep_first_token, load_model, merged, use_bf16
+from sentiment_ray.train.model import (
+    BUILT_LIKE_BERT,
+    choose_trained,
+    keep_first_token,
+    load_model,
+    load_tokenizer_files,
+    merged,
+    use_bf16,
+)
 from tests.export.test_families import MORE
 from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES, USUAL
@@ -107,6 +116,19 @@ def test_a_model_that_was_fine_tuned_for_other_labels_gets_a_new_head(tmp_path: 
     ).save_pretrained(tmp_path)
     loaded = load_model(str(tmp_path), ("bad", "fair", "good"), dropout=0.0, device=torch.device("cpu"))
     assert loaded.classifier.weight.shape[0] == 3
+
+
+def test_no_model_is_read_where_its_configuration_could_name_code(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kernels.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for read in (
+        lambda: load_model(str(tiny_encoder), ("bad", "good"), dropout=None, device=torch.device("cpu")),
+        lambda: load_tokenizer_files(str(tiny_encoder), tmp_path),
+    ):
+        with pytest.raises(ConfigError, match="pip uninstall kernels"):
+            read()
 
 
 @pytest.mark.parametrize(("bf16", "amx"), [(False, False), (True, False), (False, True)])

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,16 +72,3 @@ def relations_of(directory: Path, bucket: int) -> Relations:
     """Return what is known of a bucket's rows; nothing when nobody looked."""
     leaked = [read_table(directory, f"{kind}-{bucket:05d}", LEAKED) for kind in ("exact", "similar")]
     return Relations(read_table(directory, f"near-{bucket:05d}", NEAR), pa.concat_tables(leaked))
-
-
-def table_of(schema: pa.Schema, **columns: Any) -> pa.Table:
-    """Return a table with the given columns in a schema's order and types."""
-    return pa.table(
-        [
-            pa.array(columns[field.name], field.type)
-            if not isinstance(columns[field.name], pa.Array)
-            else columns[field.name]
-            for field in schema
-        ],
-        schema=schema,
-    )

@@ -13,7 +13,7 @@ from sentiment_ray.data.checks.limits import crossed_limits
 from sentiment_ray.data.checks.quality import FLAGS, FLAWS, TITLES
 from sentiment_ray.data.checks.survey import LONGEST, Survey
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.summary import Summary
+from sentiment_ray.data.summary import MOST_REASONS, Summary
 
 NOT_ASKED = {
     "near_duplicates": "near_duplicates = false",
@@ -24,7 +24,6 @@ NOT_ASKED = {
 
 LIMITS = {"mojibake": "max_mojibake", "lost_letters": "max_mojibake", "language": "max_other_language"}
 """Limits that are not called as what they limit; of several findings they limit the sum."""
-MAX_REASONS = 50
 
 
 @dataclass(frozen=True)
@@ -186,5 +185,5 @@ def _lengths(counts: NDArray[np.int64]) -> dict[str, Any]:
 
 def _rejected(summary: Summary) -> dict[str, Any]:
     """Return the most frequent reasons with the place of the first row of each; the rows' texts are in no report."""
-    named = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS]
+    named = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))[:MOST_REASONS]
     return {reason: {"rows": rows, "first": summary.examples.get(reason, "")} for reason, rows in named}

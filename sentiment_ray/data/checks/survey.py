@@ -20,18 +20,16 @@ from sentiment_ray.data.checks.language import languages_of
 from sentiment_ray.data.checks.quality import FLAGS, count_words, flags_of
 from sentiment_ray.data.checks.relations import Relations, words_from
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.data.splitting import LAST_WORD
+from sentiment_ray.encoding import MAX_CHARACTERS_PER_TOKEN, TextEncoder, load_encoder
 
 LONGEST = 8192
 """Longest length, in words or tokens, that has a count of its own; longer texts count as this."""
-CHARACTERS_PER_TOKEN = 64
 MAX_SAMPLES = 5
 ROWS_PER_CLUSTER = 4
 SAMPLE_CHARACTERS = 300
 DRAWN_CHARACTERS = 8192
 TEXTS_AT_ONCE = 512
-CHOICE_WORD = 3
-"""Word of the hash that chooses the rows that a costly check looks at; the others have choices of their own."""
 Sample = dict[str, Any]
 
 
@@ -111,7 +109,7 @@ def survey_bucket(
     if len(kept):
         _look_at_texts(survey, kept, source[is_kept], config, sampled)
         _look_at_relations(survey, kept, split, relations, sampled)
-        _look_at_few(survey, kept, words[is_kept, CHOICE_WORD] / 2**32, looking, sampled)
+        _look_at_few(survey, kept, words[is_kept, LAST_WORD] / 2**32, looking, sampled)
     return survey
 
 
@@ -187,7 +185,7 @@ def _look_at_texts(
 
 def count_tokens(encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.int64]:
     """Return the number of tokens of each text, special ones included, `(texts,)`; of an endless one at least some."""
-    longest = CHARACTERS_PER_TOKEN * LONGEST
+    longest = MAX_CHARACTERS_PER_TOKEN * LONGEST
     counts: list[int] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         portion = [text[:longest] for text in texts[start : start + TEXTS_AT_ONCE]]
@@ -232,7 +230,10 @@ def _look_at_relations(
 def _look_at_few(
     survey: Survey, kept: pa.Table, choice: NDArray[np.float64], looking: Looking, sampled: _Sampler
 ) -> None:
-    """Look at the rows whose `choice` `(rows,)`, from 0 to 1, is small: these checks are too dear for all of them."""
+    """Look at the rows whose `choice` `(rows,)`, from 0 to 1, is small: these checks are too dear for all of them.
+
+    It comes from the word of the hash that no split and no share of a source is drawn by.
+    """
     if looking.language_share:
         places = np.flatnonzero(choice < looking.language_share)
         found = languages_of(kept["text"].take(pa.array(places)).to_pylist())
