@@ -41,7 +41,7 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
-from sentiment_ray.model_config import check_model_files
+from sentiment_ray.model_config import check_model_files, refuse_kernels
 from sentiment_ray.predictor import Scores
 from sentiment_ray.profile import profile_of
 from sentiment_ray.truncation import truncation_of
@@ -57,6 +57,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     GateError when the required variant misses its bounds: then no bundle is written. Other variants that miss are left
     out, with their figures in the manifest's `evaluation`.
     """
+    refuse_kernels()
     output, run_path = local_path(config.output, "output"), local_path(config.run, "run")
     run = read_json(run_path / "run.json")
     checkpoint = run_path / (config.checkpoint or run["best"]["checkpoint"])

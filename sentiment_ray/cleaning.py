@@ -36,7 +36,8 @@ TAG = re.compile(
 TAGS = frozenset(f"{INLINE} {OTHERS}".split())
 INLINE_TAGS = frozenset(INLINE.split())
 URL = re.compile(
-    r"(?:https?://|(?<![\w.])www\.)(?:[\w\-~:/?#\[\]@$&()*+=%]|\.(?!\.)|[,;](?![a-z]))*[\w/~=&#%+@$*-]",
+    r"(?:https?://|(?<![\w.])www\.)"
+    r"(?:[\w\-~:/?#\[\]@$&()*+=%]|\.(?!\.)|(?<=/)\.\.(?=/)|[,;](?![a-z]|$)|[,;](?=\w+[=/?&.,;]))*[\w/~=&#%+@$*-]",
     re.ASCII | re.IGNORECASE,
 )
 """Letters of ASCII alone, as addresses are written: in a script without blanks the next word is no part of one. Nor is

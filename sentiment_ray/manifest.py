@@ -92,6 +92,21 @@ def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: b
     )
 
 
+def remove_all(directory: Path, *names: str) -> None:
+    """Remove some files and directories of a directory, and nothing else that stands there."""
+    for path in (directory / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def refuse_mount(output: Path) -> None:
+    """ConfigError for a directory that cannot be replaced in one step, since a file system is mounted there."""
+    if output.resolve().is_mount():
+        raise ConfigError(f"output = {str(output)!r} is where a file system is mounted. Name a directory in it.")
+
+
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `final` that takes its name, whole, when the block ends well.
@@ -99,9 +114,8 @@ def new_directory(final: Path) -> Iterator[Path]:
     When the block raises, the temporary directory is removed and whatever stood at `final` is untouched. ConfigError
     for the root of a file system, which cannot be renamed.
     """
+    refuse_mount(final)
     final = final.resolve()  # a link stays, and what it points at is replaced
-    if final.is_mount():
-        raise ConfigError(f"output = {str(final)!r} is where a file system is mounted. Name a directory in it.")
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()

@@ -5,13 +5,14 @@ name code to run: `auto_map`, or `_attn_implementation_internal` (CVE-2026-4372)
 transformers 4.57 or a published checkpoint of these families writes it, and a value unless it is as plain as theirs.
 """
 
+import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle_files import parse_json
-from sentiment_ray.errors import BundleError
+from sentiment_ray.errors import BundleError, ConfigError
 
 ALWAYS = (
     "architectures model_type id2label label2id problem_type transformers_version dtype torch_dtype tokenizer_class "
@@ -94,6 +95,15 @@ def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tupl
         _check_class(parsed["tokenizer_config.json"].get("tokenizer_class"), root / "tokenizer_config.json")
     if "special_tokens_map.json" in parsed:
         _check_keys(parsed["special_tokens_map.json"], SPECIAL_TOKENS, root / "special_tokens_map.json")
+
+
+def refuse_kernels() -> None:
+    """ConfigError where `kernels` is installed: a key of config.json can then name code to run (CVE-2026-4372)."""
+    try:
+        version = importlib.metadata.version("kernels")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    raise ConfigError(f"kernels {version} is installed, so a model can name code to run. Run: pip uninstall kernels")
 
 
 def longest_input(config: Mapping[str, Any]) -> int | None:

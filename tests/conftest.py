@@ -75,7 +75,7 @@ def ray_cluster(s3: str) -> Iterator[None]:
     """A cluster of two CPUs on this machine; stages that connect find it, and its workers find the bucket."""
     import ray
 
-    ray.init("local", num_cpus=2, object_store_memory=200e6, include_dashboard=False)
+    ray.init("local", num_cpus=2, num_gpus=0, object_store_memory=200e6, include_dashboard=False)
     yield
     ray.shutdown()
 

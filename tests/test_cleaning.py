@@ -67,6 +67,8 @@ quick = settings(max_examples=150, deadline=None)
         ("mask_urls", "https://t.co/abc;not great", "http;not great"),
         ("mask_urls", "www.shop.com...never again!", "http...never again!"),
         ("mask_urls", "http://maps.org/@48.85,2.35;7?a=1,2.", "http."),
+        ("mask_urls", "http://a.com/?a=1&amp;b=2 good", "http good"),
+        ("mask_urls", "see http://a.com/w,15,title.html, or http://a.com/../p;id=AB?x=1", "see http, or http"),
         ("mask_handles", "@Bob_1, thanks @you! me@mail.org 5 @ 3 @5pm", "@user, thanks @user! me@mail.org 5 @ 3 @5pm"),
         ("mask_handles", "RT@bob 好@bob不好", "RT@bob 好@user不好"),
     ],

@@ -205,7 +205,8 @@ def _container(file_format: str) -> str:
 def _check_columns(file: InputFile, source: Source) -> None:
     """Refuse a file that lacks a column, has it twice, or has it in a type that holds no texts or labels."""
     schema = schema_of_parquet(file.path) if file.format == "parquet" else None
-    columns = schema.names if schema else columns_of_text_file(file.path, file.format)
+    keys = () if file.format == "chat" else sum(_names_by_key(source).values(), ())
+    columns = schema.names if schema else columns_of_text_file(file.path, file.format, wanted=keys)
     if file.format == "chat":
         if columns and "messages" not in columns:
             raise DataError(

@@ -1,10 +1,12 @@
 """Reads rows out of Parquet files, one row group at a time; knows Arrow's types, not labels."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -110,14 +112,18 @@ def _optional(batch: pa.RecordBatch, name: str | None, unit: Unit) -> list[Any]:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values: decimals, short floats and moments as texts, what is not UTF-8 with lone surrogates.
+    """Return a column's values: decimals and moments as texts, what is not UTF-8 with lone surrogates.
 
-    As float64 two decimals of twenty digits may be one, and the float32 3.7 is 3.700000047683716.
+    As float64 two decimals of twenty digits may be one, and the float32 3.7 would be 3.700000047683716.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    is_short = pa.types.is_floating(column.type) and column.type.bit_width < 64
-    if is_short or pa.types.is_decimal(column.type) or pa.types.is_temporal(column.type):
+    if pa.types.is_decimal(column.type):
+        return [None if value is None else _spelt(value) for value in column.to_pylist()]
+    if pa.types.is_floating(column.type) and column.type.bit_width < 64:
+        short = np.float16 if column.type.bit_width == 16 else np.float32
+        return [None if value is None else float(str(short(value))) for value in column.to_pylist()]
+    if pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     if not holds_texts(column.type):
         return list(column.to_pylist())
@@ -126,6 +132,10 @@ def _values(column: pa.Array) -> list[Any]:
     except (pa.ArrowInvalid, UnicodeDecodeError):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode(errors="surrogateescape") for value in raw]
+
+
+def _spelt(value: Decimal) -> str:
+    return format(value.to_integral_value() if value == value.to_integral_value() else value, "f")
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -1,6 +1,5 @@
 """Reads a unit of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,8 +24,6 @@ SCHEMA = pa.schema(
     ]
 )
 LONGEST_TEXT_BYTES = 1 << 20
-WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
-"""How a CSV may spell a number that a Parquet file has as 101: one user must not be two groups."""
 TABLE_ROWS = 10_000
 TABLE_CHARACTERS = 16 << 20
 READERS = {
@@ -107,8 +104,7 @@ def _with_key(row: _Strings, key: Any, source: Source) -> _Strings:
     group = _label_as_string(key)
     if group is None or not _is_utf8(group):
         return row._replace(reason="group is neither a string nor a number")
-    whole = WHOLE_NUMBER.fullmatch(group.strip())
-    return row._replace(key=whole[1] if whole else group.strip() or None)
+    return row._replace(key=group.strip() or None)
 
 
 def _label_as_string(value: Any) -> str | None:

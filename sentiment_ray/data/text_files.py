@@ -7,9 +7,10 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +25,12 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 COMPRESSIONS = (".gz", ".zst")
 LONGEST_LINE_BYTES = 8 << 20
 """More than any text that is kept takes as JSON, where a character may be written with six."""
-HEAD_LINES = 10_000
-"""Objects whose keys are taken for all that a JSON Lines file has: many writers leave a key out where it is null."""
+LONGEST_FIELD = 1 << 20
+"""Characters of a CSV's cell, no more of which is kept: also what a quote that is never closed takes along at most."""
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
+"""How a CSV may spell a number that a Parquet file has as 101: one user must not be two groups."""
+HEAD_LINES, LONGEST_HEAD = 100, 10_000
+"""Objects whose keys are looked at, and until when more are for one that is wanted: many writers leave out nulls."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -47,6 +52,8 @@ def read_separated(unit: Unit, source: Source) -> Iterator[Row]:
         elif cells:
             values = [*cells, *from_path]
             identity, label, key = [None if place is None else values[place] for place in places]
+            whole = WHOLE_NUMBER.fullmatch(key.strip()) if key else None
+            key = whole[1] if whole else key
             yield Row(number, identity, tuple([values[place] for place in texts]), label, key)
 
 
@@ -63,15 +70,20 @@ def read_objects(unit: Unit, source: Source) -> Iterator[Row]:
             yield Row(number, identity, texts, value.get(source.label_column), key)
 
 
-def columns_of_text_file(path: Path, file_format: str) -> list[str]:
+def columns_of_text_file(path: Path, file_format: str, *, wanted: Iterable[str] = ()) -> list[str]:
     """Return the column names in a CSV's header, or the keys of the first objects in a JSON Lines or chat file.
 
-    An empty list when the latter begins with no object at all; DataError when there is no header to read.
+    Keys that are `wanted` are looked for farther. An empty list when a file begins with no object at all; DataError
+    when there is no header to read.
     """
     if file_format in SEPARATORS:
         return _header(_separated(path, file_format), path)
-    heads = islice(json_lines(path), HEAD_LINES)
-    return list(dict.fromkeys(key for _, value, _ in heads if value is not None for key in value))
+    keys: dict[str, None] = {}
+    for place, (_, value, _) in enumerate(islice(json_lines(path), LONGEST_HEAD), start=1):
+        keys |= dict.fromkeys(value or ())
+        if place >= HEAD_LINES and keys.keys() >= set(wanted):
+            break
+    return list(keys)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
@@ -110,7 +122,7 @@ def _separated(path: Path, file_format: str) -> Iterator[tuple[int, list[str] | 
     defective then, and those after it are read again. Where a later line closes it, the lines between are one cell, as
     RFC 4180 has it.
     """
-    csv.field_size_limit(LONGEST_LINE_BYTES)  # beyond its 131,072 characters the lines of a review would become rows
+    csv.field_size_limit(LONGEST_FIELD)  # the lines of a longer review would become rows, at 131,072 by default
     lines = _lines(path)
     again: deque[str] = deque()
     taken: list[str] = []

@@ -59,7 +59,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         manifest = committed_manifest(store)
         if manifest and is_in_sink(config, manifest):
             return _result(config.output, manifest, skipped=True)
-    refuse_impossible(config, bundle.engine, [{"CPU": os.cpu_count() or 1}] if _starts_a_cluster() else [])
+    refuse_impossible(config, bundle.engine, [_this_machine()] if _starts_a_cluster() else [])
     with locked(store, config.output) as lock:
         connect()
         num_workers = fitting_workers(config, bundle.engine)
@@ -117,6 +117,10 @@ def fitting_workers(config: ScoreConfig, engine: str) -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     possible = refuse_impossible(config, engine, nodes)
     return config.num_workers or possible
+
+
+def _this_machine() -> dict[str, float]:
+    return {"CPU": os.cpu_count() or 1, "GPU": math.inf}  # how many GPUs it has is for Ray to find out
 
 
 def _starts_a_cluster() -> bool:

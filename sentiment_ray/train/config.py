@@ -103,7 +103,7 @@ class TrainConfig(StageConfig):
     ] = 1
     """Data-parallel workers; two numbers for as many as the cluster has room for between them."""
     cpus_per_worker: Annotated[float, Field(gt=0)] | None = None
-    """CPUs of a worker, a fraction allowed; by default three quarters of the cluster's, divided among the workers."""
+    """CPUs of a worker, a fraction allowed; by default three quarters of the most for which all find room."""
     use_gpu: bool = False
     """One GPU for each worker."""
     max_failures: Annotated[int, Field(ge=0)] = 2

@@ -23,10 +23,10 @@ def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np
 
 def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEncoder]:
     """Load an encoder as it came, and what makes its input of texts, cut at what it has places for."""
-    network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
-    longest = longest_input(network.config.to_dict()) or max_tokens
     with tempfile.TemporaryDirectory() as workspace:
         load_tokenizer_files(model, Path(workspace))
+        network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+        longest = longest_input(network.config.to_dict()) or max_tokens
         return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 
 

@@ -37,9 +37,9 @@ from sentiment_ray.train.model import (
     load_tokenizer_files,
     logits_of,
     merged,
-    parameter_groups,
     use_bf16,
 )
+from sentiment_ray.train.optimizer import clip_gradients, optimizers_of
 from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
 from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
 from sentiment_ray.truncation import truncation_of
@@ -94,7 +94,7 @@ class Training:
     """The model, with low-rank additions where they are asked for."""
     parallel: torch.nn.Module
     """The same, wrapped, so that gradients are those of all workers."""
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     loss: Loss
     bf16: bool
 
@@ -127,11 +127,11 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
         # The reentrant kind gives no gradient to layers above frozen embeddings.
         model.gradient_checkpointing_enable({"use_reentrant": False})
     trained = choose_trained(model, frozen_layers=config.frozen_layers, lora_rank=config.lora_rank)
-    groups = parameter_groups(trained, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    optimizers = optimizers_of(trained, config, worker.device)
     if start:
         state = torch.load(start.path / STATE_NAME, weights_only=True, map_location=worker.device)
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, found in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(found)
         trained.load_state_dict(state["additions"], strict=False)
     return Training(
         config=config,
@@ -146,7 +146,7 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
         tokenizer_files=directory,
         model=trained,
         parallel=worker.wrap(trained),
-        optimizer=optimizer,
+        optimizers=optimizers,
         loss=loss_of(config, task.class_weights, worker.device),
         bf16=use_bf16(config.precision, worker.device),
     )
@@ -234,11 +234,12 @@ def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: floa
             loss = training.loss(logits_of(model, moved, training.encoder.truncation, bf16=training.bf16), moved)
             (loss * scale).backward()
         sums += loss.detach()
-    for parameters in training.optimizer.param_groups:
-        parameters["lr"] = rate * parameters["scale"]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    training.optimizer.step()
-    training.optimizer.zero_grad(set_to_none=True)
+    clip_gradients(model.parameters(), config.max_grad_norm)
+    for optimizer in training.optimizers:
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate * parameters["scale"]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return sums
 
 
@@ -288,7 +289,7 @@ def _save(training: Training, progress: Progress, score: float | None) -> None:
             (directory / file.name).write_bytes(file.read_bytes())
         additions = {name: value.detach() for name, value in training.model.named_parameters() if value.requires_grad}
         state = {
-            "optimizer": training.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in training.optimizers],
             "additions": additions if training.config.lora_rank else {},
         }
         torch.save(state, directory / STATE_NAME)

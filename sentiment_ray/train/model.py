@@ -1,7 +1,6 @@
 """An encoder with a classification head: loading, precision, saving; knows nothing of data or Ray."""
 
 import copy
-import importlib.util
 import platform
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
+from sentiment_ray.model_config import refuse_kernels
 from sentiment_ray.train.batches import Batch
 from sentiment_ray.train.dropout import cheapen_dropout
 from sentiment_ray.truncation import Truncation, Windows
@@ -53,15 +53,21 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         for key, value in config.to_dict().items():
             if "dropout" in key and (value is None or isinstance(value, float | int)):
                 setattr(config, key, dropout)
-    loaded = AutoModelForSequenceClassification.from_pretrained(
+    loaded, told = AutoModelForSequenceClassification.from_pretrained(
         model,
+        output_loading_info=True,
         config=config,
         trust_remote_code=False,
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # a head for other labels, which a model that was fine-tuned before brings
         # On CPUs the backward pass of fused attention is slower than the plain one; None is the best that it has.
         attn_implementation=None if device.type == "cuda" else "eager",
-    ).to(device)
+    )
+    names = (key if isinstance(key, str) else key[0] for key in told["mismatched_keys"])
+    wrong = [name for name in names if name.startswith(f"{loaded.base_model_prefix}.")]
+    if wrong:
+        raise ConfigError(f"model = {model!r}: its {wrong[0]} has another size than its config.json says. Mend it.")
+    loaded = loaded.to(device)
     keep_first_token(loaded)
     if device.type == "cpu":
         cheapen_dropout(loaded)
@@ -169,26 +175,6 @@ def count_layers(model: torch.nn.Module) -> int:
     return max((int(layer[1]) + 1 for layer in found if layer), default=0)
 
 
-def parameter_groups(model: torch.nn.Module, *, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Divide the parameters for AdamW: matrices decay, biases and norms do not; `scale` is for the learning rate."""
-    num_layers = count_layers(model)
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            depth = depth_of(name, num_layers) if layer_decay != 1 else num_layers + 1
-            decays = parameter.ndim > 1
-            group = groups.setdefault(
-                (depth, decays),
-                {
-                    "params": [],
-                    "weight_decay": weight_decay if decays else 0.0,
-                    "scale": layer_decay ** (num_layers + 1 - depth),
-                },
-            )
-            group["params"].append(parameter)
-    return list(groups.values())
-
-
 def merged(model: torch.nn.Module) -> PreTrainedModel:
     """Return a model as transformers knows it: low-rank additions, if there are any, added to the weights of a copy."""
     if isinstance(model, PreTrainedModel):
@@ -216,13 +202,9 @@ def _with_low_rank_additions(model: PreTrainedModel, rank: int) -> torch.nn.Modu
 
 
 def _checked(model: str) -> str:
-    """Refuse a path that is no model directory, before transformers asks the Hub for it, and what could run its code.
-
-    Where `kernels` is installed, a key of config.json can name code that transformers fetches and runs (CVE-2026-4372).
-    """
+    """Refuse a path that is no model directory, before transformers asks the Hub for it, and what could run code."""
+    refuse_kernels()
     path = Path(model)
-    if importlib.util.find_spec("kernels"):
-        raise ConfigError("kernels is installed, with which a model can name code to run. Run: pip uninstall kernels")
     if path.is_absolute() and not (path / "config.json").is_file():
         raise ConfigError(f"model = {model!r} is no model directory: config.json is missing there.")
     return model

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ray.train.torch import TorchTrainer
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.manifest import fingerprint, finished_result, read_json, sha256_of_file, write_json
+from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost, measured_split
@@ -22,7 +21,7 @@ from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import class_weights_of, has_stopped
 from sentiment_ray.train.shards import ExactShards, count_rows, dataset_of, parts_of, split_of
 from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
-from sentiment_ray.train.trackers import open_trackers, write_metrics
+from sentiment_ray.train.trackers import METRICS_NAME, open_trackers, write_metrics
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
@@ -44,13 +43,15 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     labels, earlier = tuple(prepared["labels"]), earlier_run(config, prepared)
     class_weights = class_weights_of(config, labels, _rows_by_label(config, prepared, earlier))
     plan = _plan(config, prepared_path)
-    wanted = plan["fingerprint"]
-    finished = _finished_or_same_plan(output, wanted, restart=config.restart)
-    if finished:
-        return {"output": str(output), "best": finished["best"], "skipped": True}
+    name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
+    found = finished_result(output, name, plan["fingerprint"], restart=config.restart)
+    if found and name == MANIFEST_NAME:
+        return {"output": str(output), "best": found["best"], "skipped": True}
 
     connect()
     cpus = cpus_per_worker(config)
+    if found is None:
+        remove_all(output, MANIFEST_NAME, PLAN_NAME, METRICS_NAME, ATTEMPTS)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
     start = _newest(output)
@@ -202,12 +203,3 @@ def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str,
     config = TrainConfig(**settings)
     split = Path(config.prepared) / measured_split(prepared)
     return base_model_metrics(config.model, split, prepared["labels"], max_tokens=config.max_tokens)
-
-
-def _finished_or_same_plan(output: Path, wanted: str, *, restart: bool) -> dict[str, Any] | None:
-    """Return a finished run of this plan, or None with `output` holding nothing else than a run of this plan."""
-    manifest = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    found = finished_result(output, manifest, wanted, restart=restart)
-    if found is None and output.exists():
-        shutil.rmtree(output)
-    return found if manifest == MANIFEST_NAME else None

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,21 @@ from ray.tune.search.optuna import OptunaSearch
 
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import fingerprint, finished_result, local_path, read_json, sha256_of_file, write_json
+from sentiment_ray.manifest import (
+    fingerprint,
+    finished_result,
+    local_path,
+    read_json,
+    remove_all,
+    sha256_of_file,
+    write_json,
+)
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.schedule import class_weights_of, score_of
 from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search, is_whole
 
-MANIFEST_NAME, PLAN_NAME, BEST_NAME = "tune.json", "config.json", "best.toml"
+MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS = "tune.json", "search.json", "best.toml", "trials"
 RESERVED_CPUS = 0.25
 
 
@@ -40,12 +47,13 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     found = finished_result(output, name, wanted, restart=config.restart)
     if found and name == MANIFEST_NAME:
         return _result(output, found, skipped=True)
-    if found is None and output.exists():
-        shutil.rmtree(output)  # Ray Tune would take up the trials of the other search
+    connect()
+    resources = resources_per_trial(config, base)
+    if found is None:  # Ray Tune would take up the trials of another search
+        remove_all(output, MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
-    connect()
-    trials = _search(config, base, read_json(prepared_path), output)
+    trials = _search(config, base, read_json(prepared_path), output, resources)
     best = max(trials, key=lambda trial: trial["score"])
     chosen = {key: value for key, value in (base.model_dump(mode="json") | best["keys"]).items() if value is not None}
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": chosen}), encoding="utf-8")
@@ -59,15 +67,17 @@ def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[st
     return {"output": str(output), "config": str(output / BEST_NAME), **best, "skipped": skipped}
 
 
-def _search(config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path) -> list[dict[str, Any]]:
+def _search(
+    config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path, resources: dict[str, float]
+) -> list[dict[str, Any]]:
     """Run the trials that are left and return keys, score and history of each that came to the end of an epoch."""
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     trainable = tune.with_resources(
         tune.with_parameters(_train_once, base=base.model_dump(mode="json"), prepared=prepared),
-        resources_per_trial(config, base),
+        resources,
     )
-    storage, longest = output / "trials", _longest(config, base)
+    storage, longest = output / TRIALS, _longest(config, base)
     if tune.Tuner.can_restore(str(storage)):
         tuner = tune.Tuner.restore(str(storage), trainable, resume_unfinished=True, restart_errored=True)
     else:
@@ -134,15 +144,15 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
 def _domain(name: str, choice: Choice, base: TrainConfig) -> Any:
     """Return what Ray Tune draws from for a key; a model is named by its absolute path, for trials run elsewhere."""
     if choice.choices:
-        values = [_found_model(value) for value in choice.choices] if name == "model" else list(choice.choices)
+        values = [_found_model(value, base) for value in choice.choices] if name == "model" else list(choice.choices)
         return tune.choice(values)
     if is_whole(name, choice, base):
         return (tune.lograndint if choice.log else tune.randint)(int(choice.low or 0), int(choice.high or 0) + 1)
     return (tune.loguniform if choice.log else tune.uniform)(choice.low, choice.high)
 
 
-def _found_model(model: str) -> str:
-    return with_absolute_paths(TrainConfig(prepared=".", output=".", model=model)).model
+def _found_model(model: str, base: TrainConfig) -> str:
+    return with_absolute_paths(base.model_copy(update={"model": model, "start_from": None})).model
 
 
 def _longest(config: TuneConfig, base: TrainConfig) -> int:

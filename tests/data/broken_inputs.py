@@ -123,7 +123,9 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "csv-invalid-utf8-label": BrokenRow("a.csv", separated(b"fine,neutr\xe4l"), {5: "invalid UTF-8"}),
     "csv-hole-of-nuls": BrokenRow("a.csv", separated(b"\0" * 512), {5: "1 cells where the header has 2"}),
     "csv-huge-cell": BrokenRow(
-        "a.csv", separated(b"y" * 2 * MOST_BYTES + b",neutral"), {5: f"text longer than {MOST_BYTES} bytes"}
+        "a.csv",
+        separated(b"y" * 2 * MOST_BYTES + b",neutral"),
+        {5: f"not CSV: field larger than field limit ({MOST_BYTES})"},
     ),
     "csv-gz-ragged": BrokenRow(
         "a.csv.gz", lambda name: gzip.compress(separated(b"fine")(name)), {5: "1 cells where the header has 2"}

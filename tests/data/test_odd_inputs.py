@@ -18,9 +18,9 @@ from sentiment_ray.data.checks.limits import Limits, crossed_limits, spell_cross
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.listing import check_files, list_files, resolve
 from sentiment_ray.data.reading import read_unit
-from sentiment_ray.data.text_files import LONGEST_LINE_BYTES
+from sentiment_ray.data.text_files import LONGEST_FIELD
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.manifest import read_json
+from sentiment_ray.manifest import new_directory, read_json
 
 needs_ray = pytest.mark.usefixtures("ray_cluster")
 
@@ -35,7 +35,7 @@ def read(path: Path, **keys: Any) -> list[dict[str, Any]]:
 
 def test_a_field_of_many_lines_is_one_row(tmp_path: Path) -> None:
     long = "\n".join(f'line {number}, but the end is "bad"' for number in range(10_000))
-    assert 131_072 < len(long) < LONGEST_LINE_BYTES
+    assert 131_072 < len(long) < LONGEST_FIELD
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), (long, "positive"), ("after it", "negative")])
     assert [(row["text"], row["label"]) for row in read(tmp_path / "a.csv")] == [
@@ -127,9 +127,7 @@ def test_a_check_and_a_restart_replace_reports_and_results_and_nothing_else(tmp_
         (output / name).write_text('{"mine": true}')
     config = {"output": str(output), "input": path, "near_duplicates": False}
     for keys in ({"check": True}, {"check": True, "restart": True}, {"restart": True}):
-        with pytest.raises(
-            ConfigError, match="holds 'thesis.txt', which is no report|is no result with a prepared.json"
-        ):
+        with pytest.raises(ConfigError, match="holds more than a report of --check|is no result with a prepared.json"):
             prepare(PrepareConfig(**config, **keys))
     assert {each.name for each in output.iterdir()} == {"report.json", "thesis.txt"}
     config["output"] = str(tmp_path / "checked")
@@ -147,11 +145,8 @@ def test_an_output_that_is_a_link_is_written_where_it_points(tmp_path: Path) -> 
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk/prepared.json").is_file()
     assert {each.name for each in tmp_path.iterdir()} == {"a.csv", "disk", "link"}
-    mounted = next(
-        Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines() if "/dev/shm" in line
-    )
-    with pytest.raises(ConfigError, match="is where a file system is mounted|already exists"):
-        run(mounted, path, near_duplicates=False)
+    with pytest.raises(ConfigError, match="is where a file system is mounted"), new_directory(Path("/")):
+        pass
 
 
 @needs_ray

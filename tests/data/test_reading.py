@@ -117,7 +117,7 @@ def test_defects_of_csv_rows(tmp_path: Path) -> None:
         4: "3 cells where the header has 2",
         6: "invalid UTF-8",
         7: "not CSV: ',' expected after '\"'",
-        8: "text longer than 1048576 bytes",
+        8: "not CSV: field larger than field limit (1048576)",
         9: None,
     }
     assert texts_and_labels([rows[0], rows[-1]]) == [("fine", "positive"), ("fine again", "neutral")]

@@ -1,5 +1,6 @@
 """The model as it is trained gives the logits and gradients of the model as transformers builds it."""
 
+import json
 import platform
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (
     BUILT_LIKE_BERT,
     choose_trained,
@@ -121,11 +123,13 @@ def test_a_model_that_was_fine_tuned_for_other_labels_gets_a_new_head(tmp_path: 
 def test_no_model_is_read_where_its_configuration_could_name_code(
     tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "kernels.py").touch()
+    (tmp_path / "kernels-0.11.dist-info").mkdir()
+    (tmp_path / "kernels-0.11.dist-info/METADATA").write_text("Name: kernels\nVersion: 0.11\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     for read in (
         lambda: load_model(str(tiny_encoder), ("bad", "good"), dropout=None, device=torch.device("cpu")),
         lambda: load_tokenizer_files(str(tiny_encoder), tmp_path),
+        lambda: embed_texts(str(tiny_encoder), ["tea"], 8),
     ):
         with pytest.raises(ConfigError, match="pip uninstall kernels"):
             read()
@@ -140,3 +144,11 @@ def test_auto_is_bf16_where_the_processor_multiplies_it(bf16: bool, amx: bool, m
     assert use_bf16("auto", torch.device("cpu")) == (bf16 or amx)
     assert use_bf16("bf16", torch.device("cpu"))
     assert not use_bf16("fp32", torch.device("cpu"))
+
+
+def test_weights_of_another_size_than_the_configuration_says_are_refused(tmp_path: Path) -> None:
+    AutoModel.from_config(AutoConfig.for_model("bert", **SIZES, **USUAL)).save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(told | {"vocab_size": told["vocab_size"] + 1}))
+    with pytest.raises(ConfigError, match="word_embeddings.weight has another size than its config.json says"):
+        load_model(str(tmp_path), ("bad", "good"), dropout=0.0, device=torch.device("cpu"))

@@ -12,7 +12,7 @@ from sentiment_ray.data.checks.results import Checked
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.summary import check_rejected, check_splits
 from sentiment_ray.errors import ConfigError, GateError
-from sentiment_ray.manifest import write_json
+from sentiment_ray.manifest import read_json, write_json
 
 PAGE_NAME, REPORT_NAME = "report.html", "report.json"
 
@@ -23,9 +23,15 @@ def free_for_report(output: Path, manifest_name: str) -> None:
         raise ConfigError(
             f"output = {str(output)!r} holds prepared reviews, which --check would replace. Name another."
         )
-    foreign = sorted({path.name for path in output.glob("*")} - {PAGE_NAME, REPORT_NAME})
-    if foreign:
-        raise ConfigError(f"output = {str(output)!r} holds {foreign[0]!r}, which is no report. Name another output.")
+    if not output.exists():
+        return
+    names = {path.name for path in output.glob("*")}
+    if not output.is_dir() or (names and not (names <= {PAGE_NAME, REPORT_NAME} and _is_ours(output / REPORT_NAME))):
+        raise ConfigError(f"output = {str(output)!r} is there and holds more than a report of --check. Name another.")
+
+
+def _is_ours(report: Path) -> bool:
+    return report.is_file() and "checks" in read_json(report)
 
 
 def write_reports(config: PrepareConfig, manifest: dict[str, Any], checked: Checked, directory: Path) -> None:

@@ -13,7 +13,7 @@ from sentiment_ray.data.buckets import Plan
 from sentiment_ray.data.checks.leakage import Related, collect_known, relate, sign
 from sentiment_ray.data.checks.survey import SAMPLE_CHARACTERS, Looking, Sample, Survey
 from sentiment_ray.data.config import PrepareConfig, Source
-from sentiment_ray.data.listing import check_files, list_files, resolve
+from sentiment_ray.data.listing import InputFile, check_files, list_files, resolve
 from sentiment_ray.data.tasks import run_tasks
 from sentiment_ray.data.text_files import columns_of_text_file
 from sentiment_ray.data.units import Unit
@@ -67,18 +67,14 @@ def list_test_set(config: PrepareConfig) -> TestSet:
     )
     alone = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
     files = list_files(alone)
-    chats = {
-        file.source
-        for file in files
-        if file.format == "jsonl" and "messages" in columns_of_text_file(file.path, "jsonl")
-    }
-    if chats:
-        sources = tuple(
-            source | {"format": "chat" if place in chats else "auto"} for place, source in enumerate(sources)
-        )
-        alone = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
-        files = list_files(alone)
+    # An external test set has no format of its own to be told: lines with messages and without its columns are chats.
+    files = [replace(file, format="chat") if _holds_chats(file, columns) else file for file in files]
     return TestSet(alone.sources, tuple(check_files(alone, files)), tuple(file.path for file in files))
+
+
+def _holds_chats(file: InputFile, columns: Sequence[str]) -> bool:
+    keys = columns_of_text_file(file.path, file.format) if file.format == "jsonl" else []
+    return "messages" in keys and not set(columns) & set(keys)
 
 
 def relate_rows(plan: Plan, bucket_files: Sequence[Path], known: TestSet, *, good_rows: int) -> Related | None:
