@@ -31,7 +31,7 @@ from sentiment_ray.bundle_manifest import (
 )
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.engines import available_engines, load_engine
-from sentiment_ray.errors import ConfigError, GateError
+from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.manifest import (
     fingerprint,
     finished_result,
@@ -97,6 +97,14 @@ class Measured:
 def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle but its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
+    prepared = Path(run["config"]["prepared"])
+    if (prepared / "prepared.json").is_file():
+        found = sha256_of_file(prepared / "prepared.json")
+        if found != run["made_from"]["prepared"]:
+            raise DataError(
+                f"{prepared} holds other reviews than the run was trained on, so rows that are held out now may have "
+                "been trained on. Prepare them again as they were, or train again."
+            )
     truncation, steps = truncation_of(run["config"]), tuple(run.get("steps", ()))
     (directory / "onnx").mkdir()
     shutil.copy(checkpoint / "config.json", directory)
@@ -107,7 +115,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=steps)
     with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
-        held_out = hold_out(config, Path(run["config"]["prepared"]), checkpoint, encoder, labels)
+        held_out = hold_out(config, prepared, checkpoint, encoder, labels)
         bar.update()
         measured = _write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)
         left_out = _remove_missed(config, measured, directory)

@@ -95,7 +95,7 @@ def missed_bounds(found: dict[str, Any], config: ExportConfig) -> list[str]:
     missed = [
         f"{name} = {getattr(config, name):g}, found {value:.4g}"
         for name, value in at_most.items()
-        if value > getattr(config, name)
+        if not value <= getattr(config, name)  # nor is a nan
     ]
     if found["label_agreement"] < config.min_agreement:
         missed.append(f"min_agreement = {config.min_agreement:g}, found {found['label_agreement']:.4g}")

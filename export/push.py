@@ -3,7 +3,7 @@
 from sentiment_ray.bundle import Bundle
 from sentiment_ray.bundle_manifest import MANIFEST_NAME, is_bundle_file
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.storage import open_store
+from sentiment_ray.storage import TEMPORARY, open_store
 
 HUB = "hf://"
 
@@ -31,13 +31,17 @@ def _push_to_url(bundle: Bundle, url: str) -> None:
                 f"push = {url!r}: {strangers[0]} is there, which is no file of a bundle. Name another URL."
             )
         manifest = (bundle.path / MANIFEST_NAME).read_bytes()
-        if MANIFEST_NAME in found and store.read(MANIFEST_NAME) == manifest:
+        is_whole = all(
+            name in found and found[name].bytes == entry.bytes for name, entry in bundle.manifest.files.items()
+        )
+        if is_whole and MANIFEST_NAME in found and store.read(MANIFEST_NAME) == manifest:
             return
         for name in (MANIFEST_NAME, *(name for name in found if name not in bundle.manifest.files)):
             store.remove(name)
         for name in bundle.manifest.files:
             store.write(name, (bundle.path / name).read_bytes())
         store.write(MANIFEST_NAME, manifest)
+        store.remove(TEMPORARY)  # a bundle holds its own files alone
     except OSError as error:
         raise ConfigError(f"push = {url!r}: {error}. Correct the URL, or the rights to write there.") from None
 

@@ -35,8 +35,9 @@ def write_triton(bundle: Bundle, target: Path, *, restart: bool) -> None:
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html).
     ConfigError when something else is there and `restart` does not allow it to be replaced.
     """
-    if finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart):
-        return
+    found = finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
+    if found and (target / MANIFEST_NAME).read_bytes() == (bundle.path / MANIFEST_NAME).read_bytes():
+        return  # else the same run was exported again, by other releases
     with new_directory(target) as directory:
         shutil.copy(bundle.path / MANIFEST_NAME, directory)
         for name, variant in bundle.manifest.variants.items():

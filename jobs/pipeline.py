@@ -50,7 +50,7 @@ def _run_stage(section: str, config: StageConfig) -> dict[str, Any]:
     started = time.monotonic()
     module, _, name = STAGES[section][1].rpartition(".")
     result: dict[str, Any] = getattr(importlib.import_module(module), name)(config)
-    note = "up to date" if result["skipped"] else f"{time.monotonic() - started:.0f} s"
+    note = "up to date" if result.get("skipped") else f"{time.monotonic() - started:.0f} s"
     click.echo(f"{section:<9}{note:>11}  {result['output']}", err=True)
     return result
 

@@ -11,6 +11,8 @@ from sentiment_ray.errors import BundleError
 
 MAX_FILES = 64
 MAX_JSON_DEPTH = 32
+FROM_THE_HUB = (".gitattributes", ".cache")
+"""What the Hub and `hf download --local-dir` put beside the files; nothing reads it."""
 LARGEST_NUMBER = 1e38
 """Transformers itself writes 1e30 for a length without a limit."""
 
@@ -25,6 +27,8 @@ def list_files(root: Path, *, folders: Iterable[str]) -> dict[str, int]:
         try:
             names = sorted(os.listdir(root / folder))
             for name in (f"{folder}/{name}" if folder else name for name in names):
+                if name in FROM_THE_HUB:
+                    continue
                 info = os.lstat(root / name)
                 if stat.S_ISDIR(info.st_mode) and name in folders:
                     continue

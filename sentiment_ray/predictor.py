@@ -216,7 +216,13 @@ class Predictor:
         return cls(_pack(bundle, *last), threads=threads)
 
     def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
-        """Score texts as arrays; DataError names the first entry that is no text."""
+        """Score texts as arrays; DataError names the first entry that is no text.
+
+        Any sequence or column of strings is taken; a single string is refused, for it would be read letter by letter.
+        """
+        if isinstance(texts, str | bytes | dict):
+            raise DataError(f"texts is {type(texts).__name__}, not a list of texts. Write [text] for a single one.")
+        texts = list(texts)
         if not texts:
             empty = np.zeros((0, len(self.labels)), dtype=np.float32)
             none = np.zeros(0, dtype=np.int32)

@@ -1,5 +1,6 @@
 """Files on local disks and object stores, each whole or not there; knows nothing of what stands in them."""
 
+import hashlib
 import os
 import posixpath
 import tempfile
@@ -46,6 +47,11 @@ class Store:
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; FileNotFoundError when it is not there."""
         return bytes(self.fs.cat_file(self.path(name)))
+
+    def sha256(self, name: str) -> str:
+        """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
+        with self.fs.open(self.path(name), "rb", cache_type="readahead") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file in one step, replacing what was there: a crash leaves the old content or the new."""

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
-from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.metrics import classification_metrics, confusion_counts, fit_temperature
 
 
 def test_counts_of_shares_sum_to_the_metrics_of_the_whole() -> None:
@@ -20,3 +20,10 @@ def test_a_label_that_never_occurs_counts_as_zero() -> None:
     metrics = classification_metrics(np.array([[2, 0, 0], [0, 0, 0], [0, 0, 2]]))
     assert metrics["accuracy"] == 1
     assert np.isclose(metrics["macro_f1"], 2 / 3)
+
+
+def test_rows_that_are_all_right_say_nothing_of_a_temperature() -> None:
+    label_ids = np.arange(60) % 3
+    assert fit_temperature(4.0 * np.eye(3)[label_ids], label_ids) == 1.0
+    mixed = np.where(np.arange(60) % 5 == 0, (label_ids + 1) % 3, label_ids)
+    assert 1.5 < fit_temperature(4.0 * np.eye(3)[label_ids], mixed) < 3

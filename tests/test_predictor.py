@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from sentiment_ray import Predictor
@@ -103,6 +104,15 @@ def test_what_answers_otherwise_on_this_processor_is_passed_over(
 def test_when_nothing_answers_as_at_the_export_nothing_is_loaded(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(SelfTestError):
         Predictor.load(_as_if_computed_elsewhere(bundle, tmp_path / "copy", right=[]))
+
+
+def test_columns_of_texts_are_answered_as_lists_are(predictor: Predictor) -> None:
+    texts = ["tea", "a fine day", "never again"]
+    expected = predictor.predict(texts)
+    for column in (pandas.Series(texts), np.array(texts, dtype=object), tuple(texts), iter(texts)):
+        assert predictor.predict(column) == expected
+    with pytest.raises(DataError, match="texts is str, not a list of texts"):
+        predictor.score("tea")
 
 
 def test_no_texts_give_no_answers(predictor: Predictor) -> None:

@@ -1,7 +1,9 @@
 """Runs an ONNX file with ONNX Runtime on CPU or GPU; the file is taken as bytes, so that it cannot name others."""
 
+import hashlib
 import os
 import sys
+import threading
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
 }
 """Providers by engine, the first one decisive; TensorRT hands what it cannot run to CUDA, and none to the CPU."""
+GPU_LOCK = threading.Lock()
+"""Stdout is the process's: two threads that lend it at once would not give it back."""
 
 
 class OnnxRuntimeEngine:
@@ -35,10 +39,12 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Threads that spin between calls starve the other actors and requests of the machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        with redirect_stdout(sys.stderr):  # where it finds no GPU, ONNX Runtime tells it on stdout
-            if name != "onnxruntime":
+        if name == "onnxruntime":
+            self._session = onnxruntime.InferenceSession(model, options, providers=PROVIDERS[name])
+        else:
+            with GPU_LOCK, redirect_stdout(sys.stderr):  # where it finds no GPU, ONNX Runtime tells it on stdout
                 _load_gpu_libraries(name)
-            self._session = onnxruntime.InferenceSession(model, options, providers=_providers(name))
+                self._session = onnxruntime.InferenceSession(model, options, providers=_gpu_providers(name, model))
         self._session.disable_fallback()
         wanted, found = PROVIDERS[name][0][0], self._session.get_providers()
         if found[0] != wanted:
@@ -74,11 +80,16 @@ def _load_gpu_libraries(name: str) -> None:
     onnxruntime.preload_dlls()
 
 
-def _providers(name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the providers of an engine; TensorRT keeps what it compiles in the user's cache directory."""
+def _gpu_providers(name: str, model: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of an engine on a GPU; TensorRT keeps what it compiles in the user's cache directory.
+
+    Each model has a directory of its own there: ONNX Runtime's key leaves out the weights of a model that it is given
+    as bytes (onnxruntime#6455).
+    """
     if name != "tensorrt":
         return PROVIDERS[name]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "sentiment-ray" / "tensorrt"
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    cache = home / "sentiment-ray" / "tensorrt" / hashlib.sha256(model).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
     (tensorrt, options), *others = PROVIDERS[name]
     return [(tensorrt, options | {"trt_engine_cache_path": str(cache), "trt_timing_cache_path": str(cache)}), *others]

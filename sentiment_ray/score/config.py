@@ -64,6 +64,12 @@ class ScoreConfig(StageConfig):
     """On stderr: a bar on a terminal (auto), a JSON line every ten seconds (json), or nothing."""
 
     @model_validator(mode="after")
+    def _groups_have_a_name_of_their_own(self) -> "ScoreConfig":
+        if self.group_by in ("rows", "uncertain_share") or (self.group_by or "").startswith("mean_"):
+            raise ValueError(f"group_by = {self.group_by!r} is what a column of _groups is called. Rename the column.")
+        return self
+
+    @model_validator(mode="after")
     def _iceberg_needs_a_table(self) -> "ScoreConfig":
         if self.sink == "iceberg" and "." not in (self.iceberg_table or ""):
             raise ValueError("sink = 'iceberg' needs a table. Pass --iceberg-table namespace.table.")

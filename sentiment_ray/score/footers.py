@@ -83,6 +83,9 @@ def check_schemas(
             f"{files[0].path}: column {clash[0]!r} is already there and would be written again. "
             "Leave it out with --columns, or choose other names with --prefix."
         )
+    kind = contract.get(config.group_by or "", "")
+    if kind.startswith(("list", "large_list", "fixed_size_list", "struct", "map", "halffloat")):
+        raise ConfigError(f"group_by = {config.group_by!r}: the column is {kind}, by which no rows can be grouped.")
     return [
         Footer(footer.columns, footer.group_rows, footer.reason or _defect(footer.columns, contract, config, added))
         for footer in footers

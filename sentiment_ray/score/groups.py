@@ -12,6 +12,8 @@ def group_scores(keys: pa.ChunkedArray, scores: Scores, labels: Sequence[str], u
     """Return one row a value of `keys`: `group`, `rows` and `uncertain` (counts), `sum_<label>` (probabilities)."""
     best = scores.probabilities.max(axis=1, initial=0)
     sums = {f"sum_{label}": scores.probabilities[:, place].astype(np.float64) for place, label in enumerate(labels)}
+    if pa.types.is_dictionary(keys.type):
+        keys = keys.cast(keys.type.value_type)
     rows = {"rows": np.ones(len(best), np.int64), "uncertain": (best < uncertain_below).astype(np.int64)}
     return add_groups([pa.table({"group": keys, **rows, **sums})])
 

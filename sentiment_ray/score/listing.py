@@ -1,6 +1,7 @@
 """Which Parquet files there are, on a disk or an object store, and what tells that one has changed; opens none."""
 
 import glob
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentiment_ray.errors import ConfigError, DataError
@@ -41,6 +42,7 @@ def list_files(location: str, output: str) -> list[InputFile]:
         raise missing from None
     if not found:
         raise missing
+    _refuse_scores(location, [full_path(fs, path) for path in found], output)
     files = []
     for path in sorted(found):
         info = file_info(found[path])
@@ -57,6 +59,17 @@ def _refuse_inside(location: str, root: str, output: str) -> None:
     fs, target = open_location(output)
     if full_path(fs, target + "/").startswith(full_path(open_location(location)[0], root) + "/"):
         raise ConfigError(f"output = {output!r} lies inside the input {location!r}. Name a directory outside it.")
+
+
+def _refuse_scores(location: str, paths: Sequence[str], output: str) -> None:
+    fs, target = open_location(output)
+    below = full_path(fs, target.rstrip("/")) + "/"
+    inside = [path for path in paths if path.startswith(below)]
+    if inside:
+        raise ConfigError(
+            f"input = {location!r} names {inside[0]}, which lies in the output {output!r}: --restart would remove it. "
+            "Name another output."
+        )
 
 
 def _fixed_part(pattern: str) -> str:

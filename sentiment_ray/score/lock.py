@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,12 @@ def is_lock(name: str) -> bool:
 
 
 def is_held(store: Store, lock: Lock) -> bool:
-    """Whether the lock's file is still there and names this owner."""
-    return _read(store, lock.name).get("owner") == lock.owner
+    """Whether the lock's file is still there and names this owner, and none has taken the next number.
+
+    A renewal that hangs may bring the file back after another run has taken the lock and removed it.
+    """
+    number = int(lock.name.removeprefix(LOCKS).removesuffix(".json"))
+    return _read(store, lock.name).get("owner") == lock.owner and not _read(store, f"{LOCKS}{number + 1:05d}.json")
 
 
 def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
@@ -78,8 +82,11 @@ def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
 
 
 def _renew(store: Store, lock: Lock, stop: threading.Event) -> None:
-    while not stop.wait(RENEW_S) and is_held(store, lock):
-        store.write(lock.name, _content(lock))
+    while not stop.wait(RENEW_S):
+        with suppress(Exception):  # a store that fails once must not end the renewal, and with it the run's claim
+            if not is_held(store, lock):
+                return
+            store.write(lock.name, _content(lock))
 
 
 def _refuse_if_alive(store: Store, name: str, output: str) -> None:

@@ -84,7 +84,7 @@ class DistinctTexts:
             try:
                 digests = np.frombuffer(b"".join(fresh), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
                 return self._score_with_memory(digests, texts)
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayError:
                 self._memory = None  # it died with its node; every text is scored from here on
                 self.num_scored = scored_before
         return in_order(self._score_in_batches(texts), len(texts))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from typing import Any
 
 from sentiment_ray.errors import DataError
@@ -111,8 +112,11 @@ def read_plan(store: Store) -> Plan | None:
         return None
     except ValueError as error:
         raise DataError(f"{store.path(PLAN_NAME)} cannot be read ({error}). Pass --restart to begin again.") from None
-    units = [unit_from(unit) for unit in value["units"]]
-    return Plan(value["fingerprint"], value["wanted"], units, [BadFile(**bad) for bad in value["bad_files"]])
+    try:
+        units = [unit_from(unit) for unit in value["units"]]
+        return Plan(value["fingerprint"], value["wanted"], units, [BadFile(**bad) for bad in value["bad_files"]])
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(f"{store.path(PLAN_NAME)} is no plan of this release. Pass --restart to begin again.") from None
 
 
 def unit_from(value: dict[str, Any]) -> Unit:
@@ -142,19 +146,25 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 def _part_names(num_units: dict[InputFile, int]) -> dict[InputFile, list[str]]:
     """Return the names of every file's parts: its own name, or where it has several units, its name and their numbers.
 
-    What stands before the number grows until no part takes the name of another file's.
+    Files whose names differ in case or in `.parquet` alone are numbered on, one after the other. What stands before the
+    number grows until no part takes the name of another file's.
     """
-    single = {file: [_with_ending(file.name)] for file, count in num_units.items() if count == 1}
-    taken = {name for names in single.values() for name in names}
-    separator = "-"
+    by_stem: dict[str, list[InputFile]] = {}
+    for file in num_units:
+        by_stem.setdefault(_stem(file.name).casefold(), []).append(file)
+    alone = {files[0] for files in by_stem.values() if len(files) == 1 and num_units[files[0]] == 1}
+    taken, separator = {_with_ending(file.name).casefold() for file in alone}, "-"
     while True:
-        several = {
-            file: [_with_ending(_stem(file.name) + f"{separator}{number:05d}") for number in range(count)]
-            for file, count in num_units.items()
-            if count > 1
-        }
-        if taken.isdisjoint(name for names in several.values() for name in names):
-            return single | several
+        names: dict[InputFile, list[str]] = {}
+        for files in by_stem.values():
+            numbers = count()
+            for file in files:
+                stem = _stem(file.name)
+                numbered = [f"{stem}{separator}{number:05d}.parquet" for number in islice(numbers, num_units[file])]
+                names[file] = [_with_ending(file.name)] if file in alone else numbered
+        several = [name.casefold() for file, found in names.items() if file not in alone for name in found]
+        if taken.isdisjoint(several):
+            return names
         separator += "-"
 
 

@@ -52,13 +52,8 @@ class UnitFile:
 @contextmanager
 def open_parquet(unit: Unit) -> Iterator[UnitFile]:
     """Open a unit's file; DataError when it is not the file that was planned."""
+    check_version(unit)
     fs, path = open_location(unit.path)
-    try:
-        version = file_info(fs.info(path)).version
-    except FileNotFoundError:
-        version = "missing"
-    if version != unit.version:
-        raise DataError(f"{unit.path} has changed since the plan was made. Restore it, or pass --restart.")
     with (
         fs.open(path, "rb", cache_type="readahead") as handle,
         parquet.ParquetFile(handle, page_checksum_verification=True) as plain,
@@ -72,6 +67,19 @@ def open_parquet(unit: Unit) -> Iterator[UnitFile]:
         except UNREADABLE:
             compact = plain
         yield UnitFile(plain, compact, schema, is_local(fs))
+    check_version(unit)
+
+
+def check_version(unit: Unit) -> None:
+    """DataError when a unit's file is not the one that was planned; it may change while it is read."""
+    fs, path = open_location(unit.path)
+    try:
+        fs.invalidate_cache()
+        version = file_info(fs.info(path)).version
+    except FileNotFoundError:
+        version = "missing"
+    if version != unit.version:
+        raise DataError(f"{unit.path} has changed since the plan was made. Restore it, or pass --restart.")
 
 
 def read_windows(
@@ -96,6 +104,7 @@ def read_windows(
         else:
             way = check_row_group(file, schema, index, num_rows)
             if isinstance(way, str):
+                check_version(unit)
                 if not certain or _is_out_of_reach(file, unit):
                     raise OSError(f"{unit.path}: {way}")
                 yield _unread(row, num_rows, way)
@@ -208,7 +217,8 @@ def _row_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
             lengths = np.append(_lengths(column.dictionary), 0)
-            row_bytes += lengths[np.asarray(pc.fill_null(column.indices, len(lengths) - 1))]
+            indices = column.indices.cast(pa.int64())  # int8 has no room for one more than 128 values
+            row_bytes += lengths[np.asarray(pc.fill_null(indices, len(lengths) - 1))]
         elif holds_texts(column.type):
             row_bytes += _lengths(column)
     return row_bytes

@@ -22,7 +22,7 @@ def write_receipt(store: Store, receipt: Mapping[str, Any]) -> None:
 
 def read_receipt(store: Store, unit: Unit, fingerprint: str) -> dict[str, Any] | None:
     """Return a unit's receipt, if it is of this plan and the files that it names are there with their sizes."""
-    receipt = _parse(store, receipt_name(unit.part), fingerprint)
+    receipt = _parse(store, unit, fingerprint)
     if receipt is None:
         return None
     for name, entry in receipt["files"].items():
@@ -41,18 +41,33 @@ def read_receipts(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     receipts = {}
     for unit in plan.units:
         if receipt_name(unit.part) in found:
-            receipt = _parse(store, receipt_name(unit.part), plan.fingerprint)
+            receipt = _parse(store, unit, plan.fingerprint)
             if receipt and _is_whole(receipt, found):
                 receipts[unit.part] = receipt
     return receipts
 
 
-def _parse(store: Store, name: str, fingerprint: str) -> dict[str, Any] | None:
+def drop_damaged(store: Store, plan: Plan) -> int:
+    """Remove receipts of which a file has other bytes than were written, and return how many units have none then.
+
+    Every byte is read, so it is done where a finished output is asked for again with --restart.
+    """
+    receipts = read_receipts(store, plan)
+    for part, receipt in receipts.items():
+        if any(store.sha256(name) != entry["sha256"] for name, entry in receipt["files"].items()):
+            store.remove(receipt_name(part))
+    return len(plan.units) - len(read_receipts(store, plan))
+
+
+def _parse(store: Store, unit: Unit, fingerprint: str) -> dict[str, Any] | None:
+    """Return the receipt of a unit's part if it is of this plan and of these rows."""
     try:
-        receipt = json.loads(store.read(name))
+        receipt = json.loads(store.read(receipt_name(unit.part)))
     except (FileNotFoundError, ValueError):
         return None
-    return receipt if isinstance(receipt, dict) and receipt.get("fingerprint") == fingerprint else None
+    wanted = {"fingerprint": fingerprint, "input": unit.path, "first_row": unit.first_row}
+    is_wanted = isinstance(receipt, dict) and all(receipt.get(key) == value for key, value in wanted.items())
+    return receipt if is_wanted else None
 
 
 def _is_whole(receipt: Mapping[str, Any], found: Mapping[str, FileInfo]) -> bool:

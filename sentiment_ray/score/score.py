@@ -14,7 +14,7 @@ import ray.data
 from sentiment_ray import errors
 from sentiment_ray.cluster import connect
 from sentiment_ray.engines import GPU_ENGINES
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.predictor import PackedBundle, pack_bundle
 from sentiment_ray.score.columns import added_fields
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, commit, committed_manifest
@@ -26,7 +26,7 @@ from sentiment_ray.score.lock import LOCKS, Lock, locked
 from sentiment_ray.score.memory import TextMemory
 from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, difference, make_plan, read_plan, wanted_of, write_plan
 from sentiment_ray.score.progress import shown_progress
-from sentiment_ray.score.receipts import read_receipts
+from sentiment_ray.score.receipts import drop_damaged, read_receipts
 from sentiment_ray.score.scorer import Scorer, Task
 from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
@@ -56,8 +56,9 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
     store = open_store(config.output)
     if is_same_plan(store, config, wanted):
-        manifest = committed_manifest(store)
-        if manifest and is_in_sink(config, manifest):
+        manifest, written = committed_manifest(store), read_plan(store)
+        is_whole = written is not None and not (config.restart and drop_damaged(store, written))
+        if manifest and is_whole and is_in_sink(config, manifest):
             return _result(config.output, manifest, skipped=True)
     refuse_impossible(config, bundle.engine, [_this_machine()] if _starts_a_cluster() else [])
     with locked(store, config.output) as lock:
@@ -74,7 +75,12 @@ def is_same_plan(store: Store, config: ScoreConfig, wanted: dict[str, Any]) -> b
 
     ConfigError when it holds one of others and `restart` is not set, or anything that is no scores.
     """
-    plan = read_plan(store)
+    try:
+        plan = read_plan(store)
+    except DataError:
+        if not config.restart:
+            raise
+        return False
     if plan and plan.wanted == wanted:
         return True
     found = f"scores of {difference(plan.wanted, wanted)}" if plan else ""

@@ -57,7 +57,7 @@ def find_problems(store: Store) -> Iterator[str]:
     changed = set()
     for name in tqdm([name for name in files if name not in missing], desc="verifying", disable=None, leave=False):
         entry = files[name]
-        if found[name].bytes != entry["bytes"] or _sha256(store, name) != entry["sha256"]:
+        if found[name].bytes != entry["bytes"] or store.sha256(name) != entry["sha256"]:
             changed.add(name)
             yield f"{name} is not the file that was written"
     if not missing and not changed:
@@ -157,11 +157,3 @@ def _num_rows(store: Store, name: str) -> int:
 def _read_table(store: Store, name: str) -> pa.Table:
     with store.fs.open(store.path(name), "rb") as handle, parquet.ParquetFile(handle) as file:
         return file.read()
-
-
-def _sha256(store: Store, name: str) -> str:
-    with store.fs.open(store.path(name), "rb", cache_type="readahead") as handle:
-        digest = hashlib.sha256()
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

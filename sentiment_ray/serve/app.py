@@ -14,6 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sentiment_ray.predictor import Predictor, Scores
 from sentiment_ray.serve.config import ServeConfig
@@ -98,6 +100,10 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
         place = ".".join(str(part) for part in first["loc"])
         return Refusal(422, f"{place}: {first['msg']}", "Validation").response
 
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        return Refusal(error.status_code, str(error.detail), "Validation").response
+
     return app
 
 
@@ -138,11 +144,14 @@ async def _oversized(request: Request, max_body_bytes: int) -> Response | None:
     """Read the body no further than its bound, whatever length was declared."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_body_bytes:
-            return _too_large(max_body_bytes)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_body_bytes:
+                return _too_large(max_body_bytes)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
     request._body = b"".join(chunks)  # what Request.body() would have kept
     return None
 

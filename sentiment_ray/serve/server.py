@@ -11,6 +11,8 @@ from sentiment_ray.predictor import Predictor
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 
+DRAIN_S = 20
+
 
 def serve(config: ServeConfig) -> None:
     """Serve a bundle until the process is asked to stop; requests under way are answered first.
@@ -29,7 +31,15 @@ def serve(config: ServeConfig) -> None:
         err=True,
     )
     app = create_app(predictor, config, api_key=api_key)
-    uvicorn.run(app, host=config.host, port=config.port, log_level="warning", access_log=False, server_header=False)
+    uvicorn.run(
+        app,
+        host=config.host,
+        port=config.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,  # an upload that stalls must not hold up the end
+    )
 
 
 def _is_loopback(host: str) -> bool:

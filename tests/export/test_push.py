@@ -30,6 +30,20 @@ def test_a_bundle_comes_back_from_an_object_store_as_it_was(bundle: Path, s3: st
     assert store.list() == before
 
 
+def test_a_bundle_on_a_disk_is_whole_and_may_carry_what_the_hub_adds(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pushed"
+    push_bundle(open_bundle(bundle), f"file://{target}")
+    assert verify_bundle(target).manifest == open_bundle(bundle).manifest
+    (target / ".gitattributes").write_text("*.onnx filter=lfs")
+    (target / ".cache/huggingface").mkdir(parents=True)
+    assert verify_bundle(target)
+    (target / "tokenizer.json").unlink()
+    push_bundle(open_bundle(bundle), f"file://{tmp_path}/again")
+    (tmp_path / "again/tokenizer.json").unlink()
+    push_bundle(open_bundle(bundle), f"file://{tmp_path}/again")
+    assert verify_bundle(tmp_path / "again")
+
+
 def test_what_is_no_bundle_is_not_written_over(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match=r"thesis\.txt is there, which is no file of a bundle"):

@@ -55,6 +55,23 @@ def test_raw_scores_are_logits(client: TestClient, predictor: Predictor) -> None
     assert _scores(answer) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/predict", b'{"inputs": "\xff"}', 400),
+        ("GET", "/predict", b"", 405),
+        ("POST", "/nowhere", b"{}", 404),
+        ("POST", "/predict", b'{"inputs": ', 422),
+    ],
+)
+def test_every_error_has_the_contracts_form(
+    client: TestClient, method: str, path: str, body: bytes, status: int
+) -> None:
+    answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "error_type"}
+
+
 def test_nasty_texts_are_answered(client: TestClient) -> None:
     assert len(client.post("/predict", json={"inputs": [[text] for text in NASTY_TEXTS]}).json()) == len(NASTY_TEXTS)
 
