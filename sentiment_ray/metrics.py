@@ -62,7 +62,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], label_ids: NDArray[np.int
     """Return the number, 0.05 to 20, that logits `(texts, labels)` are divided by for the labels to be likeliest.
 
     Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017, https://arxiv.org/abs/1706.04599)
-    changes no label. 1 where all rows are right, which do not say how sure to be: the smaller, the likelier they would be.
+    changes no label. 1 where all rows are right, for then the smallest number would always be best.
     """
     if np.array_equal(logits.argmax(axis=1), label_ids):
         return 1.0
