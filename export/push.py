@@ -1,6 +1,7 @@
 """A finished bundle to where others find it: a Hub repository, or any URL that fsspec knows."""
 
 from sentiment_ray.bundle import Bundle
+from sentiment_ray.bundle_files import FROM_THE_HUB
 from sentiment_ray.bundle_manifest import MANIFEST_NAME, is_bundle_file
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.storage import TEMPORARY, open_store
@@ -24,7 +25,8 @@ def push_bundle(bundle: Bundle, url: str) -> None:
 def _push_to_url(bundle: Bundle, url: str) -> None:
     store = open_store(url)
     try:
-        found = store.list()
+        added = (*FROM_THE_HUB, TEMPORARY)
+        found = {name: info for name, info in store.list().items() if name.split("/")[0] not in added}
         strangers = [name for name in found if name != MANIFEST_NAME and not is_bundle_file(name)]
         if strangers:
             raise ConfigError(
@@ -34,6 +36,7 @@ def _push_to_url(bundle: Bundle, url: str) -> None:
         is_whole = all(
             name in found and found[name].bytes == entry.bytes for name, entry in bundle.manifest.files.items()
         )
+        store.remove(TEMPORARY)  # what a push that died has left
         if is_whole and MANIFEST_NAME in found and store.read(MANIFEST_NAME) == manifest:
             return
         for name in (MANIFEST_NAME, *(name for name in found if name not in bundle.manifest.files)):

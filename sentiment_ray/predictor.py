@@ -220,7 +220,7 @@ class Predictor:
 
         Any sequence or column of strings is taken; a single string is refused, for it would be read letter by letter.
         """
-        if isinstance(texts, str | bytes | dict):
+        if isinstance(texts, str | bytes | dict) or getattr(texts, "ndim", 1) != 1:  # or a table of several columns
             raise DataError(f"texts is {type(texts).__name__}, not a list of texts. Write [text] for a single one.")
         texts = list(texts)
         if not texts:

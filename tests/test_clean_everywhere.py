@@ -20,6 +20,7 @@ from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.encoding import encode, load_encoder
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
+from sentiment_ray.manifest import sha256_of_file
 from sentiment_ray.predictor import Scores
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
@@ -49,6 +50,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, st
     trained = json.loads((directory / "run/run.json").read_text())
     trained["steps"] = json.loads((directory / "prepared/prepared.json").read_text())["steps"]
     trained["config"]["prepared"] = str(directory / "prepared")
+    trained["made_from"]["prepared"] = sha256_of_file(directory / "prepared/prepared.json")
     (directory / "run/run.json").write_text(json.dumps(trained))
     export_bundle(
         ExportConfig(

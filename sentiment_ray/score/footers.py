@@ -84,7 +84,7 @@ def check_schemas(
             "Leave it out with --columns, or choose other names with --prefix."
         )
     kind = contract.get(config.group_by or "", "")
-    if kind.startswith(("list", "large_list", "fixed_size_list", "struct", "map", "halffloat")):
+    if kind.startswith(("list", "large_list", "fixed_size_list", "struct", "map", "halffloat", "extension")):
         raise ConfigError(f"group_by = {config.group_by!r}: the column is {kind}, by which no rows can be grouped.")
     return [
         Footer(footer.columns, footer.group_rows, footer.reason or _defect(footer.columns, contract, config, added))

@@ -67,12 +67,14 @@ def is_lock(name: str) -> bool:
 
 
 def is_held(store: Store, lock: Lock) -> bool:
-    """Whether the lock's file is still there and names this owner, and none has taken the next number.
+    """Whether the lock's file is still there and names this owner, and no other has a higher number.
 
     A renewal that hangs may bring the file back after another run has taken the lock and removed it.
     """
-    number = int(lock.name.removeprefix(LOCKS).removesuffix(".json"))
-    return _read(store, lock.name).get("owner") == lock.owner and not _read(store, f"{LOCKS}{number + 1:05d}.json")
+    store.fs.invalidate_cache()
+    held = [str(path).rpartition("/")[2] for path in store.fs.glob(store.path(f"{LOCKS}*.json"))]
+    is_newest = max(held, default="") == lock.name.rpartition("/")[2]
+    return is_newest and _read(store, lock.name).get("owner") == lock.owner
 
 
 def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:

@@ -114,6 +114,8 @@ def read_plan(store: Store) -> Plan | None:
         raise DataError(f"{store.path(PLAN_NAME)} cannot be read ({error}). Pass --restart to begin again.") from None
     try:
         units = [unit_from(unit) for unit in value["units"]]
+        if not {"bundle", "settings", "files"} <= value["wanted"].keys():
+            raise KeyError("wanted")
         return Plan(value["fingerprint"], value["wanted"], units, [BadFile(**bad) for bad in value["bad_files"]])
     except (KeyError, TypeError, AttributeError):
         raise DataError(f"{store.path(PLAN_NAME)} is no plan of this release. Pass --restart to begin again.") from None

@@ -1,7 +1,7 @@
 """What a finished unit leaves behind so that no later run does it again; knows no texts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sentiment_ray.score.plan import Plan, Unit
@@ -47,16 +47,23 @@ def read_receipts(store: Store, plan: Plan) -> dict[str, dict[str, Any]]:
     return receipts
 
 
-def drop_damaged(store: Store, plan: Plan) -> int:
-    """Remove receipts of which a file has other bytes than were written, and return how many units have none then.
+def find_damaged(store: Store, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of the files that are missing or have other bytes than were written; every byte is read."""
 
-    Every byte is read, so it is done where a finished output is asked for again with --restart.
-    """
-    receipts = read_receipts(store, plan)
-    for part, receipt in receipts.items():
-        if any(store.sha256(name) != entry["sha256"] for name, entry in receipt["files"].items()):
+    def is_whole(name: str) -> bool:
+        try:
+            return store.sha256(name) == files[name]["sha256"]
+        except FileNotFoundError:
+            return False
+
+    return [name for name in files if not is_whole(name)]
+
+
+def drop_receipts(store: Store, plan: Plan, damaged: Collection[str]) -> None:
+    """Remove the receipts that are damaged or name a file that is, so that their units are scored again."""
+    for part, receipt in read_receipts(store, plan).items():
+        if not {receipt_name(part), *receipt["files"]}.isdisjoint(damaged):
             store.remove(receipt_name(part))
-    return len(plan.units) - len(read_receipts(store, plan))
 
 
 def _parse(store: Store, unit: Unit, fingerprint: str) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from sentiment_ray.score.lock import LOCKS, Lock, locked
 from sentiment_ray.score.memory import TextMemory
 from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, difference, make_plan, read_plan, wanted_of, write_plan
 from sentiment_ray.score.progress import shown_progress
-from sentiment_ray.score.receipts import drop_damaged, read_receipts
+from sentiment_ray.score.receipts import drop_receipts, find_damaged, read_receipts
 from sentiment_ray.score.scorer import Scorer, Task
 from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.storage import TEMPORARY, Store, absolute, local_copy, open_store
@@ -54,17 +54,20 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         num_workers = fitting_workers(config, bundle.engine)
         plan = _new_plan(config, wanted, bundle, files)
         return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
-    store = open_store(config.output)
+    store, damaged = open_store(config.output), list[str]()
     if is_same_plan(store, config, wanted):
-        manifest, written = committed_manifest(store), read_plan(store)
-        is_whole = written is not None and not (config.restart and drop_damaged(store, written))
-        if manifest and is_whole and is_in_sink(config, manifest):
+        manifest = committed_manifest(store)
+        damaged = find_damaged(store, manifest["files"]) if manifest and config.restart else []
+        if manifest and not damaged and is_in_sink(config, manifest):
             return _result(config.output, manifest, skipped=True)
     refuse_impossible(config, bundle.engine, [_this_machine()] if _starts_a_cluster() else [])
     with locked(store, config.output) as lock:
         connect()
         num_workers = fitting_workers(config, bundle.engine)
         plan = _planned(store, config, wanted, bundle, files)
+        if damaged:
+            store.remove(SUCCESS_NAME)
+            drop_receipts(store, plan, damaged)
         receipts = _execute(store, config, plan, bundle, num_workers, lock)
         manifest = commit(store, config, plan, bundle, receipts, lock, started_at=started)
     return _result(config.output, manifest, skipped=False)

@@ -95,7 +95,9 @@ class Scorer:
         survive(self._store, unit, attempts, lambda step: self._try(unit, step, attempts))
         if attempts.given_up:
             outcome, files = Outcome(), Files()
-            self._store.remove(unit.part)  # which a death between it and its receipt may have left
+            refuse_if_taken_over(self._store, self._config.output, self._task.lock)
+            for name in (unit.part, f"_groups/parts/{unit.part}"):  # what a death before its receipt may have left
+                self._store.remove(name)
             outcome.set_aside(unit, unit.first_row, unit.num_rows, "whatever scores these rows together dies")
         else:
             begin(self._store, unit, attempts, ("unit", 0, unit.num_rows))

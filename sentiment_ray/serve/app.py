@@ -102,7 +102,9 @@ def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        return Refusal(error.status_code, str(error.detail), "Validation").response
+        response = Refusal(error.status_code, str(error.detail), "Validation").response
+        response.headers.update(error.headers or {})
+        return response
 
     return app
 

@@ -51,7 +51,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     connect()
     cpus = cpus_per_worker(config)
     if found is None:
-        remove_all(output, MANIFEST_NAME, PLAN_NAME, METRICS_NAME, ATTEMPTS)
+        remove_all(output, MANIFEST_NAME, METRICS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
     start = _newest(output)

@@ -50,7 +50,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     connect()
     resources = resources_per_trial(config, base)
     if found is None:  # Ray Tune would take up the trials of another search
-        remove_all(output, MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS)
+        remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
     trials = _search(config, base, read_json(prepared_path), output, resources)

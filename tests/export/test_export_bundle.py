@@ -1,6 +1,7 @@
 """A bundle is exact or it is not written."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,12 @@ def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
         export_bundle(ExportConfig(run=str(run), checkpoint="nowhere", output=str(tmp_path / "bundle")))
     with pytest.raises(ValueError, match="choose from fp32, optimized, fp16"):
         ExportConfig(run=str(run), output="bundle", variants=("fp32", "int4"))
+
+
+def test_reviews_that_were_prepared_again_are_no_gate(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    trained = json.loads((run / "run.json").read_text())
+    trained["made_from"]["prepared"] = "0" * 64
+    (tmp_path / "run/run.json").write_text(json.dumps(trained))
+    with pytest.raises(DataError, match="holds other reviews than the run was trained on"):
+        export_bundle(ExportConfig(run=str(tmp_path / "run"), output=str(tmp_path / "bundle"), variants=("fp32",)))

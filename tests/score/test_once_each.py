@@ -81,6 +81,10 @@ def test_what_was_damaged_is_scored_again_on_request(settings: dict[str, Any], t
     assert {path.name: sha256_of_file(path) for path in out.glob("*.parquet")} == before
     assert (out / "b.parquet").stat().st_mtime_ns == kept
     assert verify_scores(str(out))
+    (out / "_report.html").unlink()
+    (out / "b.parquet").unlink()
+    assert not score_reviews(again)["skipped"]
+    assert verify_scores(str(out))
 
 
 @pytest.mark.parametrize("content", ["{half a pl", '{"units": 3}', "[]"])
@@ -119,7 +123,7 @@ def test_a_lock_whose_file_comes_back_late_is_lost_all_the_same(tmp_path: Path) 
     store = open_store(str(tmp_path))
     with locked(store, "scores") as first:
         content = store.read(first.name)
-        taken = first.name.replace("00001", "00002")
+        taken = first.name.replace("00001", "00003")
         store.write(taken, json.dumps({"owner": "another"}).encode())
         store.remove(first.name)
         store.write(first.name, content)  # a renewal that hung
