@@ -15,7 +15,7 @@ def optimizers_of(
     """Return AdamW for what is trained and, on a CPU, an Adam of its own for the rows of the word embeddings.
 
     They are half of a small encoder's weights, of which a batch has some hundred rows: the gradient of all the others
-    is 0, and to clear, clip and apply it took a tenth of a step (docs/benchmarks.md). A row that no word of a batch asks
+    is 0, and to clear, clip and apply it took 10 % of a step (docs/benchmarks.md). A row that no word of a batch asks
     for stays as it is, where AdamW would move it on by what it remembers; there is no decay of rows.
     """
     words: Any = _word_embeddings(model) if device.type == "cpu" else None
