@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 from optimum.exporters.onnx import main_export
+from transformers.models.deberta_v2 import modeling_deberta_v2
 
 from export.first_token import keep_first_token
 
@@ -18,7 +19,7 @@ OPSET = 18
 
 def export_graph(checkpoint: Path, target: Path) -> None:
     """Write a checkpoint as the ONNX file `target`: batch and length are dynamic, the output is `logits`."""
-    with tempfile.TemporaryDirectory() as directory, quiet():
+    with tempfile.TemporaryDirectory() as directory, quiet(), one_way_of_places():
         main_export(
             str(checkpoint),
             output=directory,
@@ -30,6 +31,20 @@ def export_graph(checkpoint: Path, target: Path) -> None:
             local_files_only=True,
         )
         onnx.save(keep_first_token(onnx.load(Path(directory) / "model.onnx")), target)
+
+
+@contextlib.contextmanager
+def one_way_of_places() -> Iterator[None]:
+    """Leave out a choice that DeBERTa never has: relative places are those of its keys where it has as many queries.
+
+    transformers 4.57 scripts the choice, so the file would hold both ways as graphs of their own, which no bundle may.
+    """
+    scripted = modeling_deberta_v2.build_rpos
+    modeling_deberta_v2.build_rpos = lambda _queries, _keys, places, *_sizes: places
+    try:
+        yield
+    finally:
+        modeling_deberta_v2.build_rpos = scripted
 
 
 @contextlib.contextmanager

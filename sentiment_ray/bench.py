@@ -83,7 +83,7 @@ def measure_bundle(
 
 
 def measured_peak(shape: Shape, threads: int) -> dict[str, Any]:
-    """Return the operations a second of matrix products of the encoder's widths, and what they were measured with.
+    """Return the most operations a second of matrix products of the encoder's widths, and what they were measured with.
 
     OpenVINO's product takes the precision that its encoders run in here (bf16 where the processor has it); without it
     the peak is that of NumPy in fp32 with all threads.
@@ -97,7 +97,7 @@ def measured_peak(shape: Shape, threads: int) -> dict[str, Any]:
     else:
         multiply, measured_with = lambda rows: rows @ weights, "numpy fp32"
     times = _repeat(lambda: multiply(values), PEAK_S)
-    flops = 2 * PEAK_TOKENS * shape.width * shape.feed_forward / float(np.median(times))
+    flops = 2 * PEAK_TOKENS * shape.width * shape.feed_forward / float(min(times))
     return {"flops_per_s": flops, "with": measured_with}
 
 

@@ -7,7 +7,7 @@ transformers 4.57 or a published checkpoint of these families writes it, and a v
 
 import importlib.metadata
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ FAMILIES = {
 }
 """By `model_type`: how the family's classes begin, and the keys that it has beside `ALWAYS`."""
 
+WORDS = {"pos_att_type": ("c2p", "p2c")}
+"""Keys that may hold a list, and its words: transformers makes one of DeBERTa's `p2c|c2p`."""
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 TOKENIZERS = ("Albert", "Bert", "Camembert", "DebertaV2", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta")
@@ -91,10 +93,10 @@ def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tupl
     vocab_size = parsed["config.json"].get("vocab_size")
     _check_tokenizer(parsed["tokenizer.json"], root / "tokenizer.json", vocab_size=vocab_size)
     if "tokenizer_config.json" in parsed:
-        _check_keys(parsed["tokenizer_config.json"], TOKENIZER_KEYS, root / "tokenizer_config.json")
+        _check_keys(parsed["tokenizer_config.json"], TOKENIZER_KEYS.split(), root / "tokenizer_config.json")
         _check_class(parsed["tokenizer_config.json"].get("tokenizer_class"), root / "tokenizer_config.json")
     if "special_tokens_map.json" in parsed:
-        _check_keys(parsed["special_tokens_map.json"], SPECIAL_TOKENS, root / "special_tokens_map.json")
+        _check_keys(parsed["special_tokens_map.json"], SPECIAL_TOKENS.split(), root / "special_tokens_map.json")
 
 
 def refuse_kernels() -> None:
@@ -104,6 +106,30 @@ def refuse_kernels() -> None:
     except importlib.metadata.PackageNotFoundError:
         return
     raise ConfigError(f"kernels {version} is installed, so a model can name code to run. Run: pip uninstall kernels")
+
+
+def known_keys(kind: str) -> frozenset[str]:
+    """Return what a config.json of a `model_type` may hold; empty for a family of which no bundle can be made."""
+    return frozenset(f"{ALWAYS} {FAMILIES[kind][1]}".split()) if kind in FAMILIES else frozenset()
+
+
+def check_encoder(config: Mapping[str, Any], model: str, *, max_tokens: int, frozen_layers: int) -> None:
+    """ConfigError for an encoder, by its config.json, of which no bundle can be made or that is smaller than asked."""
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ConfigError(
+            f"model = {model!r} is of type {kind!r}, of which no bundle can be made. "
+            f"Choose one of: {', '.join(FAMILIES)}."
+        )
+    longest = longest_input(config)
+    if longest and max_tokens > longest:
+        raise ConfigError(
+            f"max_tokens = {max_tokens}, but model = {model!r} has places for {longest}. Lower it; "
+            "truncation = 'windows' reads longer reviews piece by piece."
+        )
+    layers = 0 if kind == "albert" else config.get("num_hidden_layers", config.get("n_layers"))
+    if layers is not None and frozen_layers > layers:
+        raise ConfigError(f"frozen_layers = {frozen_layers}, but the encoder has {layers} layers of its own.")
 
 
 def longest_input(config: Mapping[str, Any]) -> int | None:
@@ -127,10 +153,9 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise BundleError(f"{source}: model_type is {_short(kind)}; known are {', '.join(FAMILIES)}.")
-    family, own = FAMILIES[kind]
-    _check_keys(config, f"{ALWAYS} {own}", source)
+    _check_keys(config, known_keys(kind), source)
     expected = {
-        "architectures": [f"{family}ForSequenceClassification"],
+        "architectures": [f"{FAMILIES[kind][0]}ForSequenceClassification"],
         "id2label": {str(place): label for place, label in enumerate(labels)},
         "label2id": {label: place for place, label in enumerate(labels)},
     }
@@ -138,7 +163,7 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
         if config.get(key) != value:
             raise BundleError(f"{source}: {key} is {_short(config.get(key))}, not {_short(value)}. {REMEDY}")
     for key in config.keys() - expected.keys():
-        if not _is_plain(config[key]):
+        if not _is_plain(config[key]) and not _are_words(config[key], WORDS.get(key, ())):
             raise BundleError(f"{source}: {key} is {_short(config[key])}, no plain number or word. {REMEDY}")
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise BundleError(f"{source}: problem_type is {config['problem_type']!r}; a text has one label. {REMEDY}")
@@ -155,7 +180,7 @@ def _check_tokenizer(tokenizer: dict[str, Any], source: Path, *, vocab_size: Any
 
     What replaces text has one character at most, so that no text grows beyond bounds after it was cut.
     """
-    _check_keys(tokenizer, TOKENIZER_PARTS, source)
+    _check_keys(tokenizer, TOKENIZER_PARTS.split(), source)
     model, padding = (
         part if isinstance(part, dict) else {} for part in (tokenizer.get("model"), tokenizer.get("padding"))
     )
@@ -171,8 +196,8 @@ def _check_tokenizer(tokenizer: dict[str, Any], source: Path, *, vocab_size: Any
             raise BundleError(f"{source}: its normalizer writes {_short(part['content'])} in place of text. {REMEDY}")
 
 
-def _check_keys(values: Mapping[str, Any], allowed: str, source: str | Path) -> None:
-    unknown = sorted(values.keys() - set(allowed.split()))
+def _check_keys(values: Mapping[str, Any], allowed: Iterable[str], source: str | Path) -> None:
+    unknown = sorted(values.keys() - set(allowed))
     if unknown:
         raise BundleError(f"{source}: the key {_short(unknown[0])} is not one that a bundle may hold. {REMEDY}")
 
@@ -207,6 +232,10 @@ def _is_plain(value: Any) -> bool:
         or isinstance(value, int | float)
         or (isinstance(value, str) and bool(PLAIN_WORD.fullmatch(value)))
     )
+
+
+def _are_words(value: Any, known: tuple[str, ...]) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) and word in known for word in value)
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from export.graph import export_graph
 from export.optimize import optimize
 from export.quantize import quantize, quantize_weights
+from sentiment_ray.errors import BundleError
 from sentiment_ray.labels import id2label, label2id
 from sentiment_ray.model_config import FAMILIES, check_model_files
 from sentiment_ray.onnx_scan import scan_model
@@ -51,12 +53,21 @@ def test_every_variant_of_every_family_passes_the_checks(family: str, tmp_path: 
         scan_model(path.read_bytes(), path.name, num_labels=len(LABELS))
 
 
+@pytest.mark.parametrize("value", [["c2p", "os.system"], ["p2c", ["c2p"]], {"p2c": "c2p"}])
+def test_a_list_of_other_words_than_transformers_writes_is_refused(value: Any, tmp_path: Path) -> None:
+    checkpoint = _checkpoint("deberta-v2", tmp_path)
+    contents = {path.name: path.read_bytes() for path in checkpoint.glob("*.json")}
+    contents["config.json"] = json.dumps(json.loads(contents["config.json"]) | {"pos_att_type": value}).encode()
+    with pytest.raises(BundleError, match="pos_att_type is"):
+        check_model_files(contents, checkpoint, labels=LABELS, max_tokens=32)
+
+
 def test_the_keys_of_published_checkpoints_are_known(tmp_path: Path) -> None:
     """Keys that transformers keeps because the checkpoint that was fine-tuned had them, by family."""
     published = {
         "bert": {"gradient_checkpointing": False, "pooler_fc_size": 768, "directionality": "bidi"},
         "albert": {"down_scale_factor": 1, "gap_size": 0, "net_structure_type": 0, "num_memory_blocks": 0},
-        "deberta-v2": {"position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+        "deberta-v2": {"position_buckets": 256, "pos_att_type": "p2c|c2p", "conv_kernel_size": 3, "conv_act": "gelu"},
         "distilbert": {"tie_weights_": True},
     }
     for family, keys in published.items():
