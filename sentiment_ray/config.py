@@ -1,6 +1,7 @@
 """Reads a stage's section of a TOML file and the flags that override it; knows no stage by name."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+KIND = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")
+"""How pydantic names, on the way to what is wrong, which kind of value it took a key's to be."""
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """Several names: a TOML array, or one flag with commas between them."""
 
@@ -28,7 +32,7 @@ class SectionConfig(BaseModel):
     The text below a key is its description in `--help`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class StageConfig(SectionConfig):
@@ -53,8 +57,9 @@ def load_config(model: type[Config], section: str, *, file: str | None, flags: M
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        where = f"{file} [{section}]" if file else "The command line"
-        raise ConfigError(f"{where}: {_explain(model, error.errors()[0])}") from None
+        wrong = _nearest_branch(error.errors())
+        where = f"{file} [{section}]" if file and not flags.keys() & wrong["loc"] else "The command line"
+        raise ConfigError(f"{where}: {_explain(model, wrong, section)}") from None
 
 
 def read_toml(file: str) -> dict[str, dict[str, Any]]:
@@ -86,24 +91,33 @@ def _read_section(file: str, section: str) -> dict[str, Any]:
     return dict(document[section])
 
 
-def _explain(model: type[BaseModel], error: ErrorDetails) -> str:
-    """Turn pydantic's first complaint into a sentence that names the key."""
+def _nearest_branch(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Return the first complaint; of those about one key that may be of several kinds, that which looked deepest."""
+    about = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    deepest = max(about, key=lambda error: len(error["loc"]))
+    return {**deepest, "loc": tuple(part for part in deepest["loc"] if not KIND.fullmatch(str(part)))}
+
+
+def _explain(model: type[BaseModel], error: ErrorDetails, section: str) -> str:
+    """Turn one of pydantic's complaints into a sentence that names the key."""
     *parents, name = error["loc"] or ("",)
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}.{nearest(str(name), _known_keys(model, parents))}"
+    if error["type"] == "missing" and parents:
+        return f"the key {str(name)!r} is missing in [{'.'.join(map(str, (section, *parents)))}] of the file."
     if error["type"] == "missing":
         return f"the key {key!r} is missing. Set it in the file or pass --{str(name).replace('_', '-')}."
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
     if not key:
-        return message
+        return f"{message}."
     return f"{key} = {error['input']!r}: {message[:1].lower()}{message[1:]}."
 
 
 def _known_keys(model: type[BaseModel], parents: list[str | int]) -> list[str]:
-    """Return the keys of the model that an error's path leads to, through tuples of models."""
+    """Return the keys of the model that an error's path leads to, through tuples and tables of models."""
     for part in parents:
-        if isinstance(part, str):
+        if part in model.model_fields and isinstance(part, str):
             annotation = model.model_fields[part].annotation
             models = [kind for kind in getattr(annotation, "__args__", ()) if isinstance(kind, type)]
             model = next(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
+
+HALF_WRITTEN = re.compile(r"\..+\.json\.[0-9a-f]{8}")
 
 
 def sha256_of_file(path: Path) -> str:
@@ -68,16 +71,19 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: bool) -> dict[str, Any] | None:
+def finished_result(
+    output: Path, manifest_name: str, wanted: str, *, restart: bool, config: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Return the manifest that stands in `output` if it was made from the same input and configuration.
 
     None when there is nothing, or when `restart` allows an earlier result to be replaced. ConfigError when something
-    else is there: an earlier result is never overwritten without being asked to, and what is no result never.
+    else is there: an earlier result is never overwritten without being asked to, and what is no result never. With
+    the present `config` it says which key of the manifest's was another.
     """
     path = output / manifest_name
     manifest = read_json(path) if path.is_file() else {}
     if "fingerprint" not in manifest:
-        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        if output.exists() and not (output.is_dir() and all(map(_is_half_written, output.iterdir()))):
             raise ConfigError(
                 f"output = {str(output)!r} already exists and is no result with a {manifest_name}. Name another output."
             )
@@ -86,10 +92,19 @@ def finished_result(output: Path, manifest_name: str, wanted: str, *, restart: b
         return manifest
     if restart:
         return None
+    now = config or {}
+    then = manifest["config"] if config else {}
+    changed = [f"{key} = {then[key]!r}, now {now[key]!r}" for key in then.keys() & now.keys() if then[key] != now[key]]
     raise ConfigError(
-        f"output = {str(output)!r} already exists and holds a result of another input or configuration. "
+        f"output = {str(output)!r} already exists and holds a result of another input or configuration"
+        f"{f' ({changed[0]})' if changed else ''}. "
         "Name another output, or pass --restart to replace it."
     )
+
+
+def _is_half_written(path: Path) -> bool:
+    """Whether a file is one that write_json was about to give its name when the process ended."""
+    return bool(HALF_WRITTEN.fullmatch(path.name))
 
 
 def remove_all(directory: Path, *names: str) -> None:

@@ -110,7 +110,7 @@ class TrainConfig(StageConfig):
     """Deaths of workers after which the training gives up; each goes on from the last checkpoint."""
     track: Names = ()
     """Where metrics go beside metrics.jsonl: of tensorboard, mlflow, trackio."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, order and dropout."""
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import read_json
+from sentiment_ray.manifest import read_json, sha256_of_file
 from sentiment_ray.train.config import TrainConfig
 
 
@@ -18,10 +18,14 @@ class Earlier:
     fingerprint: str
     checkpoint: Path
     prepared: Path
+    settings: dict[str, Any]
+    """Its keys of [train]."""
+    steps: tuple[str, ...]
+    """What its reviews were cleaned by."""
 
 
 def earlier_run(config: TrainConfig, prepared: dict[str, Any]) -> Earlier | None:
-    """Return the run of `start_from`, if there is one; ConfigError when its labels are others or its reviews gone."""
+    """Return the run of `start_from`, if there is one; ConfigError when its labels or its reviews are others now."""
     if not config.start_from:
         return None
     path = Path(config.start_from)
@@ -32,26 +36,33 @@ def earlier_run(config: TrainConfig, prepared: dict[str, Any]) -> Earlier | None
             f"{', '.join(prepared['labels'])}. Prepare the reviews with the same labels in the same order."
         )
     reviews = Path(run["config"]["prepared"])
-    if not (reviews / "prepared.json").is_file():
+    found = reviews / "prepared.json"
+    if not found.is_file() or sha256_of_file(found) != run["made_from"]["prepared"]:
         raise ConfigError(
-            f"start_from = {config.start_from!r} was trained on {reviews}, which is not there any more: what was "
-            "forgotten could not be told. Prepare its reviews again."
+            f"start_from = {config.start_from!r} was trained on what {reviews} held then, which is not there any more: "
+            "what was forgotten could not be told. Prepare its reviews there again, and the new ones in a directory "
+            "of their own."
         )
-    return Earlier(run["fingerprint"], path / run["best"]["checkpoint"], reviews)
+    if config.replay and reviews == Path(config.prepared):
+        raise ConfigError(f"replay = {config.replay:g}: {reviews} is what start_from was trained on already. Drop it.")
+    return Earlier(
+        run["fingerprint"], path / run["best"]["checkpoint"], reviews, run["config"], tuple(run.get("steps", ()))
+    )
 
 
 def gained_and_lost(
     config: TrainConfig, prepared: dict[str, Any], earlier: Earlier, checkpoint: Path
 ) -> dict[str, Any]:
-    """Return metrics on the test rows (validation rows where there are none) of both sets, before and after."""
+    """Return metrics on the test rows (validation rows where there are none) of both sets, before and after.
+
+    Each of the two models reads a text as it was trained to: with its own max_tokens, truncation and cleaning.
+    """
     new, old = Path(config.prepared), earlier.prepared
     sets = {"new": new / measured_split(prepared), "old": old / measured_split(read_json(old / "prepared.json"))}
-    models = {"before": earlier.checkpoint, "after": checkpoint}
+    after = (str(checkpoint), config.model_dump(mode="json"), tuple(prepared.get("steps", ())))
+    models = {"before": (str(earlier.checkpoint), earlier.settings, earlier.steps), "after": after}
     tasks = {
-        name: {
-            when: _measure.remote(str(model), str(split), prepared, config.model_dump(mode="json"))
-            for when, model in models.items()
-        }
+        name: {when: _measure.remote(*model, str(split), prepared["labels"]) for when, model in models.items()}
         for name, split in sets.items()
     }
     found = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
@@ -64,15 +75,17 @@ def measured_split(prepared: dict[str, Any]) -> str:
 
 
 @ray.remote
-def _measure(checkpoint: str, split: str, prepared: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _measure(
+    checkpoint: str, settings: dict[str, Any], steps: tuple[str, ...], split: str, labels: list[str]
+) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
     from sentiment_ray.truncation import truncation_of
 
     return checkpoint_metrics(
         Path(checkpoint),
         Path(split),
-        prepared["labels"],
+        labels,
         max_tokens=settings["max_tokens"],
         truncation=truncation_of(settings),
-        steps=prepared.get("steps", ()),
+        steps=steps,
     )

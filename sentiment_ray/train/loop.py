@@ -19,6 +19,7 @@ from torch.nn import functional
 from sentiment_ray.encoding import TextEncoder, load_encoder
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.model_config import check_encoder
 from sentiment_ray.train.batches import (
     BLOCK_ROWS,
     WINDOW_ROWS,
@@ -44,8 +45,8 @@ from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
 from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
 from sentiment_ray.truncation import truncation_of
 
-CLOCK_EVERY_STEPS = 16
-"""Steps between two looks at the clock that all workers must agree on."""
+CLOCK_EVERY_BATCHES = 16
+"""Batches between two looks at the clock that all workers must agree on."""
 SHOW_EVERY_S = 1.0
 
 
@@ -121,6 +122,8 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
     source = str(start.path) if start and not config.lora_rank else config.model
     load_tokenizer_files(source, directory)
     model = load_model(source, task.labels, dropout=config.dropout, device=worker.device)
+    told = model.config.to_dict()
+    check_encoder(told, config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers)
     if config.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"gradient_checkpointing: a model of type {model.config.model_type!r} cannot. Drop it.")
@@ -167,6 +170,7 @@ def _train_epoch(training: Training, progress: Progress, windows: Iterator[Windo
     config, worker = training.config, training.worker
     training.parallel.train()
     started = shown = saved = time.monotonic()
+    clock_every = max(1, CLOCK_EVERY_BATCHES // config.accumulation_steps)
     sums = torch.zeros((), dtype=torch.float64, device=worker.device)
     rows, tokens, done = progress.rows, progress.tokens, progress.done
     for step, group in enumerate(
@@ -183,7 +187,7 @@ def _train_epoch(training: Training, progress: Progress, windows: Iterator[Windo
         if now - shown > SHOW_EVERY_S:
             shown = now
             worker.show(progress.epoch + done, float(sums) / max(rows - progress.rows, 1) * worker.world_size)
-        if step % CLOCK_EVERY_STEPS == 0 and done < 1 and any_worker(now - saved > config.checkpoint_every_s):
+        if step % clock_every == 0 and done < 1 and any_worker(now - saved > config.checkpoint_every_s):
             so_far = _advanced(progress, sums, rows, tokens, now - started, done)
             _save(training, so_far, score=None)
             saved = time.monotonic()

@@ -9,12 +9,18 @@ from types import MethodType
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
-from sentiment_ray.model_config import refuse_kernels
+from sentiment_ray.model_config import known_keys, refuse_kernels
 from sentiment_ray.train.batches import Batch
 from sentiment_ray.train.dropout import cheapen_dropout
 from sentiment_ray.truncation import Truncation, Windows
@@ -27,7 +33,11 @@ BUILT_LIKE_BERT = ("bert", "roberta", "xlm-roberta", "electra")
 
 def load_tokenizer_files(model: str, directory: Path) -> None:
     """Write the tokenizer of a local or Hub encoder into `directory`, tokenizer.json among its files."""
-    tokenizer = AutoTokenizer.from_pretrained(_checked(model), use_fast=True, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_checked(model), use_fast=True, trust_remote_code=False)
+    except OSError as error:
+        why = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"model = {model!r} is neither a directory here nor what the Hub gives: {why}") from None
     tokenizer.save_pretrained(directory)
     if not (directory / "tokenizer.json").is_file():
         raise ConfigError(
@@ -38,7 +48,8 @@ def load_tokenizer_files(model: str, directory: Path) -> None:
 def load_model(model: str, labels: Sequence[str], *, dropout: float | None, device: torch.device) -> PreTrainedModel:
     """Load an encoder with a fresh head for `labels`, on `device`.
 
-    Weights are read from safetensors only, and no code from the model's directory is run.
+    Weights are read from safetensors only, and no code from the model's directory is run. ConfigError when some of the
+    encoder's are missing or of another size, which transformers would make up at random.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -49,6 +60,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         label2id=label2id(labels),
         trust_remote_code=False,
     )
+    _forget_earlier_task(config)
     if dropout is not None:
         for key, value in config.to_dict().items():
             if "dropout" in key and (value is None or isinstance(value, float | int)):
@@ -67,12 +79,33 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
     wrong = [name for name in names if name.startswith(f"{loaded.base_model_prefix}.")]
     if wrong:
         raise ConfigError(f"model = {model!r}: its {wrong[0]} has another size than its config.json says. Mend it.")
+    missing = [
+        name
+        for name in told["missing_keys"]
+        if name.startswith(f"{loaded.base_model_prefix}.") and ".pooler." not in name
+    ]
+    if missing:
+        raise ConfigError(
+            f"model = {model!r}: of its encoder's weights {len(missing)} are missing, as {sorted(missing)[0]}: "
+            "config.json has another architecture or more layers, or they were saved under other names."
+        )
     loaded = loaded.to(device)
     keep_first_token(loaded)
     if device.type == "cpu":
         cheapen_dropout(loaded)
         keep_bf16(loaded)
     return loaded
+
+
+def _forget_earlier_task(config: PretrainedConfig) -> None:
+    """Reset what a model's config.json keeps of how it was used before, which no bundle may hold."""
+    config.problem_type = None
+    usual, known = type(config)(), known_keys(config.model_type)
+    for key in config.to_diff_dict().keys() - known if known else ():
+        if hasattr(usual, key):
+            setattr(config, key, getattr(usual, key))
+        else:
+            delattr(config, key)
 
 
 def keep_first_token(model: PreTrainedModel) -> None:

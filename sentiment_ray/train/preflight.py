@@ -7,9 +7,13 @@ from typing import Any
 import ray
 
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.manifest import local_path, read_json
-from sentiment_ray.model_config import FAMILIES, longest_input
+from sentiment_ray.manifest import fingerprint, local_path, read_json, sha256_of_file
+from sentiment_ray.model_config import check_encoder
 from sentiment_ray.train.config import TrainConfig
+
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""Files of which one makes a tokenizer."""
+OF_A_MODEL = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -38,25 +42,20 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def _check_model(config: TrainConfig, model: Path) -> None:
     """ConfigError for a local encoder that cannot be trained so, or of which no bundle can be made."""
     told = read_json(model / "config.json")
-    kind = told.get("model_type")
-    if kind not in FAMILIES:
-        raise ConfigError(
-            f"model = {config.model!r} is of type {kind!r}, of which no bundle can be made. "
-            f"Choose one of: {', '.join(FAMILIES)}."
-        )
+    check_encoder(told, config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers)
     if not any(model.glob("*.safetensors")):
         raise ConfigError(f"model = {config.model!r} holds no *.safetensors. Save it with safe_serialization=True.")
-    longest = longest_input(told)
-    if longest and config.max_tokens > longest:
-        raise ConfigError(
-            f"max_tokens = {config.max_tokens}, but model = {config.model!r} has places for {longest}. Lower it; "
-            "truncation = 'windows' reads longer reviews piece by piece."
-        )
-    layers = 0 if kind == "albert" else told.get("num_hidden_layers", told.get("n_layers"))
-    if layers is not None and config.frozen_layers > layers:
-        raise ConfigError(f"frozen_layers = {config.frozen_layers}, but the encoder has {layers} layers of its own.")
+    if not any(path for name in TOKENIZERS for path in model.glob(name)):
+        raise ConfigError(f"model = {config.model!r} holds no tokenizer.json. Save its tokenizer there as well.")
     if config.lora_rank:
         require_extra("lora", "peft")
+
+
+def digest_of_model(model: str) -> str | None:
+    """Return a hash of a local model's weights, configuration and tokenizer; None for a name on the Hub."""
+    if not Path(model).is_absolute():
+        return None
+    return fingerprint({path.name: sha256_of_file(path) for name in OF_A_MODEL for path in Path(model).glob(name)})
 
 
 def check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
@@ -100,10 +99,25 @@ def cpus_per_worker(config: TrainConfig) -> float:
     return cpus
 
 
+def missing_room(config: TrainConfig, cpus: float) -> str | None:
+    """Return what a cluster that lost nodes lacks for the training to go on; None when there is room."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = _num_fitting(nodes, cpus, config)
+    if room >= config.min_workers:
+        return None
+    return (
+        f"waiting: the cluster has room for {room} of {config.min_workers} workers. Add a node, or lower num_workers."
+    )
+
+
 def _num_fitting(nodes: list[dict[str, float]], cpus: float, config: TrainConfig) -> int:
-    """Return how many workers of so many CPUs, and of a GPU each if they use one, the nodes have room for."""
+    """Return how many workers of so many CPUs, and of a GPU each if they use one, the nodes have room for.
+
+    For a range of workers Ray divides floats (2.60, `elastic.py`), so that 4 CPUs hold four workers of 0.8; else five.
+    """
+    rounding = 1e-9 if config.min_workers == config.max_workers else 0.0
     fitting = (
-        min(math.floor(node.get("CPU", 0.0) / cpus + 1e-9), node.get("GPU", 0.0) if config.use_gpu else math.inf)
+        min((node.get("CPU", 0.0) + rounding) // cpus, node.get("GPU", 0.0) if config.use_gpu else math.inf)
         for node in nodes
     )
     return int(sum(fitting))

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import ray
 from tqdm import tqdm
 
 POLL_S = 1.0
+ASK_S = 15.0
 
 
 @ray.remote(num_cpus=0)
@@ -34,14 +36,17 @@ class ProgressBoard:
 
 
 @contextmanager
-def show_progress(epochs: int, track: Callable[[list[dict[str, Any]]], None]) -> Iterator[Any]:
+def show_progress(
+    epochs: int, track: Callable[[list[dict[str, Any]]], None], missing: Callable[[], str | None] = lambda: None
+) -> Iterator[Any]:
     """Yield a board and show it on stderr until the block ends: a bar on a terminal, and a line for each epoch.
 
-    `track` gets the history whenever an epoch was added to it.
+    `track` gets the history whenever an epoch was added to it. `missing` is asked now and then what the training waits
+    for, which Ray Train does for ever and without a word.
     """
     board = ProgressBoard.remote()  # type: ignore[attr-defined]
     ended = threading.Event()
-    thread = threading.Thread(target=_show, args=(board, epochs, track, ended), daemon=True)
+    thread = threading.Thread(target=_show, args=(board, epochs, track, missing, ended), daemon=True)
     thread.start()
     try:
         yield board
@@ -51,13 +56,24 @@ def show_progress(epochs: int, track: Callable[[list[dict[str, Any]]], None]) ->
         ray.kill(board)
 
 
-def _show(board: Any, epochs: int, track: Callable[[list[dict[str, Any]]], None], ended: threading.Event) -> None:
-    shown = 0
+def _show(
+    board: Any,
+    epochs: int,
+    track: Callable[[list[dict[str, Any]]], None],
+    missing: Callable[[], str | None],
+    ended: threading.Event,
+) -> None:
+    shown, told, asked = 0, None, time.monotonic()
     form = "{desc}: {percentage:3.0f} % |{bar:30}| {elapsed} < {remaining}{postfix}"
     with tqdm(total=float(epochs), desc="training", bar_format=form, disable=None, leave=False) as bar:
         last = False
         while not last:
             last = ended.wait(POLL_S)
+            if time.monotonic() - asked > ASK_S:
+                asked, before = time.monotonic(), told
+                told = missing()
+                if told and told != before:
+                    tqdm.write(told, file=sys.stderr)
             try:
                 done, loss, history = ray.get(board.read.remote(), timeout=POLL_S * 10)
             except ray.exceptions.GetTimeoutError:

@@ -1,15 +1,20 @@
 """What is settled before or between steps: weights of labels, learning rates, scores, the end; knows no model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 
+NO_SCORE = -1e30
+"""Of a checkpoint that is not to be the best: one within an epoch, one whose loss is no number."""
+
 
 def score_of(metrics: dict[str, Any], best_by: str) -> float:
     """Return what a checkpoint is judged by, so that more is better."""
-    return -float(metrics[best_by]) if best_by == "validation_loss" else float(metrics[best_by])
+    score = -float(metrics[best_by]) if best_by == "validation_loss" else float(metrics[best_by])
+    return NO_SCORE if math.isnan(score) else score
 
 
 def has_stopped(history: list[dict[str, Any]], config: TrainConfig) -> bool:

@@ -7,6 +7,8 @@ other rows when others are slower, so that nothing could go on from the middle o
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
 TEACHER = pa.list_(pa.float32())
+PIECES = 16
+"""Into how many a row group is divided where several sources are mixed."""
 READING_TASKS = 2
 """Tasks that read a split at once. They ask for no CPU: the workers may hold all that a lost node has left."""
 
@@ -54,7 +58,7 @@ class Source:
 
 
 Parts = list[dict[str, Any]]
-"""Row groups, each with the rows that are taken of it, those before it and those of all."""
+"""Row groups, or pieces of them, each with the rows that are taken of it, those before it and those of all."""
 
 
 def split_of(prepared: Path, split: str, *, share: float = 1.0) -> Source:
@@ -63,21 +67,33 @@ def split_of(prepared: Path, split: str, *, share: float = 1.0) -> Source:
 
 
 def parts_of(sources: list[Source], *, seed: int) -> Parts:
-    """Return the row groups of some sources, in their order; of each a share of the rows, drawn by `seed`."""
-    items: Parts = []
-    first = 0
+    """Return the row groups of some sources, in their order; of each a share of the rows, drawn by `seed`.
+
+    Several sources are mixed in pieces, each where it would stand in its own source, so that an epoch does not end
+    with the rows of one of them alone.
+    """
+    placed: list[tuple[float, dict[str, Any]]] = []
     for source in sources:
         columns = json.dumps({"text": source.text, "label": source.label, "teacher": source.teacher})
-        seen = 0
-        for path in source.files:
-            metadata = parquet.read_metadata(path)
-            for group in range(metadata.num_row_groups):
-                before, seen = seen, seen + metadata.row_group(group).num_rows
-                rows = round(seen * source.share) - round(before * source.share)
-                part = {"path": str(path), "group": group, "columns": columns, "seed": seed}
-                items.append(part | {"first": first, "rows": rows})
-                first += rows
-    return [item | {"total": first} for item in items]
+        groups = [(path, group, rows) for path in source.files for group, rows in enumerate(_rows_of_groups(path))]
+        seen, all_rows = 0, sum(rows for _, _, rows in groups)
+        for path, group, num_rows in groups:
+            taken = round((seen + num_rows) * source.share) - round(seen * source.share)
+            part = {"path": str(path), "group": group, "columns": columns, "seed": seed, "taken": taken}
+            pieces = PIECES if len(sources) > 1 else 1
+            ends = [taken * piece // pieces for piece in range(pieces + 1)]
+            for piece, (start, end) in enumerate(pairwise(ends)):
+                place = (seen + num_rows * piece / pieces) / max(all_rows, 1)
+                placed.append((place, part | {"skipped": start, "rows": end - start}))
+            seen += num_rows
+    items = [part for _, part in sorted(placed, key=itemgetter(0))]
+    before = [0, *accumulate(part["rows"] for part in items)]
+    return [part | {"first": first, "total": before[-1]} for part, first in zip(items, before[:-1], strict=True)]
+
+
+def _rows_of_groups(path: Path) -> list[int]:
+    metadata = parquet.read_metadata(path)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def count_rows(parts: Parts) -> int:
@@ -111,9 +127,10 @@ def _read_parts(batch: pa.Table, *, rank: int, world_size: int) -> Iterator[pa.T
         start, end = (part["total"] * place // world_size - part["first"] for place in (rank, rank + 1))
         if start < part["rows"] and end > 0:
             table = _read_part(part)
-            if part["rows"] < len(table):
+            if part["taken"] < len(table):
                 drawn = np.random.default_rng([part["seed"], part["group"]]).permutation(len(table))
-                table = table.take(np.sort(drawn[: part["rows"]]))
+                table = table.take(np.sort(drawn[: part["taken"]]))
+            table = table.slice(part["skipped"], part["rows"])
             yield table.slice(max(start, 0), end - max(start, 0))
 
 

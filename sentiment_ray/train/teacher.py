@@ -17,6 +17,12 @@ SCORES_NAME = "_MANIFEST.json"
 def scored_by_teacher(distill: Distill, labels: Sequence[str]) -> Source:
     """Return the rows of a finished scoring run; DataError when it lacks the texts or a probability for each label."""
     path, manifest = _manifest(distill)
+    read = manifest["config"]["text_column"]
+    if list(read) != [distill.text_column]:
+        raise DataError(
+            f"distill.text_column = {distill.text_column!r}, but {distill.scores!r} scored {', '.join(read)}: its "
+            "probabilities are those of another text. Name that column, or score reviews by one column."
+        )
     files = tuple(path / part["path"] for part in manifest["parts"])
     columns = tuple(distill.prefix + label for label in labels)
     for file in files:

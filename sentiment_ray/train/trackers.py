@@ -6,25 +6,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sentiment_ray.errors import MissingExtraError
+from sentiment_ray.errors import require_extra
 from sentiment_ray.train.config import TrainConfig
 
 METRICS_NAME = "metrics.jsonl"
+MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
+"""What each tracker, and the extra of its name, is imported as."""
 Line = dict[str, Any]
 Track = Callable[[list[Line]], None]
 
 
+def check_trackers(config: TrainConfig) -> None:
+    """MissingExtraError, naming the pip command, for a tracker that is not installed."""
+    for name in config.track:
+        require_extra(name, MODULES[name])
+
+
 @contextmanager
 def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
-    """Yield what takes the history, a line an epoch, whenever it has grown; MissingExtraError names what to install."""
+    """Yield what takes the history, a line an epoch, whenever it has grown."""
     openers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "trackio": _trackio}
     with ExitStack() as stack:
-        logs = []
-        for name in config.track:
-            try:
-                logs.append(openers[name](config, output, stack))
-            except ImportError as error:
-                raise MissingExtraError(f"track = {name}: {error}. Run: pip install 'sentiment-ray[{name}]'") from None
+        logs = [openers[name](config, output, stack) for name in config.track]
         logged = 0
 
         def track(history: list[Line]) -> None:

@@ -2,6 +2,10 @@
 
 import math
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,19 @@ from sentiment_ray.manifest import fingerprint, finished_result, read_json, remo
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost, measured_split
-from sentiment_ray.train.preflight import check_rows, cpus_per_worker, resources_of, with_absolute_paths
+from sentiment_ray.train.preflight import (
+    check_rows,
+    cpus_per_worker,
+    digest_of_model,
+    missing_room,
+    resources_of,
+    with_absolute_paths,
+)
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import class_weights_of, has_stopped
-from sentiment_ray.train.shards import ExactShards, count_rows, dataset_of, parts_of, split_of
+from sentiment_ray.train.shards import ExactShards, Parts, count_rows, dataset_of, parts_of, split_of
 from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
-from sentiment_ray.train.trackers import METRICS_NAME, open_trackers, write_metrics
+from sentiment_ray.train.trackers import METRICS_NAME, check_trackers, open_trackers, write_metrics
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
@@ -44,22 +55,32 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     class_weights = class_weights_of(config, labels, _rows_by_label(config, prepared, earlier))
     plan = _plan(config, prepared_path)
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    found = finished_result(output, name, plan["fingerprint"], restart=config.restart)
+    found = finished_result(output, name, plan["fingerprint"], restart=config.restart, config=plan["config"])
     if found and name == MANIFEST_NAME:
         return {"output": str(output), "best": found["best"], "skipped": True}
 
+    parts = _parts(config, labels, earlier)
+    check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
-    if found is None:
+    if found is None:  # nothing is replaced before all that can be known to be wrong was looked at
         remove_all(output, MANIFEST_NAME, METRICS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
     start = _newest(output)
     if not (start and _is_over(start, config)):
-        with open_trackers(config, output) as track, show_progress(config.epochs, track) as board:
-            steps = tuple(prepared.get("steps", ()))
+        task = {
+            "labels": labels,
+            "class_weights": class_weights,
+            "train_rows": count_rows(parts["train"]),
+            "steps": tuple(prepared.get("steps", ())),
+        }
+        missing = partial(missing_room, config, cpus)
+        with open_trackers(config, output) as track, show_progress(config.epochs, track, missing) as board:
+            trainer = _trainer(config, task, parts, cpus, board, start)
             try:
-                _trainer(config, labels, steps, class_weights, earlier, cpus, board, start).fit()
+                with _interruptible():
+                    trainer.fit()
             except WorkerGroupError as error:
                 raise _to_mend(error) or error from None
     checkpoints = best_first(find_checkpoints(output))
@@ -70,6 +91,21 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt a training as it does everything else.
+
+    Ray 2.60 ends the process with 0, as if the training were done, and leaves its handler there for what comes after.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _to_mend(error: WorkerGroupError) -> SentimentRayError | None:
     """Return what a worker found wrong with its input, if that is why it ended."""
     return next((each for each in error.worker_failures.values() if isinstance(each, SentimentRayError)), None)
@@ -78,7 +114,7 @@ def _to_mend(error: WorkerGroupError) -> SentimentRayError | None:
 def _plan(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     """Return what a run is made from, and its fingerprint, to which keys that change no result do not belong."""
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
-    made_from = {"prepared": sha256_of_file(prepared)}
+    made_from = {"prepared": sha256_of_file(prepared), "model": digest_of_model(config.model)}
     if config.start_from:
         made_from["earlier"] = sha256_of_file(Path(config.start_from) / MANIFEST_NAME)
     if config.distill:
@@ -136,29 +172,25 @@ def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
     return checkpoint.progress.epoch >= config.epochs or has_stopped(checkpoint.progress.history, config)
 
 
-def _trainer(
-    config: TrainConfig,
-    labels: tuple[str, ...],
-    steps: tuple[str, ...],
-    class_weights: list[float],
-    earlier: Earlier | None,
-    cpus: float,
-    board: Any,
-    start: Checkpoint | None,
-) -> TorchTrainer:
-    attempts = Path(config.output) / ATTEMPTS
+def _parts(config: TrainConfig, labels: tuple[str, ...], earlier: Earlier | None) -> dict[str, Parts]:
+    """Return what is read of which files for each split; DataError when a teacher's scores lack what is needed."""
     splits = {split: [split_of(Path(config.prepared), split)] for split in ("train", "validation")}
     if earlier:
         splits["train"].append(split_of(earlier.prepared, "train", share=config.replay))
     if config.distill:
         splits["train"].append(scored_by_teacher(config.distill, labels))
-    parts = {split: parts_of(sources, seed=config.seed) for split, sources in splits.items()}
-    task = {
-        "labels": labels,
-        "class_weights": class_weights,
-        "train_rows": count_rows(parts["train"]),
-        "steps": steps,
-    }
+    return {split: parts_of(sources, seed=config.seed) for split, sources in splits.items()}
+
+
+def _trainer(
+    config: TrainConfig,
+    task: dict[str, Any],
+    parts: dict[str, Parts],
+    cpus: float,
+    board: Any,
+    start: Checkpoint | None,
+) -> TorchTrainer:
+    attempts = Path(config.output) / ATTEMPTS
     settings = {
         "config": config.model_dump(mode="json"),
         "task": task,

@@ -1,11 +1,15 @@
 """Searches for the best training keys with Ray Tune and Optuna; a trial is the training loop in its own process."""
 
+import json
 import logging
 import math
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import ray
 import tomli_w
 from pyarrow import parquet
@@ -25,12 +29,13 @@ from sentiment_ray.manifest import (
     write_json,
 )
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.preflight import with_absolute_paths
+from sentiment_ray.train.preflight import check_rows, digest_of_model, with_absolute_paths
 from sentiment_ray.train.schedule import class_weights_of, score_of
 from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search, is_whole
 
 MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS = "tune.json", "search.json", "best.toml", "trials"
 RESERVED_CPUS = 0.25
+NEVER_S = 1e9
 
 
 def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
@@ -38,11 +43,14 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
 
     A search that was interrupted goes on: trials that are over are not tried again.
     """
-    check_search(config.search, base)
+    models = {with_absolute_paths(drawn).model for drawn in check_search(config.search, base)}
     output, base = local_path(config.output, "output"), with_absolute_paths(base)
     prepared_path = Path(base.prepared) / "prepared.json"
+    check_rows(read_json(prepared_path), base)
     settings = [config.model_dump(mode="json", exclude={"output", "restart"}), base.model_dump(mode="json")]
-    wanted = fingerprint([settings, sha256_of_file(prepared_path)])
+    wanted = fingerprint(
+        [settings, sha256_of_file(prepared_path), [digest_of_model(model) for model in sorted(models)]]
+    )
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     found = finished_result(output, name, wanted, restart=config.restart)
     if found and name == MANIFEST_NAME:
@@ -53,32 +61,36 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
-    trials = _search(config, base, read_json(prepared_path), output, resources)
+    trials, failed = _search(config, base, read_json(prepared_path), output, resources)
     best = max(trials, key=lambda trial: trial["score"])
     chosen = {key: value for key, value in (base.model_dump(mode="json") | best["keys"]).items() if value is not None}
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": chosen}), encoding="utf-8")
-    manifest = {"best": best, "trials": trials, "config": settings, "fingerprint": wanted}
+    manifest = {"best": best, "trials": trials, "failed": failed, "config": settings, "fingerprint": wanted}
     write_json(output / MANIFEST_NAME, manifest)
     return _result(output, manifest, skipped=False)
 
 
 def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
-    best = {"best": manifest["best"], "trials": len(manifest["trials"])}
-    return {"output": str(output), "config": str(output / BEST_NAME), **best, "skipped": skipped}
+    counts = {"trials": len(manifest["trials"]), "failed": len(manifest["failed"])}
+    best = {"config": str(output / BEST_NAME), "best": manifest["best"]}
+    return {"output": str(output), **best, **counts, "skipped": skipped}
 
 
 def _search(
     config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path, resources: dict[str, float]
-) -> list[dict[str, Any]]:
-    """Run the trials that are left and return keys, score and history of each that came to the end of an epoch."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run the trials that are left; return keys, score and history of each, and keys and error of those that failed."""
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # after Ctrl-C its `fit` returns as if all trials were over
     trainable = tune.with_resources(
-        tune.with_parameters(_train_once, base=base.model_dump(mode="json"), prepared=prepared),
+        tune.with_parameters(
+            _train_once, base=base.model_dump(mode="json"), prepared=prepared, use_gpu=resources["gpu"] > 0
+        ),
         resources,
     )
     storage, longest = output / TRIALS, _longest(config, base)
-    if tune.Tuner.can_restore(str(storage)):
+    if _can_go_on(storage):
         tuner = tune.Tuner.restore(str(storage), trainable, resume_unfinished=True, restart_errored=True)
     else:
         tuner = tune.Tuner(
@@ -91,20 +103,48 @@ def _search(
                 search_alg=OptunaSearch(seed=config.seed),
                 scheduler=ASHAScheduler(time_attr="epoch", max_t=max(longest, 2)) if longest > 1 else None,
             ),
-            run_config=tune.RunConfig(name=storage.name, storage_path=str(output), verbose=0),
+            run_config=tune.RunConfig(
+                name=storage.name,
+                storage_path=str(output),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),  # a lost node is not the keys' fault
+            ),
         )
     results = tuner.fit()
+    failed = [
+        {"keys": result.config, "error": _last_line(result.error)} for result in results if result.error is not None
+    ]
+    for trial in failed:
+        click.echo(f"warning: a trial failed with {trial['keys']}: {trial['error']}", err=True)
     trials = [
         {"keys": result.config, "score": result.metrics["score"], "history": result.metrics["history"]}
         for result in results
-        if result.metrics and "history" in result.metrics
+        if result.error is None and result.metrics and "history" in result.metrics
     ]
     if not trials:
-        raise DataError(f"No trial came to the end of an epoch: {next(iter(results.errors), 'all were ended')}.")
-    return trials
+        raise DataError(f"All {config.trials} trials failed. Mend what they say and give the command again.")
+    return trials, failed
 
 
-def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, Any]) -> None:
+def _can_go_on(storage: Path) -> bool:
+    """Whether Ray Tune can take up a search; it writes the list of trials some seconds after all else."""
+    for path in storage.glob("experiment_state-*.json"):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:  # it was being copied
+            path.unlink()
+    if any(storage.glob("experiment_state-*.json")):
+        return bool(tune.Tuner.can_restore(str(storage)))
+    shutil.rmtree(storage, ignore_errors=True)
+    return False
+
+
+def _last_line(error: Exception) -> str:
+    """Return what a trial said last, without the traceback that Ray puts before it."""
+    return str(error).strip().rpartition("\n")[2]
+
+
+def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, Any], *, use_gpu: bool) -> None:
     """Train once with some keys and report after each epoch; a trial, in a process of its own."""
     import torch
 
@@ -113,8 +153,8 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
     from sentiment_ray.train.loop import Task, Worker, fine_tune
     from sentiment_ray.train.rows import window_of
 
-    config = TrainConfig.model_validate(base | keys | {"checkpoint_every_s": math.inf})
-    labels, device = tuple(prepared["labels"]), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = TrainConfig.model_validate(base | keys | {"checkpoint_every_s": NEVER_S})
+    labels, device = tuple(prepared["labels"]), torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
     def windows(split: str, num_rows: int) -> Iterator[Window]:

@@ -1,5 +1,6 @@
 """The keys of [tune] and what a search may try; knows no torch and no Ray, so that --help is quick."""
 
+from itertools import combinations_with_replacement, product
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -18,6 +19,9 @@ FIXED = (
     "max_failures",
     "track",
     "best_by",
+    "keep_checkpoints",
+    "checkpoint_every_s",
+    "start_from",
     "replay",
     "distill",
 )
@@ -56,7 +60,7 @@ class Choice(SectionConfig):
 class TuneConfig(StageConfig):
     """Keys of [tune]."""
 
-    search: dict[str, Choice]
+    search: dict[str, Choice] = Field(default_factory=dict)
     """What to try, by key of [train]: a table of choices, or of low, high and log."""
     trials: Annotated[int, Field(ge=1)] = 20
     """Trainings to try; bad ones are ended early."""
@@ -64,27 +68,45 @@ class TuneConfig(StageConfig):
     """CPUs of a trial; by default all of the cluster's largest node but a quarter of one."""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a trial, a fraction allowed; by default one with `use_gpu` of [train], else none."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of what is tried."""
 
 
-def check_search(search: dict[str, Choice], base: TrainConfig) -> None:
-    """Raise ConfigError for a key that [train] has not, or that is not searched, and for a value it does not take."""
+def check_search(search: dict[str, Choice], base: TrainConfig) -> list[TrainConfig]:
+    """Return the configurations with any two keys at any of their ends, and the other keys at their first.
+
+    ConfigError for a key that [train] has not, or that is not searched, and for values that it does not take, also for
+    two that it does not take together.
+    """
     for key in ("distill", "replay"):
         if getattr(base, key):
             raise ConfigError(f"A search trains on the prepared reviews alone. Leave {key} of [train] out of its file.")
     known = [name for name in TrainConfig.model_fields if name not in FIXED]
     if not search:
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")
-    for name, choice in search.items():
+    for name in search:
         if name not in known:
             raise ConfigError(f"[tune.search]: {name!r} is no key of [train] to try.{nearest(name, known)}")
-        for value in choice.ends:
-            try:
-                TrainConfig.model_validate(base.model_dump() | {name: value})
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                raise ConfigError(f"[tune.search] {name}: {value!r} is no value of the key ({reason}).") from None
+    if "model" in search and base.start_from:
+        raise ConfigError(
+            "[tune.search] tries models, and [train] has one already by start_from. Leave one of them out."
+        )
+    first = base.model_dump() | {name: choice.ends[0] for name, choice in search.items()}
+    found = []
+    for one, other in combinations_with_replacement(search, 2):
+        for value, beside in product(search[one].ends, search[other].ends):
+            found.append(_drawn(first | {one: value, other: beside}))
+    return found
+
+
+def _drawn(keys: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(keys)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
+        what = f"{wrong['loc'][0]}: {wrong['input']!r} is no value of the key ({reason})" if wrong["loc"] else reason
+        raise ConfigError(f"[tune.search] {what}.") from None
 
 
 def is_whole(name: str, choice: Choice, base: TrainConfig) -> bool:

@@ -18,6 +18,7 @@ from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loop import Task, Worker, fine_tune
 from sentiment_ray.train.memory import keep_freed_memory
 from sentiment_ray.train.rows import window_of
+from sentiment_ray.train.schedule import NO_SCORE
 
 
 def train_loop_per_worker(settings: dict[str, Any]) -> None:
@@ -67,7 +68,7 @@ def _begun(windows: Iterator[Window]) -> Iterator[Window]:
 def _report(checkpoint: Path | None, name: str, progress: Progress, score: float | None, *, board: Any) -> None:
     """Report to Ray Train, which copies the checkpoint into the run's storage; a barrier for all workers."""
     # Ray keeps the checkpoint of the highest score beside the newest; one within an epoch is never the best.
-    metrics = {"score": -1e30 if score is None else score}
+    metrics = {"score": NO_SCORE if score is None else score}
     if checkpoint is None:
         ray.train.report(metrics, checkpoint_dir_name=name)
         return

@@ -1,5 +1,7 @@
 """A student learns from a teacher's scores of reviews that nobody has labelled."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from pyarrow import parquet
 from export.held_out import TorchEngine
 from sentiment_ray import Predictor
 from sentiment_ray.encoding import load_encoder
-from sentiment_ray.errors import DataError
+from sentiment_ray.errors import DataError, MissingExtraError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.predictor import score_texts
 from sentiment_ray.score.config import ScoreConfig
@@ -81,8 +83,23 @@ def test_rows_keep_what_they_have() -> None:
     assert window_of(table.slice(0, 1), LABELS).teacher is None
 
 
+def test_a_run_is_not_replaced_before_what_replaces_it_was_looked_at(
+    run: Path, prepared: Path, taught: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    keys = read_json(run / "run.json")["config"] | {"output": str(tmp_path / "run"), "restart": True}
+    for wrong, error in (
+        ({"distill": {"scores": str(taught)}}, DataError),
+        ({"track": "mlflow", "epochs": 1}, MissingExtraError),
+    ):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
+            patch.setitem(sys.modules, "mlflow", None)  # as if it were not there
+            train_encoder(TrainConfig(**keys | wrong))
+    assert read_json(tmp_path / "run/run.json") == read_json(run / "run.json")
+
+
 def test_scores_without_what_is_needed_are_named(taught: Path) -> None:
-    with pytest.raises(DataError, match="has no column 'text'"):
+    with pytest.raises(DataError, match="scored body: its probabilities are those of another text"):
         scored_by_teacher(Distill(scores=str(taught)), LABELS)
     with pytest.raises(DataError, match="has no column 'sentiment_splendid'"):
         scored_by_teacher(Distill(scores=str(taught), text_column="body"), (*LABELS, "splendid"))

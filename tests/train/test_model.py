@@ -2,14 +2,16 @@
 
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.model_config import FAMILIES
+from sentiment_ray.model_config import FAMILIES, known_keys
 from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (
     BUILT_LIKE_BERT,
@@ -118,6 +120,49 @@ def test_a_model_that_was_fine_tuned_for_other_labels_gets_a_new_head(tmp_path: 
     ).save_pretrained(tmp_path)
     loaded = load_model(str(tmp_path), ("bad", "fair", "good"), dropout=0.0, device=torch.device("cpu"))
     assert loaded.classifier.weight.shape[0] == 3
+
+
+def test_what_an_earlier_task_left_in_a_configuration_is_forgotten(tmp_path: Path) -> None:
+    """Else the first step fails, or the export refuses what took hours to train."""
+    config = AutoConfig.for_model("bert", **SIZES, **USUAL)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
+    file = tmp_path / "model/config.json"
+    left = {
+        "_num_labels": 5, "problem_type": "regression", "task_specific_params": {"a": 1}, "language": "en",
+        "output_attentions": True, "output_hidden_states": True, "return_dict": False, "torchscript": True,
+        "sentence_transformers": {"version": "5.0"},
+    }  # fmt: skip
+    file.write_text(json.dumps(json.loads(file.read_text()) | left))
+    loaded = load_model(str(tmp_path / "model"), ("bad", "fair", "good"), dropout=None, device=torch.device("cpu"))
+    ids = torch.randint(5, 40, (2, 5))
+    assert loaded(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (2, 3)
+    loaded.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved/config.json").read_text())
+    assert not saved.keys() - known_keys("bert")
+    assert saved.get("problem_type") is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_encoder_weights_that_are_not_there_are_named_and_no_others(family: str, tmp_path: Path) -> None:
+    config = AutoConfig.for_model(family, **SIZES | (TINY | MORE)[family])
+    model = AutoModel.from_config(config)
+    model.save_pretrained(tmp_path / "whole")
+    load_model(str(tmp_path / "whole"), ("bad", "good"), dropout=None, device=torch.device("cpu"))
+    shutil.copytree(tmp_path / "whole", tmp_path / "wrapped")
+    wrapped = {
+        f"wrapper.inner.{name}": value for name, value in load_file(tmp_path / "whole/model.safetensors").items()
+    }
+    save_file(wrapped, tmp_path / "wrapped/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match="of its encoder's weights .* are missing"):
+        load_model(str(tmp_path / "wrapped"), ("bad", "good"), dropout=None, device=torch.device("cpu"))
+
+
+def test_a_name_that_neither_a_directory_nor_the_hub_has_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="'models/minilm' is neither a directory here nor what the Hub gives"):
+        load_tokenizer_files("models/minilm", tmp_path)
 
 
 def test_no_model_is_read_where_its_configuration_could_name_code(

@@ -1,6 +1,9 @@
 """What cannot be trained is named before anything starts: places on nodes, places in the model, lost runs."""
 
 import json
+import shutil
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,13 @@ from sentiment_ray.model_config import longest_input
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, best_first
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.earlier import Earlier
-from sentiment_ray.train.preflight import _largest_part, _num_fitting, with_absolute_paths
+from sentiment_ray.train.preflight import (
+    _largest_part,
+    _num_fitting,
+    digest_of_model,
+    missing_room,
+    with_absolute_paths,
+)
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.trainer import _rows_by_label, train_encoder
 from tests.export.test_families import MORE
@@ -39,6 +48,22 @@ def test_workers_that_fit_the_sum_of_the_nodes_may_fit_none_of_them() -> None:
     assert _num_fitting(nodes, 2.0, _config()) == 1
     assert _num_fitting(nodes, 1.0, _config()) == 4
     assert _num_fitting(nodes, 1.0, _config(use_gpu=True)) == 1
+
+
+@pytest.mark.parametrize(("workers", "fitting"), [(5, 5), ((5, 8), 4)])
+def test_a_range_of_workers_is_counted_as_ray_counts_it(workers: Any, fitting: int) -> None:
+    assert _num_fitting([{"CPU": 4.0}], 0.8, _config(num_workers=workers)) == fitting
+
+
+def test_what_a_training_waits_for_is_told(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert missing_room(_config(num_workers=2), 1.0) is None
+    monkeypatch.setattr("sentiment_ray.train.progress.ASK_S", 0.0)
+    with show_progress(3, lambda history: None, partial(missing_room, _config(num_workers=3), 1.0)):
+        time.sleep(2.5)
+    told = capsys.readouterr().err
+    assert told.count("waiting: the cluster has room for 2 of 3 workers") == 1
 
 
 @pytest.mark.parametrize(
@@ -82,6 +107,24 @@ def test_weights_that_are_no_safetensors_are_named(tmp_path: Path, tiny_encoder:
         with_absolute_paths(_config(model=str(model), max_tokens=8))
 
 
+def test_a_model_without_a_tokenizer_is_named(tmp_path: Path, tiny_encoder: Path) -> None:
+    model = Path(_model(tmp_path, "bert", tiny_encoder))
+    (model / "tokenizer.json").unlink()
+    for path in model.glob("vocab.*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="holds no tokenizer"):
+        with_absolute_paths(_config(model=str(model), max_tokens=8))
+
+
+def test_other_weights_in_the_same_place_are_another_model(run: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder, tmp_path / "model")
+    shutil.copytree(run, tmp_path / "run")
+    assert digest_of_model(str(tmp_path / "model")) == digest_of_model(str(tiny_encoder))
+    (tmp_path / "model/model.safetensors").open("ab").write(b"more")
+    assert digest_of_model(str(tmp_path / "model")) != digest_of_model(str(tiny_encoder))
+    assert digest_of_model("google-bert/bert-base-uncased") is None
+
+
 def test_a_run_is_not_replaced_by_the_training_that_goes_on_from_it(run: Path) -> None:
     with pytest.raises(ConfigError, match="is the run of start_from, which it would replace"):
         train_encoder(_config(model="", start_from=str(run), output=str(run), restart=True))
@@ -106,7 +149,7 @@ def test_keys_that_change_no_result_may_change(run: Path) -> None:
 def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> None:
     (tmp_path / "prepared.json").write_text(json.dumps({"by_split": {"train": {"bad": 100, "good": 10}}}))
     config, new = _config(start_from="r", replay=0.5), {"by_split": {"train": {"bad": 0, "good": 20}}}
-    assert _rows_by_label(config, new, Earlier("f", tmp_path, tmp_path)) == {"bad": 50, "good": 25}
+    assert _rows_by_label(config, new, Earlier("f", tmp_path, tmp_path, {}, ())) == {"bad": 50, "good": 25}
     assert _rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
 
 

@@ -45,6 +45,7 @@ def test_weights_that_cannot_be_are_named(weights: Any, found: str) -> None:
         ("macro_f1", [0.6, 0.5, 0.6], True),
         ("validation_loss", [0.6, 0.5, 0.4], False),
         ("validation_loss", [0.4, 0.5, 0.6], True),
+        ("validation_loss", [0.4, float("nan"), float("nan")], True),
     ],
 )
 def test_training_stops_after_two_epochs_that_are_none_better(best_by: str, values: list[float], stopped: bool) -> None:

@@ -1,7 +1,12 @@
 """A real run of two Ray Train workers: exact metrics, a best checkpoint, and what a wrong input gets."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +14,10 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import read_json
+from sentiment_ray.train.checkpoint import find_checkpoints
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.trainer import train_encoder
+from tests.conftest import ROOT
 
 
 def _config(run: Path, **changes: object) -> TrainConfig:
@@ -73,7 +80,7 @@ def test_a_finished_run_is_left_alone(run: Path) -> None:
 
 
 def test_another_configuration_does_not_overwrite_a_run(run: Path) -> None:
-    with pytest.raises(ConfigError, match="--restart"):
+    with pytest.raises(ConfigError, match=r"\(epochs = 3, now 1\).*--restart"):
         train_encoder(_config(run, epochs=1))
 
 
@@ -102,6 +109,26 @@ def test_an_interrupted_run_goes_on_from_its_last_whole_checkpoint(
     ]
     assert histories[0] == histories[1]
     assert not half.exists()
+
+
+def test_a_training_that_is_interrupted_says_so_and_leaves_its_checkpoints(run: Path, tmp_path: Path) -> None:
+    config = read_json(run / "run.json")["config"]
+    command = [sys.executable, "-m", "jobs.train_encoder", "--output", str(tmp_path / "run"), "--epochs", "500"]
+    command += ["--prepared", config["prepared"], "--model", config["model"], "--max-tokens", "32"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not find_checkpoints(tmp_path / "run"):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    answer, told = process.communicate(timeout=120)
+    assert (process.returncode, answer) == (130, ""), told
+    assert told.splitlines()[-1] == "error: interrupted."
+    assert find_checkpoints(tmp_path / "run")
 
 
 def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:

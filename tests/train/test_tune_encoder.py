@@ -2,18 +2,22 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.tune_config import Choice, check_search, is_whole
 from tests.conftest import ROOT
+from tests.export.test_first_token import FAMILIES, SIZES
 
 FILE = """
 [train]
@@ -84,12 +88,90 @@ def test_the_best_of_some_trials_is_written_as_a_file_for_training(
         ({"num_workers": {"choices": [1, 2]}}, "no key of .train. to try"),
         ({"epochs": {"choices": [0]}}, "0 is no value of the key"),
         ({"dropout": {"low": 0.1, "high": 1.5}}, "1.5 is no value of the key"),
+        ({"start_from": {"choices": ["a", "b"]}}, "no key of .train. to try"),
+        ({"lora_rank": {"choices": [8]}, "frozen_layers": {"choices": [0, 4]}}, "frozen_layers has no meaning"),
+        (
+            {"max_windows": {"choices": [4, 8]}, "truncation": {"choices": ["windows", "head"]}},
+            "max_windows = 4 is for truncation = 'windows'",
+        ),
     ],
 )
 def test_what_cannot_be_tried_is_named(search: dict[str, Any], found: str) -> None:
     base = TrainConfig(prepared="p", model="m", output="o")
     with pytest.raises(ConfigError, match=found):
         check_search({name: Choice(**choice) for name, choice in search.items()}, base)
+
+
+def test_keys_that_need_each_other_can_be_tried_together() -> None:
+    search = {"max_windows": Choice(choices=(4, 8)), "truncation": Choice(choices=("windows",))}
+    found = check_search(search, TrainConfig(prepared="p", model="m", output="o"))
+    assert {config.max_windows for config in found} == {4, 8}
+
+
+def test_a_search_over_models_has_no_earlier_run() -> None:
+    base = TrainConfig(prepared="p", start_from="r", output="o")
+    with pytest.raises(ConfigError, match="has one already by start_from"):
+        check_search({"model": Choice(choices=("a", "b"))}, base)
+
+
+def test_a_search_that_was_killed_before_its_list_of_trials_was_written_begins_anew(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    from sentiment_ray.train.tune import _can_go_on
+
+    storage = tmp_path / "trials"
+    assert not _can_go_on(storage)
+    storage.mkdir()
+    (storage / "tuner.pkl").write_bytes(b"")
+    (storage / "experiment_state-2026.json").write_text('{"trial_data": [')
+    assert not _can_go_on(storage)
+    assert not storage.exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_is_interrupted_goes_on_with_what_is_left(
+    prepared: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    file = tmp_path / "tune.toml"
+    file.write_text(FILE.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
+    command = [sys.executable, "-m", "jobs.tune_encoder", "--config", str(file)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not any((tmp_path / "tune").glob("trials/*/result.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told.splitlines()[-1]) == (130, "error: interrupted.")
+    assert not (tmp_path / "tune/tune.json").exists()
+    done = _run("--config", str(file))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["trials"] + result["failed"] == 3
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_is_told_and_counted(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    """MPNet cannot compute activations again, which only its trial finds out."""
+    pytest.importorskip("optuna")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    sizes = SIZES | FAMILIES["mpnet"] | {"vocab_size": len(tokenizer)}
+    for saved in (AutoModel.from_config(AutoConfig.for_model("mpnet", **sizes)), tokenizer):
+        saved.save_pretrained(tmp_path / "model")
+    file, search = tmp_path / "tune.toml", "gradient_checkpointing = {{ choices = [false, true] }}\n"
+    text = FILE.partition("learning_rate")[0] + search
+    file.write_text(text.format(prepared=prepared, model=tmp_path / "model", work=tmp_path))
+    done = _run("--config", str(file), "--trials", "5")
+    assert done.returncode == 0, done.stderr
+    result, found = json.loads(done.stdout), json.loads((tmp_path / "tune/tune.json").read_text())
+    assert result["trials"] == len(found["trials"]) > 0
+    assert result["failed"] == len(found["failed"]) == 5 - result["trials"] > 0
+    for trial in found["failed"]:
+        assert trial["keys"] == {"gradient_checkpointing": True}
+        assert "gradient_checkpointing: a model of type 'mpnet' cannot. Drop it." in trial["error"]
+    assert done.stderr.count("warning: a trial failed with {'gradient_checkpointing': True}: ") == result["failed"]
 
 
 @pytest.mark.parametrize("keys", [{"distill": {"scores": "s"}}, {"start_from": "r", "replay": 0.5}])
