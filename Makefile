@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones (about seventeen minutes on two cores)
+test: $(INSTALLED) ## All tests but the slow ones (about twenty minutes on two cores)
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(INSTALLED) ## The long runs only

@@ -6,7 +6,11 @@ from sentiment_ray.shell import run, stage_job
 from sentiment_ray.train.config import TrainConfig
 
 
-@stage_job("train", TrainConfig, example="python -m jobs.train_encoder --config jobs/configs/demo.toml --num-workers 2")
+@stage_job(
+    "train",
+    TrainConfig,
+    example="python -m jobs.train_encoder --config jobs/configs/demo.toml --num-workers 2 --output runs/two/run",
+)
 def main(config: TrainConfig) -> dict[str, Any]:
     """Fine-tune an encoder on prepared reviews and keep the best checkpoints.
 

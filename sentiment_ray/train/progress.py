@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 POLL_S = 1.0
@@ -44,7 +45,8 @@ def show_progress(
     `track` gets the history whenever an epoch was added to it. `missing` is asked now and then what the training waits
     for, which Ray Train does for ever and without a word.
     """
-    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    board = ProgressBoard.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     ended = threading.Event()
     thread = threading.Thread(target=_show, args=(board, epochs, track, missing, ended), daemon=True)
     thread.start()
@@ -69,17 +71,19 @@ def _show(
         last = False
         while not last:
             last = ended.wait(POLL_S)
-            if time.monotonic() - asked > ASK_S:
-                asked, before = time.monotonic(), told
-                told = missing()
-                if told and told != before:
-                    tqdm.write(told, file=sys.stderr)
             try:
+                if time.monotonic() - asked > ASK_S:
+                    asked, before, told = time.monotonic(), told, missing()
+                    if told and told != before:
+                        tqdm.write(told, file=sys.stderr)
                 done, loss, history = ray.get(board.read.remote(), timeout=POLL_S * 10)
             except ray.exceptions.GetTimeoutError:
                 continue
             except ray.exceptions.RayError:
-                return  # the board is gone with its node; the training does without
+                tqdm.write(
+                    "progress is not shown any more: its process is lost. The training goes on.", file=sys.stderr
+                )
+                return
             bar.update(done - bar.n)
             bar.set_postfix_str(f"loss {loss:.3f}" if done else "starting", refresh=True)
             if len(history) > shown:

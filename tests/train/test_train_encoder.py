@@ -117,14 +117,15 @@ def test_a_training_that_is_interrupted_says_so_and_leaves_its_checkpoints(run: 
     command += ["--prepared", config["prepared"], "--model", config["model"], "--max-tokens", "32"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not find_checkpoints(tmp_path / "run"):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     answer, told = process.communicate(timeout=120)
     assert (process.returncode, answer) == (130, ""), told
     assert told.splitlines()[-1] == "error: interrupted."

@@ -136,13 +136,15 @@ def test_a_search_that_is_interrupted_goes_on_with_what_is_left(
     file.write_text(FILE.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
     command = [sys.executable, "-m", "jobs.tune_encoder", "--config", str(file)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not any((tmp_path / "tune").glob("trials/*/result.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, told = process.communicate(timeout=120)
     assert (process.returncode, told.splitlines()[-1]) == (130, "error: interrupted.")
     assert not (tmp_path / "tune/tune.json").exists()
