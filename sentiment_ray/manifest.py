@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def finished_result(
-    output: Path, manifest_name: str, wanted: str, *, restart: bool, config: dict[str, Any] | None = None
+    output: Path,
+    manifest_name: str,
+    wanted: str,
+    *,
+    restart: bool,
+    difference: Callable[[dict[str, Any]], str] = lambda _: "",
 ) -> dict[str, Any] | None:
     """Return the manifest that stands in `output` if it was made from the same input and configuration.
 
     None when there is nothing, or when `restart` allows an earlier result to be replaced. ConfigError when something
-    else is there: an earlier result is never overwritten without being asked to, and what is no result never. With
-    the present `config` it says which key of the manifest's was another.
+    else is there: an earlier result is never overwritten without being asked to, and what is no result never.
+    `difference` says in what the manifest that was found is another.
     """
     path = output / manifest_name
     manifest = read_json(path) if path.is_file() else {}
@@ -92,12 +97,10 @@ def finished_result(
         return manifest
     if restart:
         return None
-    now = config or {}
-    then = manifest["config"] if config else {}
-    changed = [f"{key} = {then[key]!r}, now {now[key]!r}" for key in then.keys() & now.keys() if then[key] != now[key]]
+    changed = difference(manifest)
     raise ConfigError(
         f"output = {str(output)!r} already exists and holds a result of another input or configuration"
-        f"{f' ({changed[0]})' if changed else ''}. "
+        f"{f' ({changed})' if changed else ''}. "
         "Name another output, or pass --restart to replace it."
     )
 

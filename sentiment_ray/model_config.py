@@ -163,7 +163,7 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
         if config.get(key) != value:
             raise BundleError(f"{source}: {key} is {_short(config.get(key))}, not {_short(value)}. {REMEDY}")
     for key in config.keys() - expected.keys():
-        if not _is_plain(config[key]) and not _are_words(config[key], WORDS.get(key, ())):
+        if not _is_plain(config[key]) and not (key in WORDS and _are_words(config[key], WORDS[key])):
             raise BundleError(f"{source}: {key} is {_short(config[key])}, no plain number or word. {REMEDY}")
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise BundleError(f"{source}: problem_type is {config['problem_type']!r}; a text has one label. {REMEDY}")

@@ -15,6 +15,7 @@ from sentiment_ray.metrics import classification_metrics, confusion_counts
 from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
 from sentiment_ray.train.model import logits_of
+from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.rows import window_of
 from sentiment_ray.truncation import Truncation
 
@@ -55,9 +56,9 @@ def checkpoint_metrics(
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, trust_remote_code=False, local_files_only=True, use_safetensors=True
     ).eval()
-    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    counts, bf16 = np.zeros((len(labels), len(labels)), dtype=np.int64), use_bf16("auto", torch.device("cpu"))
     window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)
     for batch in evaluation_batches(window, encoder, tokens_per_batch=TOKENS_PER_BATCH):
-        logits = logits_of(model, batch, truncation, bf16=True)
+        logits = logits_of(model, batch, truncation, bf16=bf16)
         counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))
     return {"split": split.name, **classification_metrics(counts)}

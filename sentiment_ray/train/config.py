@@ -90,7 +90,7 @@ class TrainConfig(StageConfig):
     gradient_checkpointing: bool = False
     """Compute activations again instead of keeping them: less memory, about a third more time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto is bf16 autocast where the device has fast bf16 matrix units, otherwise fp32."""
+    """auto is bf16 autocast where the device multiplies faster in it, which is tried at the start, otherwise fp32."""
     best_by: Literal["macro_f1", "accuracy", "validation_loss"] = "macro_f1"
     """What the best checkpoint is best in, on the validation split."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 1

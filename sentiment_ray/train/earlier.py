@@ -40,8 +40,8 @@ def earlier_run(config: TrainConfig, prepared: dict[str, Any]) -> Earlier | None
     if not found.is_file() or sha256_of_file(found) != run["made_from"]["prepared"]:
         raise ConfigError(
             f"start_from = {config.start_from!r} was trained on what {reviews} held then, which is not there any more: "
-            "what was forgotten could not be told. Prepare its reviews there again, and the new ones in a directory "
-            "of their own."
+            "what was forgotten could not be told. Prepare new reviews in a directory of their own; or give "
+            f"{path / run['best']['checkpoint']} as model, and nothing old is replayed or measured."
         )
     if config.replay and reviews == Path(config.prepared):
         raise ConfigError(f"replay = {config.replay:g}: {reviews} is what start_from was trained on already. Drop it.")

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from sentiment_ray.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
 from sentiment_ray.model_config import longest_input
-from sentiment_ray.train.model import load_tokenizer_files
+from sentiment_ray.train.model import forget_earlier_task, load_tokenizer_files
+from sentiment_ray.train.precision import use_bf16
 
 TOKENS_PER_BATCH = 4096
 
@@ -25,7 +26,9 @@ def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEnco
     """Load an encoder as it came, and what makes its input of texts, cut at what it has places for."""
     with tempfile.TemporaryDirectory() as workspace:
         load_tokenizer_files(model, Path(workspace))
-        network = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        forget_earlier_task(config)
+        network = AutoModel.from_pretrained(model, config=config, trust_remote_code=False, use_safetensors=True).eval()
         longest = longest_input(network.config.to_dict()) or max_tokens
         return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 
@@ -33,13 +36,13 @@ def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEnco
 @torch.no_grad()
 def embed(network: torch.nn.Module, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return unit vectors float32 `(texts, width)`."""
-    encoded = encode(encoder, texts)
+    encoded, bf16 = encode(encoder, texts), use_bf16("auto", torch.device("cpu"))
     vectors: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
     for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=TOKENS_PER_BATCH):
         input_ids, mask = (
             torch.from_numpy(array) for array in pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
         )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             states = network(input_ids=input_ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).float()
         means = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)

@@ -38,9 +38,9 @@ from sentiment_ray.train.model import (
     load_tokenizer_files,
     logits_of,
     merged,
-    use_bf16,
 )
 from sentiment_ray.train.optimizer import clip_gradients, optimizers_of
+from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
 from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
 from sentiment_ray.truncation import truncation_of
@@ -131,8 +131,8 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
         model.gradient_checkpointing_enable({"use_reentrant": False})
     trained = choose_trained(model, frozen_layers=config.frozen_layers, lora_rank=config.lora_rank)
     optimizers = optimizers_of(trained, config, worker.device)
-    if start:
-        state = torch.load(start.path / STATE_NAME, weights_only=True, map_location=worker.device)
+    state = torch.load(start.path / STATE_NAME, weights_only=True, map_location=worker.device) if start else None
+    if state:
         for optimizer, found in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(found)
         trained.load_state_dict(state["additions"], strict=False)
@@ -151,7 +151,8 @@ def _begin(config: TrainConfig, task: Task, worker: Worker, start: Checkpoint | 
         parallel=worker.wrap(trained),
         optimizers=optimizers,
         loss=loss_of(config, task.class_weights, worker.device),
-        bf16=use_bf16(config.precision, worker.device),
+        # Settled once for all workers and starts, whichever machine they are on, so that the numbers stay the same.
+        bf16=state["bf16"] if state else any_worker(worker.rank == 0 and use_bf16(config.precision, worker.device)),
     )
 
 
@@ -272,6 +273,7 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
         **classification_metrics(counts),
         "validation_loss": loss_sum / max(int(counts.sum()), 1),
         "loss": progress.loss_sum / progress.rows,
+        "precision": "bf16" if training.bf16 else "fp32",
         "train_rows": progress.rows,
         "tokens": progress.tokens,
         "tokens_per_s": round(progress.tokens / progress.seconds, 1),
@@ -295,6 +297,7 @@ def _save(training: Training, progress: Progress, score: float | None) -> None:
         state = {
             "optimizers": [optimizer.state_dict() for optimizer in training.optimizers],
             "additions": additions if training.config.lora_rank else {},
+            "bf16": training.bf16,
         }
         torch.save(state, directory / STATE_NAME)
         seal_checkpoint(directory, progress, score)

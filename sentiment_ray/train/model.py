@@ -1,7 +1,6 @@
 """An encoder with a classification head: loading, precision, saving; knows nothing of data or Ray."""
 
 import copy
-import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,11 +36,15 @@ def load_tokenizer_files(model: str, directory: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(_checked(model), use_fast=True, trust_remote_code=False)
     except OSError as error:
         why = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"model = {model!r} is neither a directory here nor what the Hub gives: {why}") from None
-    tokenizer.save_pretrained(directory)
+        raise ConfigError(f"model = {model!r} is not what a directory here or the Hub can give: {why}") from None
+    except (AttributeError, TypeError, ValueError, KeyError, ImportError):  # what transformers meets without its files
+        tokenizer = None
+    if tokenizer:
+        tokenizer.save_pretrained(directory)
     if not (directory / "tokenizer.json").is_file():
         raise ConfigError(
-            f"model = {model!r} has no fast tokenizer (tokenizer.json), which the bundle needs. Choose another."
+            f"model = {model!r} has no tokenizer that is fast or can be made so here, which the bundle needs. Save it "
+            "with AutoTokenizer where SentencePiece is installed, so that there is a tokenizer.json, or choose another."
         )
 
 
@@ -60,7 +63,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
         label2id=label2id(labels),
         trust_remote_code=False,
     )
-    _forget_earlier_task(config)
+    forget_earlier_task(config)
     if dropout is not None:
         for key, value in config.to_dict().items():
             if "dropout" in key and (value is None or isinstance(value, float | int)):
@@ -97,7 +100,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
     return loaded
 
 
-def _forget_earlier_task(config: PretrainedConfig) -> None:
+def forget_earlier_task(config: PretrainedConfig) -> None:
     """Reset what a model's config.json keeps of how it was used before, which no bundle may hold."""
     config.problem_type = None
     usual, known = type(config)(), known_keys(config.model_type)
@@ -163,17 +166,6 @@ def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, b
     owners = batch.owners.unsqueeze(1).expand_as(logits)
     how = "amax" if truncation.pooling == "max" else "mean"
     return pooled.scatter_reduce(0, owners, logits, how, include_self=False)
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Return whether to train in bf16 autocast: as told, and for `auto` where the device has matrix units for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN emulates bf16 on AVX512 alone, three times slower than fp32
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def depth_of(name: str, num_layers: int) -> int:

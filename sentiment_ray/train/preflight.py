@@ -11,9 +11,13 @@ from sentiment_ray.manifest import fingerprint, local_path, read_json, sha256_of
 from sentiment_ray.model_config import check_encoder
 from sentiment_ray.train.config import TrainConfig
 
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-"""Files of which one makes a tokenizer."""
-OF_A_MODEL = ("*.safetensors", "*.json", "*.txt", "*.model")
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
+"""Files of which one makes a fast tokenizer; of SentencePiece's alone none can be made without more libraries."""
+OF_A_MODEL = (
+    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.*", "merges.txt",
+)  # fmt: skip
+"""Files of a model's directory that decide what it is."""
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -23,9 +27,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """
     if config.start_from:
         config = _from_earlier_run(config, local_path(config.start_from, "start_from"))
-    model = config.model
-    if Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        model = str(local_path(model, "model"))
+    model = absolute_model(config.model)
+    if Path(model).is_absolute():
         if not (Path(model) / "config.json").is_file():
             raise ConfigError(
                 f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
@@ -37,6 +40,13 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         "prepared": str(local_path(config.prepared, "prepared")),
     }
     return config.model_copy(update={"model": model, **paths})
+
+
+def absolute_model(model: str) -> str:
+    """Return the absolute path of a local model; a name on the Hub as it is."""
+    if Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        return str(local_path(model, "model"))
+    return model
 
 
 def _check_model(config: TrainConfig, model: Path) -> None:
@@ -55,7 +65,8 @@ def digest_of_model(model: str) -> str | None:
     """Return a hash of a local model's weights, configuration and tokenizer; None for a name on the Hub."""
     if not Path(model).is_absolute():
         return None
-    return fingerprint({path.name: sha256_of_file(path) for name in OF_A_MODEL for path in Path(model).glob(name)})
+    files = [path for name in OF_A_MODEL for path in Path(model).glob(name) if path.is_file()]
+    return fingerprint({path.name: sha256_of_file(path) for path in files})
 
 
 def check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
@@ -127,7 +138,7 @@ def _largest_part(nodes: list[dict[str, float]], config: TrainConfig) -> float:
     """Return the most CPUs that each worker can have when there are as many as are wanted; 0 when they never fit."""
     parts = {node.get("CPU", 0.0) / count for node in nodes for count in range(1, config.max_workers + 1)}
     for wanted in (config.max_workers, config.min_workers):
-        fitting = [part for part in parts if part and _num_fitting(nodes, part, config) >= wanted]
+        fitting = [part for part in parts if part and _num_fitting(nodes, part * (1 - 1e-9), config) >= wanted]
         if fitting:
             return max(fitting)
     return 0.0

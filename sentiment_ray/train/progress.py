@@ -81,7 +81,8 @@ def _show(
                 continue
             except ray.exceptions.RayError:
                 tqdm.write(
-                    "progress is not shown any more: its process is lost. The training goes on.", file=sys.stderr
+                    "progress is lost with its process: it is not shown or tracked any more. The training goes on.",
+                    file=sys.stderr,
                 )
                 return
             bar.update(done - bar.n)

@@ -84,7 +84,8 @@ def parts_of(sources: list[Source], *, seed: int) -> Parts:
             ends = [taken * piece // pieces for piece in range(pieces + 1)]
             for piece, (start, end) in enumerate(pairwise(ends)):
                 place = (seen + num_rows * piece / pieces) / max(all_rows, 1)
-                placed.append((place, part | {"skipped": start, "rows": end - start}))
+                if end > start:  # else a row group would be read for nothing
+                    placed.append((place, part | {"skipped": start, "rows": end - start}))
             seen += num_rows
     items = [part for _, part in sorted(placed, key=itemgetter(0))]
     before = [0, *accumulate(part["rows"] for part in items)]

@@ -55,7 +55,8 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     class_weights = class_weights_of(config, labels, _rows_by_label(config, prepared, earlier))
     plan = _plan(config, prepared_path)
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    found = finished_result(output, name, plan["fingerprint"], restart=config.restart, config=plan["config"])
+    difference = partial(_difference, plan=plan)
+    found = finished_result(output, name, plan["fingerprint"], restart=config.restart, difference=difference)
     if found and name == MANIFEST_NAME:
         return {"output": str(output), "best": found["best"], "skipped": True}
 
@@ -123,6 +124,18 @@ def _plan(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     return {"config": settings, "made_from": made_from, "fingerprint": wanted}
 
 
+def _difference(then: dict[str, Any], *, plan: dict[str, Any]) -> str:
+    """Return in what an earlier plan of the same output was another."""
+    changed = [
+        f"{key} = {then['config'].get(key)!r}, now {value!r}"
+        for key, value in plan["config"].items()
+        if key not in HOW and then["config"].get(key) != value
+    ]
+    made_from = then["made_from"]
+    changed += [f"another {name}" for name, digest in plan["made_from"].items() if made_from.get(name) != digest]
+    return "; ".join(changed)
+
+
 def _rows_by_label(config: TrainConfig, prepared: dict[str, Any], earlier: Earlier | None) -> dict[str, float]:
     """Return how many training rows each label has, with the share of an earlier run's that is replayed."""
     rows = prepared["by_split"]["train"]
@@ -175,7 +188,7 @@ def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
 def _parts(config: TrainConfig, labels: tuple[str, ...], earlier: Earlier | None) -> dict[str, Parts]:
     """Return what is read of which files for each split; DataError when a teacher's scores lack what is needed."""
     splits = {split: [split_of(Path(config.prepared), split)] for split in ("train", "validation")}
-    if earlier:
+    if earlier and config.replay:
         splits["train"].append(split_of(earlier.prepared, "train", share=config.replay))
     if config.distill:
         splits["train"].append(scored_by_teacher(config.distill, labels))

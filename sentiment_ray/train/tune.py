@@ -3,8 +3,8 @@
 import json
 import logging
 import math
-import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from sentiment_ray.manifest import (
     write_json,
 )
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.preflight import check_rows, digest_of_model, with_absolute_paths
+from sentiment_ray.train.preflight import absolute_model, check_rows, digest_of_model, with_absolute_paths
 from sentiment_ray.train.schedule import class_weights_of, score_of
 from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search, is_whole
 
@@ -43,7 +43,9 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
 
     A search that was interrupted goes on: trials that are over are not tried again.
     """
-    models = {with_absolute_paths(drawn).model for drawn in check_search(config.search, base)}
+    drawn = check_search(config.search, base)
+    models = {with_absolute_paths(one).model for one in drawn}
+    space = {name: _domain(name, choice, drawn[0]) for name, choice in config.search.items()}
     output, base = local_path(config.output, "output"), with_absolute_paths(base)
     prepared_path = Path(base.prepared) / "prepared.json"
     check_rows(read_json(prepared_path), base)
@@ -61,7 +63,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
-    trials, failed = _search(config, base, read_json(prepared_path), output, resources)
+    trials, failed = _search(config, base, space, read_json(prepared_path), output, resources)
     best = max(trials, key=lambda trial: trial["score"])
     chosen = {key: value for key, value in (base.model_dump(mode="json") | best["keys"]).items() if value is not None}
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": chosen}), encoding="utf-8")
@@ -77,12 +79,16 @@ def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[st
 
 
 def _search(
-    config: TuneConfig, base: TrainConfig, prepared: dict[str, Any], output: Path, resources: dict[str, float]
+    config: TuneConfig,
+    base: TrainConfig,
+    space: dict[str, Any],
+    prepared: dict[str, Any],
+    output: Path,
+    resources: dict[str, float],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run the trials that are left; return keys, score and history of each, and keys and error of those that failed."""
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # after Ctrl-C its `fit` returns as if all trials were over
     trainable = tune.with_resources(
         tune.with_parameters(
             _train_once, base=base.model_dump(mode="json"), prepared=prepared, use_gpu=resources["gpu"] > 0
@@ -95,7 +101,7 @@ def _search(
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space={name: _domain(name, choice, base) for name, choice in config.search.items()},
+            param_space=space,
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
@@ -111,6 +117,8 @@ def _search(
             ),
         )
     results = tuner.fit()
+    if results.num_terminated + results.num_errors < config.trials:
+        raise KeyboardInterrupt  # which Ray Tune takes for the end of the search, once it has saved what there is
     failed = [
         {"keys": result.config, "error": _last_line(result.error)} for result in results if result.error is not None
     ]
@@ -135,6 +143,10 @@ def _can_go_on(storage: Path) -> bool:
             path.unlink()
     if any(storage.glob("experiment_state-*.json")):
         return bool(tune.Tuner.can_restore(str(storage)))
+    if any(storage.glob("*/result.json")):
+        aside = storage.with_name(f"{storage.name}-of-{time.strftime('%Y-%m-%dT%H-%M-%S')}")
+        storage.rename(aside)
+        click.echo(f"warning: Ray Tune's list of the trials was damaged, so they begin anew. See {aside}.", err=True)
     shutil.rmtree(storage, ignore_errors=True)
     return False
 
@@ -181,18 +193,13 @@ def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, 
     fine_tune(config, task, worker, None)
 
 
-def _domain(name: str, choice: Choice, base: TrainConfig) -> Any:
+def _domain(name: str, choice: Choice, drawn: TrainConfig) -> Any:
     """Return what Ray Tune draws from for a key; a model is named by its absolute path, for trials run elsewhere."""
     if choice.choices:
-        values = [_found_model(value, base) for value in choice.choices] if name == "model" else list(choice.choices)
-        return tune.choice(values)
-    if is_whole(name, choice, base):
+        return tune.choice([absolute_model(value) if name == "model" else value for value in choice.choices])
+    if is_whole(name, drawn):
         return (tune.lograndint if choice.log else tune.randint)(int(choice.low or 0), int(choice.high or 0) + 1)
     return (tune.loguniform if choice.log else tune.uniform)(choice.low, choice.high)
-
-
-def _found_model(model: str, base: TrainConfig) -> str:
-    return with_absolute_paths(base.model_copy(update={"model": model, "start_from": None})).model
 
 
 def _longest(config: TuneConfig, base: TrainConfig) -> int:

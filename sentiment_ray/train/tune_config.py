@@ -109,6 +109,6 @@ def _drawn(keys: dict[str, Any]) -> TrainConfig:
         raise ConfigError(f"[tune.search] {what}.") from None
 
 
-def is_whole(name: str, choice: Choice, base: TrainConfig) -> bool:
-    """Whether a key of [train] takes whole numbers, as it does what `low` of its choice is."""
-    return isinstance(getattr(TrainConfig.model_validate(base.model_dump() | {name: choice.low}), name), int)
+def is_whole(name: str, drawn: TrainConfig) -> bool:
+    """Whether a key of [train] takes whole numbers, as it did the one that was drawn for it."""
+    return isinstance(getattr(drawn, name), int)

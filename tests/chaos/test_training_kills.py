@@ -117,7 +117,7 @@ def config(prepared: Path, tiny_encoder: Path) -> dict[str, Any]:
     return {
         "prepared": str(prepared), "model": str(tiny_encoder), "epochs": 3, "learning_rate": 3e-3,
         "tokens_per_batch": 48, "max_tokens": 32, "dropout": 0.1, "num_workers": 1, "cpus_per_worker": 0.5,
-        "checkpoint_every_s": 1e-6, "max_failures": 20,
+        "checkpoint_every_s": 1e-6, "max_failures": 20, "precision": "fp32",
     }  # fmt: skip
 
 

@@ -80,6 +80,10 @@ def test_the_rows_of_the_run_are_not_replayed_beside_themselves(run: Path, tmp_p
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), replay=0.5))
 
 
+def test_rows_that_are_not_taken_are_not_read(prepared: Path) -> None:
+    assert parts_of([split_of(prepared, "train", share=0.0)], seed=1) == []
+
+
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_the_rows_of_several_sources_come_mixed_and_each_once(world_size: int, tmp_path: Path) -> None:
     sources = []

@@ -1,17 +1,18 @@
 """The model as it is trained gives the logits and gradients of the model as transformers builds it."""
 
 import json
-import platform
 import shutil
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.model_config import FAMILIES, known_keys
+from sentiment_ray.train import precision
 from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (
     BUILT_LIKE_BERT,
@@ -20,8 +21,8 @@ from sentiment_ray.train.model import (
     load_model,
     load_tokenizer_files,
     merged,
-    use_bf16,
 )
+from sentiment_ray.train.precision import use_bf16
 from tests.export.test_families import MORE
 from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES, USUAL
@@ -122,9 +123,10 @@ def test_a_model_that_was_fine_tuned_for_other_labels_gets_a_new_head(tmp_path: 
     assert loaded.classifier.weight.shape[0] == 3
 
 
-def test_what_an_earlier_task_left_in_a_configuration_is_forgotten(tmp_path: Path) -> None:
+def test_what_an_earlier_task_left_in_a_configuration_is_forgotten(tiny_encoder: Path, tmp_path: Path) -> None:
     """Else the first step fails, or the export refuses what took hours to train."""
-    config = AutoConfig.for_model("bert", **SIZES, **USUAL)
+    size = len(AutoTokenizer.from_pretrained(tiny_encoder))
+    config = AutoConfig.for_model("bert", **SIZES | USUAL | {"vocab_size": size})
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
     file = tmp_path / "model/config.json"
     left = {
@@ -136,6 +138,8 @@ def test_what_an_earlier_task_left_in_a_configuration_is_forgotten(tmp_path: Pat
     loaded = load_model(str(tmp_path / "model"), ("bad", "fair", "good"), dropout=None, device=torch.device("cpu"))
     ids = torch.randint(5, 40, (2, 5))
     assert loaded(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (2, 3)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "model")
+    assert embed_texts(str(tmp_path / "model"), ["good"], 8).shape == (1, USUAL["hidden_size"])
     loaded.save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved/config.json").read_text())
     assert not saved.keys() - known_keys("bert")
@@ -161,8 +165,16 @@ def test_a_name_that_neither_a_directory_nor_the_hub_has_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match="'models/minilm' is neither a directory here nor what the Hub gives"):
+    with pytest.raises(ConfigError, match="'models/minilm' is not what a directory here or the Hub can give"):
         load_tokenizer_files("models/minilm", tmp_path)
+
+
+def test_a_tokenizer_of_sentencepiece_alone_is_named(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("deberta-v2", **SIZES, **USUAL)
+    config.save_pretrained(tmp_path / "model")
+    (tmp_path / "model/spm.model").write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="has no tokenizer that is fast or can be made so here"):
+        load_tokenizer_files(str(tmp_path / "model"), tmp_path)
 
 
 def test_no_model_is_read_where_its_configuration_could_name_code(
@@ -180,13 +192,17 @@ def test_no_model_is_read_where_its_configuration_could_name_code(
             read()
 
 
-@pytest.mark.parametrize(("bf16", "amx"), [(False, False), (True, False), (False, True)])
-def test_auto_is_bf16_where_the_processor_multiplies_it(bf16: bool, amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """oneDNN calls bf16 supported on every AVX512, where it is three times slower than fp32."""
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert use_bf16("auto", torch.device("cpu")) == (bf16 or amx)
+@pytest.mark.parametrize(
+    ("seconds", "bf16"), [([2.0, 9.0, 3.0, 1.0], True), ([1.0, 2.0], False), ([9.0, 2.0, 1.0, 2.0], False)]
+)
+def test_auto_is_bf16_where_the_fastest_product_is(
+    seconds: list[float], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = cycle(seconds)
+    monkeypatch.setattr(precision, "_seconds_of", lambda rows, weights: next(times))
+    precision._cpu_multiplies_faster_in_bf16.cache_clear()
+    assert use_bf16("auto", torch.device("cpu")) == bf16
+    precision._cpu_multiplies_faster_in_bf16.cache_clear()
     assert use_bf16("bf16", torch.device("cpu"))
     assert not use_bf16("fp32", torch.device("cpu"))
 

@@ -1,6 +1,7 @@
 """What cannot be trained is named before anything starts: places on nodes, places in the model, lost runs."""
 
 import json
+import math
 import shutil
 import time
 from functools import partial
@@ -48,6 +49,14 @@ def test_workers_that_fit_the_sum_of_the_nodes_may_fit_none_of_them() -> None:
     assert _num_fitting(nodes, 2.0, _config()) == 1
     assert _num_fitting(nodes, 1.0, _config()) == 4
     assert _num_fitting(nodes, 1.0, _config(use_gpu=True)) == 1
+
+
+@pytest.mark.parametrize(("cpus", "most"), [(8, 5), (16, 11), (32, 5), (5, 3)])
+def test_a_range_of_workers_has_room_for_its_largest_number(cpus: int, most: int) -> None:
+    nodes, config = [{"CPU": float(cpus)}], _config(num_workers=(2, most))
+    part = _largest_part(nodes, config)
+    assert part == pytest.approx(cpus / most)
+    assert _num_fitting(nodes, math.floor(75 * part) / 100, config) >= most
 
 
 @pytest.mark.parametrize(("workers", "fitting"), [(5, 5), ((5, 8), 4)])

@@ -80,8 +80,20 @@ def test_a_finished_run_is_left_alone(run: Path) -> None:
 
 
 def test_another_configuration_does_not_overwrite_a_run(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\(epochs = 3, now 1\).*--restart"):
-        train_encoder(_config(run, epochs=1))
+    with pytest.raises(ConfigError, match=r"\(epochs = 3, now 1; seed = 0, now 5\).*--restart"):
+        train_encoder(_config(run, epochs=1, seed=5, max_failures=9, track="tensorboard"))
+
+
+def test_what_a_run_was_made_from_is_named_when_it_is_another_now(run: Path, prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(prepared, tmp_path / "prepared")
+    for name in ("run.json", "config.json"):
+        told = read_json(tmp_path / "run" / name)
+        told["config"]["prepared"] = str(tmp_path / "prepared")
+        (tmp_path / "run" / name).write_text(json.dumps(told))
+    (tmp_path / "prepared/prepared.json").open("a").write(" ")
+    with pytest.raises(ConfigError, match=r"\(another prepared\)"):
+        train_encoder(_config(tmp_path / "run"))
 
 
 def test_an_interrupted_run_goes_on_from_its_last_whole_checkpoint(

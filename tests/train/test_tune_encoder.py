@@ -103,9 +103,10 @@ def test_what_cannot_be_tried_is_named(search: dict[str, Any], found: str) -> No
 
 
 def test_keys_that_need_each_other_can_be_tried_together() -> None:
-    search = {"max_windows": Choice(choices=(4, 8)), "truncation": Choice(choices=("windows",))}
+    search = {"max_windows": Choice(low=4, high=8), "truncation": Choice(choices=("windows",))}
     found = check_search(search, TrainConfig(prepared="p", model="m", output="o"))
     assert {config.max_windows for config in found} == {4, 8}
+    assert is_whole("max_windows", found[0])
 
 
 def test_a_search_over_models_has_no_earlier_run() -> None:
@@ -125,6 +126,20 @@ def test_a_search_that_was_killed_before_its_list_of_trials_was_written_begins_a
     (storage / "experiment_state-2026.json").write_text('{"trial_data": [')
     assert not _can_go_on(storage)
     assert not storage.exists()
+
+
+def test_trials_whose_list_is_damaged_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    from sentiment_ray.train.tune import _can_go_on
+
+    storage = tmp_path / "trials"
+    (storage / "trial-1").mkdir(parents=True)
+    (storage / "trial-1/result.json").write_text("{}")
+    (storage / "experiment_state-2026.json").write_text('{"trial_data": [')
+    assert not _can_go_on(storage)
+    (aside,) = tmp_path.iterdir()
+    assert (aside / "trial-1/result.json").exists()
+    assert f"they begin anew. See {aside}." in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -188,7 +203,8 @@ def test_a_search_refuses_what_its_trials_would_leave_out(keys: dict[str, Any]) 
 )
 def test_whole_numbers_are_drawn_for_keys_that_take_them(name: str, whole: bool) -> None:
     low, high = (2, 9) if whole else (0.1, 0.5)
-    assert is_whole(name, Choice(low=low, high=high), TrainConfig(prepared="p", model="m", output="o")) is whole
+    drawn = check_search({name: Choice(low=low, high=high)}, TrainConfig(prepared="p", model="m", output="o"))
+    assert is_whole(name, drawn[0]) is whole
 
 
 @pytest.mark.parametrize("choice", [{}, {"low": 1}, {"low": 2, "high": 1}, {"choices": [1], "low": 0, "high": 1}])
