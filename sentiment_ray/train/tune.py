@@ -3,7 +3,10 @@
 import json
 import logging
 import math
+import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,9 +119,7 @@ def _search(
                 failure_config=tune.FailureConfig(max_failures=1),  # a lost node is not the keys' fault
             ),
         )
-    results = tuner.fit()
-    if results.num_terminated + results.num_errors < config.trials:
-        raise KeyboardInterrupt  # which Ray Tune takes for the end of the search, once it has saved what there is
+    results = _until_all_are_over(tuner)
     failed = [
         {"keys": result.config, "error": _last_line(result.error)} for result in results if result.error is not None
     ]
@@ -132,6 +133,24 @@ def _search(
     if not trials:
         raise DataError(f"All {config.trials} trials failed. Mend what they say and give the command again.")
     return trials, failed
+
+
+def _until_all_are_over(tuner: tune.Tuner) -> tune.ResultGrid:
+    """Run a search; after Ctrl-C, when Ray Tune has saved it and returns as if it were over, raise KeyboardInterrupt.
+
+    Ray 2.60 puts a handler of its own in the main thread and, when it was called, the earlier one back.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "0"
+    if threading.current_thread() is not threading.main_thread():
+        return tuner.fit()
+    try:
+        results = tuner.fit()
+        if signal.getsignal(signal.SIGINT) is before:
+            raise KeyboardInterrupt
+        return results
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _can_go_on(storage: Path) -> bool:
