@@ -117,7 +117,8 @@ def missing_room(config: TrainConfig, cpus: float) -> str | None:
     if room >= config.min_workers:
         return None
     return (
-        f"waiting: the cluster has room for {room} of {config.min_workers} workers. Add a node, or lower num_workers."
+        f"waiting: the cluster has room for {room} of {config.min_workers} workers. Add a node, or press Ctrl-C and "
+        "give the same command later: it goes on."
     )
 
 
