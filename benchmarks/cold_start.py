@@ -9,8 +9,8 @@ from typing import Any
 import click
 from harness import CONTENDERS, ROOT, machine, pinned, spread, started_now
 
+from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.shell import print_result, run
 
 TEXT = "This is a cherry pie."
 

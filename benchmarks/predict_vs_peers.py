@@ -17,8 +17,8 @@ from predict_contenders import EXPORTS, OURS, PEAK, PEERS, other_variants
 from preparing import make_export, prepare_command
 from side_by_side import MIN_AGREEMENT, REFERENCE, check_all, choose, figures_of, table_of, versions_of
 
+from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.shell import print_result, run
 
 COLUMNS = {
     "rows_per_s": "rows/s",

@@ -12,7 +12,7 @@ import click
 from corpora import large_corpus
 from memory import in_mib, peak_memory
 
-from sentiment_ray.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run
 
 
 @click.command(epilog="\b\nExample:\n  python benchmarks/prepare_scale.py --texts data/samples/tweets.parquet")

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 from harness import ROOT, Bench, Contender, digest_of
 
+from sentiment_ray.config.shell import print_result
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.shell import print_result
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from corpora import large_corpus
 from memory import in_mib, peak_memory
 from pyarrow import parquet
 
-from sentiment_ray.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run
 
 
 @click.command(

@@ -14,8 +14,8 @@ from corpora import cut_corpus, mixed_corpus
 from harness import Bench, Contender, Journal, Result, RunError, bench_options, code_digest, machine, rows_per_s, spread
 from pyarrow import dataset
 
+from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.shell import print_result, run
 
 JOB = Contender(
     "ours", "sentiment_ray_job.py", "sentiment-ray", "one worker a thread", label_column="sentiment_label", ours=True

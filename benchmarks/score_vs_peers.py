@@ -11,7 +11,7 @@ from harness import Bench, Contender, Journal, Result, RunError, bench_options, 
 from preparing import OPTIMUM, make_export, prepare_command
 from side_by_side import check_all, choose, figures_of, table_of, versions_of
 
-from sentiment_ray.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run
 
 OURS = Contender(
     "ours", "sentiment_ray_job.py", "sentiment-ray", "jobs.score_reviews", label_column="sentiment_label", ours=True

@@ -13,7 +13,7 @@ from harness import Bench, Contender, Journal, Result, RunError, code_digest, ma
 from preparing import prepare_command
 from side_by_side import figures_of, table_of, versions_of
 
-from sentiment_ray.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run
 
 IMPORTS = ("training.py",)
 OURS = Contender(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from export.benchmark import BENCH_TEXTS, Pair, default_of, race, rate_of
 from export.calibration import fold_temperature
 from export.config import VARIANTS, ExportConfig
 from export.gate import check
@@ -16,11 +17,9 @@ from export.graph import export_graph
 from export.held_out import HeldOut, hold_out
 from export.model_card import model_card
 from export.push import push_bundle
-from export.speed import BENCH_TEXTS, Pair, default_of, race, rate_of
 from export.triton import write_triton
 from export.variants import FILES, PRECISIONS, write_variant
-from sentiment_ray.bundle import describe_bundle_files, open_bundle, verify_bundle
-from sentiment_ray.bundle_manifest import (
+from sentiment_ray.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     Default,
@@ -29,9 +28,12 @@ from sentiment_ray.bundle_manifest import (
     Variant,
     bundle_id_of,
 )
-from sentiment_ray.encoding import TextEncoder, load_encoder
-from sentiment_ray.engines import available_engines, load_engine
+from sentiment_ray.bundle.model_config import check_model_files, refuse_kernels
+from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
 from sentiment_ray.errors import ConfigError, DataError, GateError
+from sentiment_ray.inference.drift import profile_of
+from sentiment_ray.inference.engines import available_engines, load_engine
+from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.manifest import (
     fingerprint,
     finished_result,
@@ -41,10 +43,8 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
-from sentiment_ray.model_config import check_model_files, refuse_kernels
-from sentiment_ray.predictor import Scores
-from sentiment_ray.profile import profile_of
-from sentiment_ray.truncation import truncation_of
+from sentiment_ray.text.encoding import TextEncoder, load_encoder
+from sentiment_ray.text.truncation import truncation_of
 from sentiment_ray.versions import installed_versions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

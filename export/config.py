@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentiment_ray.config import Names, StageConfig
+from sentiment_ray.config.sections import Names, StageConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 VARIANTS = ("fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from export.config import ExportConfig
 from export.held_out import HeldOut
-from sentiment_ray.encoding import TextEncoder, encode, pad, pool_logits
-from sentiment_ray.engines import Engine
+from sentiment_ray.inference.behaviour import results_of
+from sentiment_ray.inference.engines import Engine
+from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
 from sentiment_ray.metrics import classification_metrics, confusion_counts, macro_f1_drop_interval
-from sentiment_ray.predictor import Scores, probabilities_of, score_texts
-from sentiment_ray.suite import results_of
+from sentiment_ray.text.encoding import TextEncoder, encode, pad, pool_logits
 
 PADDED_ROWS = 32
 """Rows of a batch whose lengths differ, as other tools make them."""

@@ -11,12 +11,12 @@ from pyarrow import parquet
 from transformers import AutoModelForSequenceClassification
 
 from export.config import ExportConfig
-from sentiment_ray.encoding import TextEncoder
 from sentiment_ray.errors import DataError
+from sentiment_ray.inference.behaviour import Case, load_cases
+from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import fit_temperature
-from sentiment_ray.predictor import Scores, probabilities_of, score_texts
-from sentiment_ray.suite import Case, load_cases
+from sentiment_ray.text.encoding import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TorchEngine:
 
     @torch.no_grad()
     def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return float32 logits `(batch, labels)`; see `sentiment_ray.engines.Engine`."""
+        """Return float32 logits `(batch, labels)`; see `sentiment_ray.inference.engines.Engine`."""
         ids, mask = torch.from_numpy(input_ids), torch.from_numpy(attention_mask)
         return self._model(input_ids=ids, attention_mask=mask).logits.float().numpy()
 

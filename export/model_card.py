@@ -5,9 +5,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from sentiment_ray.bundle_manifest import Default, Variant
-from sentiment_ray.encoding import TextEncoder
-from sentiment_ray.truncation import limit_in_words
+from sentiment_ray.bundle.manifest import Default, Variant
+from sentiment_ray.text.encoding import TextEncoder
+from sentiment_ray.text.truncation import limit_in_words
 
 READ = {
     "head": "the first {limit} of a text",

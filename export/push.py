@@ -1,8 +1,8 @@
 """A finished bundle to where others find it: a Hub repository, or any URL that fsspec knows."""
 
-from sentiment_ray.bundle import Bundle
-from sentiment_ray.bundle_files import FROM_THE_HUB
-from sentiment_ray.bundle_manifest import MANIFEST_NAME, is_bundle_file
+from sentiment_ray.bundle.files import FROM_THE_HUB
+from sentiment_ray.bundle.manifest import MANIFEST_NAME, is_bundle_file
+from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.storage import TEMPORARY, open_store
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import onnx
 
-from sentiment_ray.bundle import Bundle
-from sentiment_ray.bundle_manifest import MANIFEST_NAME
-from sentiment_ray.encoding import load_encoder
+from sentiment_ray.bundle.manifest import MANIFEST_NAME
+from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.manifest import finished_result, new_directory
+from sentiment_ray.text.encoding import load_encoder
 
 MAX_BATCH_SIZE = 256
 LABELS_NAME = "labels.txt"

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.half import to_fp16
+from export.fp16 import to_fp16
 from export.optimize import optimize
 from export.quantize import quantize, quantize_static, quantize_weights
-from sentiment_ray.encoding import TextEncoder, encode, equal_length_batches, pad
+from sentiment_ray.text.encoding import TextEncoder, encode, equal_length_batches, pad
 
 FILES = {
     "fp32": "onnx/model.onnx",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from sentiment_ray.config.shell import run, stage_job
 from sentiment_ray.evaluate.config import EvaluateConfig
-from sentiment_ray.shell import run, stage_job
 
 
 @stage_job(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from export.config import ExportConfig
-from sentiment_ray.shell import run, stage_job
+from sentiment_ray.config.shell import run, stage_job
 
 
 @stage_job("export", ExportConfig, example="python -m jobs.export_bundle --run runs/demo/run --output runs/demo/bundle")

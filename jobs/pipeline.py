@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from export.config import ExportConfig
-from sentiment_ray.config import StageConfig, load_config, read_toml
+from sentiment_ray.config.sections import StageConfig, load_config, read_toml
+from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.summary import print_summary
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.shell import print_result, run
 from sentiment_ray.train.config import TrainConfig
 
 STAGES: dict[str, tuple[type[StageConfig], str]] = {

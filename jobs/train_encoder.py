@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sentiment_ray.shell import run, stage_job
+from sentiment_ray.config.shell import run, stage_job
 from sentiment_ray.train.config import TrainConfig
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from sentiment_ray.config import load_config
+from sentiment_ray.config.sections import load_config
+from sentiment_ray.config.shell import config_from, options_of, print_result, run
 from sentiment_ray.errors import ConfigError, require_extra
-from sentiment_ray.shell import config_from, options_of, print_result, run
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.tune_config import TuneConfig
 

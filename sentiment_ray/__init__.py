@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from sentiment_ray.predictor import Prediction, Predictor
+from sentiment_ray.inference.predictor import Prediction, Predictor
 
 __all__ = ["Prediction", "Predictor", "__version__"]
 __version__ = version("sentiment-ray")

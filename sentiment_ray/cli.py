@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sentiment_ray import shell
+from sentiment_ray.config import shell
 from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.serve.config import ServeConfig
 
@@ -30,7 +30,7 @@ def commands() -> None:
 @click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
 def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None) -> None:
     """Print the sentiment of each TEXT, or of each line of stdin, as one JSON line."""
-    from sentiment_ray.predictor import Predictor
+    from sentiment_ray.inference.predictor import Predictor
 
     predictor = Predictor.load(bundle, engine=engine, variant=variant, threads=threads)
     for batch in [list(texts)] if texts else _batches_of_lines():
@@ -42,7 +42,7 @@ def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, thre
 @click.argument("bundle")
 def inspect(bundle: str) -> None:
     """Check every byte of a bundle and print what it holds as JSON."""
-    from sentiment_ray.bundle import verify_bundle
+    from sentiment_ray.bundle.open import verify_bundle
 
     manifest = verify_bundle(bundle).manifest.model_dump(mode="json")
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -55,7 +55,7 @@ def inspect(bundle: str) -> None:
 def verify(path: str, sample: int | None, bundle: str | None) -> None:
     """Prove every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
     if (Path(path) / "bundle.json").is_file():
-        from sentiment_ray.bundle import verify_bundle
+        from sentiment_ray.bundle.open import verify_bundle
 
         manifest = verify_bundle(path).manifest
         shell.print_result({"bundle": path, "verified": True, "files": len(manifest.files)})
@@ -76,8 +76,8 @@ def verify(path: str, sample: int | None, bundle: str | None) -> None:
 @click.option("--seconds", default=0.5, show_default=True, help="How long each combination is measured.")
 def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: float) -> None:
     """Measure every file and engine of a bundle on this machine: one JSON line each, a table on stderr."""
-    from sentiment_ray.bench import all_threads, measure_bundle
-    from sentiment_ray.bundle import open_bundle
+    from sentiment_ray.bundle.open import open_bundle
+    from sentiment_ray.inference.bench import all_threads, measure_bundle
 
     counts = _numbers("--threads", threads) if threads else tuple(sorted({1, all_threads()}))
     click.echo(
@@ -106,8 +106,8 @@ def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: fl
 @click.argument("bundle", required=False)
 def doctor(bundle: str | None) -> None:
     """Print what this machine has, and with a BUNDLE which of its files `auto` loads here, and why."""
-    from sentiment_ray.bundle import open_bundle
-    from sentiment_ray.doctor import diagnose, examine
+    from sentiment_ray.bundle.open import open_bundle
+    from sentiment_ray.inference.doctor import diagnose, examine
 
     result = examine() | ({"bundle": diagnose(open_bundle(bundle))} if bundle else {})
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))

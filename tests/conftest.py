@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor
 
 ROOT = Path(__file__).parent.parent
 LABELS = ("negative", "neutral", "positive")

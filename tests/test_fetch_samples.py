@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.fetch_samples import main
-from sentiment_ray.data.samples import DEMO_PINS, IMDB_PINS, Archive, ModelPin, Pin, ReviewsPin, fetch
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.samples import DEMO_PINS, IMDB_PINS, Archive, ModelPin, Pin, ReviewsPin, fetch
 
 TWEETS = [("negative", "0.7", "late cars_\udcd1_.again"), ("neutral", "", "at\r\nnoon"), ("positive", "1", "so good")]
 MOVIES = [("dull film", "0", "imdb"), ("a joy", "1", "imdb"), ("warm and witty", "1", "rotten_tomatoes")]

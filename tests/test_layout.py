@@ -14,7 +14,7 @@ import pytest
 import sentiment_ray
 from jobs.pipeline import STAGES
 from sentiment_ray.cli import commands
-from sentiment_ray.config import load_config, read_toml
+from sentiment_ray.config.sections import load_config, read_toml
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.train.tune_config import TuneConfig
 
@@ -111,7 +111,13 @@ def test_jobs_stay_thin() -> None:
 
 def test_extras_add_up_and_kernels_are_not_pinned() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {"engines", "report"}
+    folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {
+        "bundle",
+        "config",
+        "inference",
+        "report",
+        "text",
+    }
     assert folders | {
         "cpu",
         "gpu",
@@ -147,7 +153,7 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     assert {name.split("/")[0].removesuffix(".dist-info").partition("-")[0] for name in names} == {"sentiment_ray"}
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
     sources = [path for kind in ("*.py", "*.html.j2") for path in (ROOT / "sentiment_ray").rglob(kind)]
-    data = {"sentiment_ray/py.typed", "sentiment_ray/suite.toml"}
+    data = {"sentiment_ray/py.typed", "sentiment_ray/inference/behaviour.toml"}
     assert packaged == {path.relative_to(ROOT).as_posix() for path in sources} | data
     assert {f"sentiment_ray/{folder}/report.html.j2" for folder in ("score", "evaluate")} < packaged
 

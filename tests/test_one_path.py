@@ -15,17 +15,17 @@ from export.config import ExportConfig
 from export.gate import check
 from export.held_out import HeldOut
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import open_bundle
-from sentiment_ray.encoding import load_encoder
-from sentiment_ray.engines import load_engine
+from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
-from sentiment_ray.predictor import Scores
+from sentiment_ray.inference.behaviour import load_cases
+from sentiment_ray.inference.engines import load_engine
+from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.suite import load_cases
+from sentiment_ray.text.encoding import load_encoder
 from tests.conftest import LABELS, NASTY_TEXTS
 
 NUM_ROWS = 5000

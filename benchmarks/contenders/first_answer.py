@@ -71,7 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     started, clock = float(os.environ["STARTED_AT"]), Clock()
     clock.time_functions(builtins, {"__import__": "imports"})
-    from sentiment_ray import Predictor, predictor
+    from sentiment_ray import Predictor
+    from sentiment_ray.inference import predictor
 
     clock.time_functions(predictor, PARTS)
     clock.time_functions(Predictor, {"_test_itself": "self_test"})

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sentiment_ray.config import Names, SectionConfig
-from sentiment_ray.data.checks.keys import Checking
+from sentiment_ray.config.sections import Names, SectionConfig
+from sentiment_ray.data.check_keys import Checking
 from sentiment_ray.data.division import Division
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sentiment_ray.cleaning import check_steps
-from sentiment_ray.config import Names, StageConfig
+from sentiment_ray.config.sections import Names, StageConfig
 from sentiment_ray.data.augmentation import OPERATIONS
-from sentiment_ray.data.times import microseconds_of
+from sentiment_ray.data.readers.timestamps import microseconds_of
+from sentiment_ray.text.cleaning import check_steps
 
 SplitBy = Literal["hash", "stratified", "group", "time"]
 KEYS_OF = {"group_column": "group", "time_column": "time", "validation_from": "time", "test_from": "time"}

@@ -7,13 +7,10 @@ from shutil import rmtree
 from typing import Any
 
 from sentiment_ray.cluster import connect
-from sentiment_ray.data.buckets import BUCKETS_DIRECTORY, Plan, collect, divide, tally
+from sentiment_ray.data import relations
+from sentiment_ray.data.chat_costs import ChatCounts, count_chats, describe, load_tokenizer
 from sentiment_ray.data.chat_export import check_target, write_chats
-from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe, load_tokenizer
-from sentiment_ray.data.checks import relations
-from sentiment_ray.data.checks.reports import end_check, free_for_report, tell_crossed, write_reports
-from sentiment_ray.data.checks.results import Checked, numbers_of
-from sentiment_ray.data.checks.stage import (
+from sentiment_ray.data.checks import (
     Embed,
     TestSet,
     check_config,
@@ -22,13 +19,16 @@ from sentiment_ray.data.checks.stage import (
     relate_rows,
     suspect_labels,
 )
-from sentiment_ray.data.checks.survey import add_surveys
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.listing import InputFile, check_files, list_files, passed_over, resolve, tell_passed_over
-from sentiment_ray.data.outcomes import Settled, merge_pins
-from sentiment_ray.data.summary import check_rejected, check_splits, manifest_of, summarise
-from sentiment_ray.data.tallies import Tally, balance_of, cuts_of
-from sentiment_ray.data.units import Unit
+from sentiment_ray.data.counts import check_rejected, check_splits, manifest_of, summarise
+from sentiment_ray.data.ranks import Tally, balance_of, cuts_of
+from sentiment_ray.data.readers.units import Unit
+from sentiment_ray.data.report.bucket_stats import add_surveys
+from sentiment_ray.data.report.findings import Checked, numbers_of
+from sentiment_ray.data.report.output import end_check, free_for_report, tell_crossed, write_reports
+from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, Plan, collect, divide, tally
+from sentiment_ray.data.sources import InputFile, check_files, list_files, passed_over, resolve, tell_passed_over
+from sentiment_ray.data.split import Settled, merge_pins
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, new_directory, write_json
 from sentiment_ray.versions import installed_versions
 
@@ -98,7 +98,7 @@ def _divide_all(
     config: PrepareConfig, units: Sequence[Unit], test_set: TestSet, directory: Path, embed: Embed | None
 ) -> Checked:
     """Write the splits into `directory`; DataError when they could not be trained on."""
-    from sentiment_ray.data.tasks import run_tasks
+    from sentiment_ray.data.ray_tasks import run_tasks
 
     size = sum(unit.size_bytes for unit in units)
     plan = Plan(config, directory, num_buckets=max(LEAST_BUCKETS, -(-size // BUCKET_BYTES)))
@@ -128,7 +128,7 @@ def _divide_all(
 
 def _chats(config: PrepareConfig, units: Sequence[Unit]) -> dict[str, Any]:
     """Describe the chat sources, if there are any, as a hosted fine-tuning API would see them."""
-    from sentiment_ray.data.tasks import run_tasks
+    from sentiment_ray.data.ray_tasks import run_tasks
 
     chats = [unit for unit in units if unit.format == "chat"]
     if not chats:

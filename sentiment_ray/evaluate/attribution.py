@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.evaluate.scored import Scored
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor
 
 MAX_WORDS = 100
 """Words of a text that are left out in turn; those behind them are neither tried nor shown."""

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.labels import label2id
-from sentiment_ray.parquet_kinds import without_views
+from sentiment_ray.parquet_types import without_views
 
 DEFAULT_SLICES = ("source", "language")
 LONGEST_QUOTE = 30

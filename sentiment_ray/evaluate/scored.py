@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.metrics import confusion_counts
-from sentiment_ray.predictor import Scores
 
 
 @dataclass(frozen=True)

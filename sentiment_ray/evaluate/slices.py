@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sentiment_ray.evaluate.measures import measures_of_counts
 from sentiment_ray.evaluate.resampling import bootstrap_counts, share_interval
 from sentiment_ray.evaluate.scored import Scored
-from sentiment_ray.predictor import Scores
-from sentiment_ray.profile import token_bin_of
+from sentiment_ray.inference.drift import token_bin_of
+from sentiment_ray.inference.predictor import Scores
 
 MIN_ROWS = 20
 """Rows under which a slice is counted and not measured."""

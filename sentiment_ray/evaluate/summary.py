@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from sentiment_ray.bundle import Bundle, open_bundle
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.bundle.open import Bundle, open_bundle
+from sentiment_ray.inference.predictor import Predictor
 
 MESSAGES = {
     "Remember that each day is a new opportunity to embrace the beauty of life.": "positive",

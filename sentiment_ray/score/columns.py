@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from sentiment_ray.predictor import Scores
+from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.score.config import ScoreConfig
 
 QUARANTINE_SCHEMA = pa.schema(

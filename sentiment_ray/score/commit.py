@@ -12,8 +12,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import GateError
-from sentiment_ray.predictor import PackedBundle
-from sentiment_ray.profile import add_profiles, drift_of
+from sentiment_ray.inference.drift import add_profiles, drift_of
+from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import add_groups, mean_groups

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentiment_ray.config import Names, StageConfig
+from sentiment_ray.config.sections import Names, StageConfig
 
 
 class ScoreConfig(StageConfig):

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from sentiment_ray.engines import GPU_ENGINES
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.predictor import PackedBundle, Predictor
-from sentiment_ray.profile import profile_of
+from sentiment_ray.inference.drift import profile_of
+from sentiment_ray.inference.engines import GPU_ENGINES
+from sentiment_ray.inference.predictor import PackedBundle, Predictor
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.part import DistinctTexts
 from sentiment_ray.score.plan import Plan, Unit

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from tqdm import tqdm
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.parquet_kinds import UNREADABLE
+from sentiment_ray.parquet_types import UNREADABLE
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import is_local, open_location

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from sentiment_ray.predictor import Scores
+from sentiment_ray.inference.predictor import Scores
 
 
 def group_scores(keys: pa.ChunkedArray, scores: Scores, labels: Sequence[str], uncertain_below: float) -> pa.Table:

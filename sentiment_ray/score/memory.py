@@ -7,7 +7,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.predictor import Scores
+from sentiment_ray.inference.predictor import Scores
 
 DIGEST_BYTES = 16
 WAYS = 8

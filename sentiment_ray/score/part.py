@@ -11,8 +11,8 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.predictor import Predictor, Scores, in_order
-from sentiment_ray.profile import profile_of
+from sentiment_ray.inference.drift import profile_of
+from sentiment_ray.inference.predictor import Predictor, Scores, in_order
 from sentiment_ray.score.columns import added_columns, kept_names, output_schema, part_writer
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.groups import group_scores

@@ -7,8 +7,8 @@ from itertools import count, islice
 from typing import Any
 
 from sentiment_ray.errors import DataError
+from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.manifest import fingerprint
-from sentiment_ray.predictor import PackedBundle
 from sentiment_ray.score.config import HOW, ScoreConfig
 from sentiment_ray.score.footers import Footer
 from sentiment_ray.score.listing import InputFile

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from sentiment_ray.encoding import join_texts
 from sentiment_ray.errors import DataError
-from sentiment_ray.parquet_kinds import UNREADABLE, holds_texts, without_views
+from sentiment_ray.parquet_types import UNREADABLE, holds_texts, without_views
 from sentiment_ray.score.footers import first_line
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.storage import file_info, is_local, open_location
+from sentiment_ray.text.encoding import join_texts
 
 WINDOW_ROWS = 16_384
 """Rows in memory at a time: enough for batches of one length, few enough for any row."""

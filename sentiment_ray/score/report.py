@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from sentiment_ray.profile import MEASURES, chance_of, reading_of, token_bin_of
+from sentiment_ray.inference.drift import MEASURES, chance_of, reading_of, token_bin_of
 from sentiment_ray.report.formats import number, percent
 from sentiment_ray.report.page import render_page
 from sentiment_ray.report.plots import bars, columns

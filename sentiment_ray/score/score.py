@@ -13,9 +13,9 @@ import ray.data
 
 from sentiment_ray import errors
 from sentiment_ray.cluster import connect
-from sentiment_ray.engines import GPU_ENGINES
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.predictor import PackedBundle, pack_bundle
+from sentiment_ray.inference.engines import GPU_ENGINES
+from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
 from sentiment_ray.score.columns import added_fields
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, commit, committed_manifest
 from sentiment_ray.score.config import ScoreConfig

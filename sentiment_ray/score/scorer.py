@@ -15,9 +15,9 @@ import ray
 from pyarrow import parquet
 
 from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.inference.drift import add_profiles
+from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.manifest import sha256_of_file
-from sentiment_ray.predictor import Predictor
-from sentiment_ray.profile import add_profiles
 from sentiment_ray.score.attempts import Attempts, Step, begin, read_attempts, survive, tokens_per_batch
 from sentiment_ray.score.columns import quarantine_table
 from sentiment_ray.score.config import ScoreConfig

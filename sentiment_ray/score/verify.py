@@ -11,7 +11,7 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from sentiment_ray.errors import DataError, GateError
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.lock import is_lock
 from sentiment_ray.score.plan import read_plan, unit_from

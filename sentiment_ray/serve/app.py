@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from sentiment_ray.predictor import Predictor, Scores
+from sentiment_ray.inference.predictor import Predictor, Scores
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.truncation import limit_in_words
+from sentiment_ray.text.truncation import limit_in_words
 
 Answer = list[dict[str, str | float]]
 

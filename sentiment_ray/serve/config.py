@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sentiment_ray.config import SectionConfig
+from sentiment_ray.config.sections import SectionConfig
 
 
 class ServeConfig(SectionConfig):

@@ -7,7 +7,7 @@ import click
 import uvicorn
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 

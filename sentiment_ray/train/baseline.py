@@ -9,15 +9,15 @@ import torch
 from pyarrow import parquet
 from transformers import AutoModelForSequenceClassification
 
-from sentiment_ray.encoding import load_encoder
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.text.encoding import load_encoder
+from sentiment_ray.text.truncation import Truncation
 from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
 from sentiment_ray.train.model import logits_of
 from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.rows import window_of
-from sentiment_ray.truncation import Truncation
 
 METHOD = "nearest label by embedding"
 DESCRIPTION = "The sentiment of this text is {label}."

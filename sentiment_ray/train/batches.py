@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_ray.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad, rows_of
+from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad, rows_of
 
 WINDOW_ROWS = 8192
 """Rows that are shuffled and sorted together, at most: enough for batches of one length, few enough for any memory."""

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sentiment_ray.config import Names, SectionConfig, StageConfig
-from sentiment_ray.truncation import Mode, NumWindows, Overlap, Pooling
+from sentiment_ray.config.sections import Names, SectionConfig, StageConfig
+from sentiment_ray.text.truncation import Mode, NumWindows, Overlap, Pooling
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 OF_WINDOWS = ("pooling", "window_overlap", "max_windows")

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.metrics import classification_metrics, confusion_counts
-from sentiment_ray.model_config import check_encoder
+from sentiment_ray.text.encoding import TextEncoder, load_encoder
+from sentiment_ray.text.truncation import truncation_of
 from sentiment_ray.train.batches import (
     BLOCK_ROWS,
     WINDOW_ROWS,
@@ -30,6 +31,7 @@ from sentiment_ray.train.batches import (
     training_batches,
 )
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, seal_checkpoint
+from sentiment_ray.train.collectives import MAX, SUM, any_worker, over_workers
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loss import Loss, loss_of
 from sentiment_ray.train.model import (
@@ -42,8 +44,6 @@ from sentiment_ray.train.model import (
 from sentiment_ray.train.optimizer import clip_gradients, optimizers_of
 from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.schedule import has_stopped, learning_rate_at, score_of
-from sentiment_ray.train.together import MAX, SUM, any_worker, over_workers
-from sentiment_ray.truncation import truncation_of
 
 CLOCK_EVERY_BATCHES = 16
 """Batches between two looks at the clock that all workers must agree on."""

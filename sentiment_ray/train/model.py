@@ -17,12 +17,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from sentiment_ray.bundle.model_config import known_keys, refuse_kernels
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
-from sentiment_ray.model_config import known_keys, refuse_kernels
+from sentiment_ray.text.truncation import Truncation, Windows
 from sentiment_ray.train.batches import Batch
 from sentiment_ray.train.dropout import cheapen_dropout
-from sentiment_ray.truncation import Truncation, Windows
 
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 """Where the name of a parameter has the number of its layer, in all families but ALBERT, whose layers share theirs."""

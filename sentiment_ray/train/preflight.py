@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
+from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.manifest import fingerprint, local_path, read_json, sha256_of_file
-from sentiment_ray.model_config import check_encoder
 from sentiment_ray.train.config import TrainConfig
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")

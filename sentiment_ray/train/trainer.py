@@ -19,7 +19,7 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.earlier import Earlier, earlier_run, gained_and_lost, measured_split
+from sentiment_ray.train.continual import Earlier, earlier_run, gained_and_lost, measured_split
 from sentiment_ray.train.preflight import (
     check_rows,
     cpus_per_worker,

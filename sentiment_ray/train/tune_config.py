@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from sentiment_ray.config import SectionConfig, StageConfig, nearest
+from sentiment_ray.config.sections import SectionConfig, StageConfig, nearest
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 

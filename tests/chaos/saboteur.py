@@ -35,7 +35,7 @@ def step_of(name: str) -> str:
 
 def install() -> None:
     """Wrap everything that changes a store, and the scoring of texts when there is a poison."""
-    from sentiment_ray.predictor import Predictor
+    from sentiment_ray.inference.predictor import Predictor
     from sentiment_ray.storage import Store
 
     if ORDER in os.environ:

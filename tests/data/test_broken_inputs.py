@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.data.buckets import OUTCOMES, Plan, collect, divide
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
+from sentiment_ray.data.counts import check_rejected, summarise
 from sentiment_ray.data.prepare import prepare_reviews
-from sentiment_ray.data.summary import check_rejected, summarise
+from sentiment_ray.data.shuffle import OUTCOMES, Plan, collect, divide
+from sentiment_ray.data.sources import check_files, list_files, resolve
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import read_json
 from tests.data.broken_inputs import BROKEN_FILES, BROKEN_ROWS, GOOD, chats, objects, separated, zstandard

@@ -7,15 +7,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.config import load_config
+from sentiment_ray.config.sections import load_config
+from sentiment_ray.data.chat_costs import ChatCounts, count_chats, describe
 from sentiment_ray.data.chat_export import check_target
-from sentiment_ray.data.chat_report import ChatCounts, count_chats, describe
 from sentiment_ray.data.config import SPLITS, Hosted, PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
 from sentiment_ray.data.prepare import prepare_reviews
-from sentiment_ray.encoding import encode, load_encoder
+from sentiment_ray.data.sources import check_files, list_files, resolve
 from sentiment_ray.errors import BundleError, ConfigError
 from sentiment_ray.manifest import read_json
+from sentiment_ray.text.encoding import encode, load_encoder
 
 LABELS = ("negative", "neutral", "positive")
 SYSTEM = "Classify the sentiment as negative, neutral or positive."

@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sentiment_ray.data.checking import check_rows, find_label
-from sentiment_ray.data.reading import SCHEMA
+from sentiment_ray.data.readers.rows import SCHEMA
+from sentiment_ray.data.validate import check_rows, find_label
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentiment_ray.data.buckets import Plan, collect, divide
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
-from sentiment_ray.data.outcomes import Settled, merge_pins
+from sentiment_ray.data.counts import Summary, check_splits, summarise
+from sentiment_ray.data.hashing import normalise
 from sentiment_ray.data.prepare import with_tallies
-from sentiment_ray.data.splitting import normalise
-from sentiment_ray.data.summary import Summary, check_splits, summarise
+from sentiment_ray.data.shuffle import Plan, collect, divide
+from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.split import Settled, merge_pins
 
 LABELS = ("negative", "positive")
 FIRST_DAY = date(2024, 1, 1)

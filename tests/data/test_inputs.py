@@ -10,11 +10,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.config import load_config
-from sentiment_ray.data.checking import check_rows
+from sentiment_ray.config.sections import load_config
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
-from sentiment_ray.data.reading import read_unit
+from sentiment_ray.data.readers.rows import read_unit
+from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.validate import check_rows
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.score.reading import Window, texts_of
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_ray.data.checks.near_duplicates import components, keys_of, masked_words, nearest, signatures_of
+from sentiment_ray.data.near_duplicates import components, keys_of, masked_words, nearest, signatures_of
 
 REVIEW = (
     "the battery of this phone lasts two days and the camera takes sharp pictures even at night but the speaker is "

@@ -13,12 +13,12 @@ import pytest
 from checked_reviews import finding, page_of, reviews, rows_of, run, write
 
 from jobs.prepare_reviews import prepare
-from sentiment_ray.data.checking import find_label
-from sentiment_ray.data.checks.limits import Limits, crossed_limits, spell_crossed
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
-from sentiment_ray.data.reading import read_unit
-from sentiment_ray.data.text_files import LONGEST_FIELD
+from sentiment_ray.data.limits import Limits, crossed_limits, spell_crossed
+from sentiment_ray.data.readers.delimited import LONGEST_FIELD
+from sentiment_ray.data.readers.rows import read_unit
+from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.validate import find_label
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.manifest import new_directory, read_json
 

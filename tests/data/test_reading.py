@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.data import parquet_files, text_files
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.listing import check_files, list_files, resolve
-from sentiment_ray.data.reading import SCHEMA, read_unit
+from sentiment_ray.data.readers import delimited, parquet
+from sentiment_ray.data.readers.rows import SCHEMA, read_unit
+from sentiment_ray.data.sources import check_files, list_files, resolve
 from sentiment_ray.errors import ConfigError, DataError
 
 ROWS = [("A fine day.", "positive"), ('She said "no",\nand left.', "negative"), ("Ärger 🙂\u2028ja", "neutral")]
@@ -185,8 +185,8 @@ def test_tables_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     config = resolve(PrepareConfig(output=str(tmp_path / "output"), sources=[{"path": str(path)}]))
     (unit,) = check_files(config, list_files(config))
     assert [len(table) for table in read_unit(unit, config.sources[0])] == [10_000, 10_000, 5_000]
-    monkeypatch.setattr("sentiment_ray.data.reading.TABLE_CHARACTERS", 30_000)
-    monkeypatch.setattr(parquet_files, "BATCH_BYTES", 1000)
+    monkeypatch.setattr("sentiment_ray.data.readers.rows.TABLE_CHARACTERS", 30_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1000)
     sizes = [len(table) for table in read_unit(unit, config.sources[0])]
     assert max(sizes) < 5_000
     assert sum(sizes) == 25_000
@@ -271,7 +271,7 @@ def test_an_output_among_the_input_is_refused(tmp_path: Path, output: str) -> No
 
 
 def test_a_long_line_is_cut_and_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_files, "LONGEST_LINE_BYTES", 64)
+    monkeypatch.setattr(delimited, "LONGEST_LINE_BYTES", 64)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "fine", "label": "x"}\n' + b"z" * 200 + b'\n{"text": "next", "label": "x"}\n')
     assert reasons(read(path)) == {1: None, 2: "line longer than 64 bytes", 3: None}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sentiment_ray.data.splitting import TEST, TRAIN, VALIDATION, bucket_of, hash_texts, in_sample, normalise, split_of
+from sentiment_ray.data.hashing import TEST, TRAIN, VALIDATION, bucket_of, hash_texts, in_sample, normalise, split_of
 
 TEXTS = [f"review number {number}" for number in range(4000)]
 SHARES = {"validation_share": 0.1, "test_share": 0.2}

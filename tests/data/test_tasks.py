@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from sentiment_ray.data.tasks import run_tasks
+from sentiment_ray.data.ray_tasks import run_tasks
 from sentiment_ray.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sentiment_ray.evaluate.scored import Scored
-from sentiment_ray.predictor import Scores, probabilities_of
+from sentiment_ray.inference.predictor import Scores, probabilities_of
 
 LABELS = ("negative", "neutral", "positive")
 

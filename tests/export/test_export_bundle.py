@@ -16,12 +16,12 @@ from export.config import ExportConfig
 from export.held_out import TorchEngine
 from export.quantize import quantize_weights
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import open_bundle
-from sentiment_ray.bundle_manifest import bundle_id_of
-from sentiment_ray.encoding import load_encoder
+from sentiment_ray.bundle.manifest import bundle_id_of
+from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.predictor import PackedBundle, score_texts
-from sentiment_ray.profile import drift_of, profile_of
+from sentiment_ray.inference.drift import drift_of, profile_of
+from sentiment_ray.inference.predictor import PackedBundle, score_texts
+from sentiment_ray.text.encoding import load_encoder
 from tests.conftest import EXPORT
 
 

@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from export.graph import export_graph
 from export.optimize import optimize
 from export.quantize import quantize, quantize_weights
+from sentiment_ray.bundle.model_config import FAMILIES, check_model_files
+from sentiment_ray.bundle.onnx_scan import scan_model
 from sentiment_ray.errors import BundleError
 from sentiment_ray.labels import id2label, label2id
-from sentiment_ray.model_config import FAMILIES, check_model_files
-from sentiment_ray.onnx_scan import scan_model
 from tests.conftest import LABELS
 from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES

@@ -11,16 +11,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from export.benchmark import default_of
 from export.config import ExportConfig
 from export.gate import check, compare_batches
 from export.held_out import HeldOut, TorchEngine, hold_out
-from export.speed import default_of
 from export.variants import FILES, write_variant
-from sentiment_ray.bundle import open_bundle
-from sentiment_ray.encoding import TextEncoder, load_encoder
-from sentiment_ray.engines import load_engine
+from sentiment_ray.bundle.open import open_bundle
+from sentiment_ray.inference.engines import load_engine
+from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.metrics import macro_f1_drop_interval
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from tests.conftest import LABELS, ROOT
 
 CONFIG = ExportConfig(run="run", output="bundle")

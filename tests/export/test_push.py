@@ -12,7 +12,7 @@ import huggingface_hub.constants
 import pytest
 
 from export.push import push_bundle
-from sentiment_ray.bundle import open_bundle, verify_bundle
+from sentiment_ray.bundle.open import open_bundle, verify_bundle
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.storage import local_copy, open_store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_ray.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor
 
 SCRIPT = Path(__file__).parent / "transformers_js"
 INSTALL = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]

@@ -8,11 +8,11 @@ import pytest
 
 from export.triton import write_triton
 from sentiment_ray import Predictor
-from sentiment_ray.bundle import open_bundle
-from sentiment_ray.encoding import load_encoder
-from sentiment_ray.engines import load_engine
+from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.inference.engines import load_engine
+from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.text.encoding import load_encoder
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from sentiment_ray.manifest import fingerprint
-from sentiment_ray.truncation import HEAD
+from sentiment_ray.text.truncation import HEAD
 
 Harm = Callable[[Path], object]
 Cases = dict[str, tuple[Harm, str]]

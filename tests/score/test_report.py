@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from html_page import Page, assert_loads_nothing
 
-from sentiment_ray.predictor import Scores
-from sentiment_ray.profile import add_profiles, drift_of, profile_of
+from sentiment_ray.inference.drift import add_profiles, drift_of, profile_of
+from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.score.report import write_report
 
 LABELS = ("negative", "neutral", "positive")

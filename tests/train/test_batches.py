@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from sentiment_ray.encoding import TextEncoder, load_encoder
+from sentiment_ray.text.encoding import TextEncoder, load_encoder
+from sentiment_ray.text.truncation import Windows
 from sentiment_ray.train.batches import NO_LABEL, Batch, Window, blocks_of, split_to, training_batches
-from sentiment_ray.truncation import Windows
 
 
 @pytest.fixture(scope="module")

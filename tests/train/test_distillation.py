@@ -12,12 +12,12 @@ from pyarrow import parquet
 
 from export.held_out import TorchEngine
 from sentiment_ray import Predictor
-from sentiment_ray.encoding import load_encoder
 from sentiment_ray.errors import DataError, MissingExtraError
+from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.manifest import read_json
-from sentiment_ray.predictor import score_texts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
+from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.train.batches import NO_LABEL
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.loss import distillation_loss

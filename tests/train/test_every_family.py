@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from export.graph import export_graph
 from export.held_out import TorchEngine
-from sentiment_ray.encoding import load_encoder
-from sentiment_ray.engines import load_engine
+from sentiment_ray.bundle.model_config import FAMILIES
+from sentiment_ray.inference.engines import load_engine
+from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
-from sentiment_ray.model_config import FAMILIES
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.train.batches import Window
 from sentiment_ray.train.checkpoint import Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig

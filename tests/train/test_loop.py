@@ -16,14 +16,14 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from export.held_out import TorchEngine
-from sentiment_ray.encoding import load_encoder
+from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
-from sentiment_ray.predictor import score_texts
+from sentiment_ray.text.encoding import load_encoder
+from sentiment_ray.text.truncation import Pooling, Windows
 from sentiment_ray.train.batches import Window
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.loop import Task, Worker, fine_tune
-from sentiment_ray.truncation import Pooling, Windows
 from tests.conftest import LABELS
 
 Train = Callable[..., list[dict[str, Any]]]

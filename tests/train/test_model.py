@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+from sentiment_ray.bundle.model_config import FAMILIES, known_keys
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.model_config import FAMILIES, known_keys
 from sentiment_ray.train import precision
 from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from sentiment_ray.bundle.model_config import longest_input
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json
-from sentiment_ray.model_config import longest_input
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, best_first
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.earlier import Earlier
+from sentiment_ray.train.continual import Earlier
 from sentiment_ray.train.preflight import (
     _largest_part,
     _num_fitting,

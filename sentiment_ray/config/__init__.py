@@ -1,0 +1,1 @@
+"""The configuration of every stage and the shell around its command."""

@@ -1,0 +1,1 @@
+"""Reads raw rows out of every format that reviews come in."""

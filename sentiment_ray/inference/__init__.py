@@ -1,0 +1,1 @@
+"""A bundle and texts in, scores out."""

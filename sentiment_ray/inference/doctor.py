@@ -1,0 +1,117 @@
+"""What this machine has for scoring, and which file of a bundle it would load and why; changes nothing."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from sentiment_ray.bundle.open import Bundle
+from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.inference.choice import choices_of
+from sentiment_ray.inference.engines import available_engines
+from sentiment_ray.inference.predictor import Predictor
+
+FLAGS = {
+    "avx2": "avx2",
+    "avx512": "avx512f",
+    "avx512_bf16": "avx512_bf16",
+    "vnni": "avx512_vnni",
+    "amx_bf16": "amx_bf16",
+    "amx_int8": "amx_int8",
+}
+"""What engines use of a processor, by the names that Linux gives."""
+DISTRIBUTIONS = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+
+
+def examine() -> dict[str, Any]:
+    """Return processor, cores, memory, engines with their versions and providers, and hints on what is missing."""
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
+    lines = {name.strip(): value.strip() for name, value in lines.items()}
+    flags = set(lines.get("flags", "").split())
+    engines = {name: _engine(name) for name in DISTRIBUTIONS}
+    return {
+        "processor": lines.get("model name", platform.processor() or platform.machine()),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "has": {name: flag in flags for name, flag in FLAGS.items()},
+        "engines": engines,
+        "hints": _hints(engines, flags),
+    }
+
+
+def diagnose(bundle: Bundle) -> dict[str, Any]:
+    """Return every engine and file of a bundle in the order `auto` tries them, each with its fate on this machine."""
+    tried: list[dict[str, Any]] = []
+    picked = None
+    for engine, variant in choices_of(bundle, "auto", "auto"):
+        started = time.perf_counter()
+        try:
+            Predictor.load(bundle.path, engine=engine, variant=variant)
+            note = "its self-test passed here" if bundle.manifest.self_test else "loads; the bundle has no self-test"
+        except SentimentRayError as error:
+            note = str(error)
+        else:
+            picked = picked or {"engine": engine, "variant": variant}
+        rate = bundle.manifest.variants[variant].bench[engine]["rows_per_s"]
+        tried.append(
+            {
+                "engine": engine,
+                "variant": variant,
+                "rows_per_s_at_export": rate,
+                "load_s": round(time.perf_counter() - started, 3),
+                "note": note,
+            }
+        )
+    seen = {(row["engine"], row["variant"]) for row in tried}
+    passed_over = [
+        {"engine": engine, "variant": name, "note": _why_not(gate)}
+        for name, variant in bundle.manifest.variants.items()
+        for engine, gate in variant.gate.items()
+        if (engine, name) not in seen
+    ]
+    return {"auto": picked, "tried": tried, "passed_over": passed_over}
+
+
+def _engine(name: str) -> dict[str, Any]:
+    if name not in available_engines():
+        return {"installed": False}
+    versions = (_version(distribution) for distribution in DISTRIBUTIONS[name])
+    found: dict[str, Any] = {"installed": True, "version": next((version for version in versions if version), "?")}
+    if name == "onnxruntime":
+        import onnxruntime
+
+        return found | {"providers": onnxruntime.get_available_providers()}
+    import openvino
+
+    core = openvino.Core()
+    precisions = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found | {"devices": core.available_devices, "precisions": precisions}
+
+
+def _hints(engines: dict[str, dict[str, Any]], flags: set[str]) -> list[str]:
+    hints = [
+        f"{name} is not installed: pip install 'sentiment-ray[cpu]' brings it"
+        for name, engine in engines.items()
+        if not engine["installed"]
+    ]
+    if flags and "avx512_vnni" not in flags and "avx_vnni" not in flags:
+        hints.append("no VNNI: int8 files are slow here and answer otherwise than where there is")
+    if flags and not {"amx_bf16", "avx512_bf16"} & flags:
+        hints.append("no bf16 units: OpenVINO computes in fp32 here")
+    return hints
+
+
+def _why_not(gate: dict[str, Any]) -> str:
+    if not gate.get("passed"):
+        return "missed its gate: " + "; ".join(gate.get("missed", ["see inspect"]))
+    return "not installed here"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

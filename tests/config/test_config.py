@@ -1,0 +1,127 @@
+"""A configuration's mistakes are named in one line with the remedy, on the command line and in the file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.evaluate_bundle import main as evaluate_job
+from sentiment_ray.config.sections import load_config
+from sentiment_ray.data.config import PrepareConfig
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.evaluate.config import EvaluateConfig
+from sentiment_ray.train.config import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+GOOD = 'prepared = "p"\nmodel = "m"\noutput = "o"\n'
+
+
+def _file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "test.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
+    file = _file(tmp_path, f"[train]\n{GOOD}learning_rate = 1e-5\n")
+    config = load_config(TrainConfig, "train", file=file, flags={"learning_rate": "3e-5"})
+    assert config.learning_rate == 3e-5
+    assert config.model == "m"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"[train]\n{GOOD}lerning_rate = 1", "unknown key 'lerning_rate'. Did you mean 'learning_rate'?"),
+        ("[train]\nmodel = 'm'\noutput = 'o'", "the key 'prepared' is missing"),
+        (f"[train]\n{GOOD}epochs = 0", "epochs = 0: input should be greater than or equal to 1"),
+        (f"[train]\n{GOOD}precision = 'int4'", "precision = 'int4'"),
+        ("[trian]\nmodel = 'm'", "unknown section [trian]. Did you mean 'train'?"),
+        ("[score]\n", "the section [train] is missing (found: score)"),
+        ("[train", "not a TOML file that can be read"),
+        ("train = 3", "train is a section, but a value was found"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, found: str) -> None:
+    file = _file(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load_config(TrainConfig, "train", file=file, flags={})
+    assert found in str(error.value)
+    assert file in str(error.value)
+
+
+def test_a_mistake_inside_a_source_names_the_nearest_key_of_a_source(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[prepare]\noutput = "o"\n[[prepare.sources]]\npath = "p"\ntext_colum = "body"')
+    with pytest.raises(ConfigError, match=r"unknown key 'sources\.0\.text_colum'. Did you mean 'text_column'"):
+        load_config(PrepareConfig, "prepare", file=file, flags={})
+
+
+def test_one_source_can_be_given_as_flags() -> None:
+    flags = {"input": "reviews/", "text_column": "body", "labels": "bad,good", "output": "o"}
+    config = load_config(PrepareConfig, "prepare", file=None, flags=flags)
+    assert [(source.path, source.text_column) for source in config.sources] == [("reviews/", ("body",))]
+    assert config.labels == ("bad", "good")
+
+
+def test_shares_are_a_toml_array_or_one_flag_with_commas(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[evaluate]\nbundle = "b"\ninput = "i"\noutput = "o"\nprecisions = [0.5, 1]\n')
+    assert load_config(EvaluateConfig, "evaluate", file=file, flags={}).precisions == (0.5, 1)
+    assert load_config(EvaluateConfig, "evaluate", file=file, flags={"precisions": "0.9,0.95"}).precisions == (
+        0.9,
+        0.95,
+    )
+    with pytest.raises(ConfigError, match="precisions = '0.9,2': each must be above 0 and at most 1"):
+        load_config(EvaluateConfig, "evaluate", file=file, flags={"precisions": "0.9,2"})
+
+
+def test_a_switch_that_is_unset_by_default_can_be_set_both_ways() -> None:
+    option = next(parameter for parameter in evaluate_job.params if parameter.name == "ordered")
+    assert (option.opts, option.secondary_opts) == (["--ordered"], ["--no-ordered"])
+    assert evaluate_job.make_context("evaluate", []).params["ordered"] is None
+
+
+@pytest.mark.parametrize("labels", ["only", "twice,twice", "good,"])
+def test_labels_that_cannot_be_used_are_refused(labels: str) -> None:
+    with pytest.raises(ConfigError, match="give two or more different names"):
+        load_config(PrepareConfig, "prepare", file=None, flags={"input": "i", "output": "o", "labels": labels})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["jobs.train_encoder", "--config", "/nowhere.toml"], "/nowhere.toml: there is no such file"),
+        (["jobs.train_encoder", "--lerning-rate", "1"], "No such option '--lerning-rate'"),
+        (["jobs.train_encoder"], "the key 'output' is missing"),
+        (["jobs.prepare_reviews", "--input", "/nowhere", "--output", "/tmp/never"], "/nowhere"),
+        (["jobs.export_bundle", "--run", "/nowhere", "--output", "/tmp/never"], "/nowhere/run.json is missing"),
+        (
+            ["jobs.score_reviews", "--bundle", "/nowhere", "--input", "x", "--output", "/tmp/never"],
+            "no bundle at /nowhere",
+        ),
+        (["jobs.pipeline", "--config", "/nowhere.toml"], "/nowhere.toml: there is no such file"),
+        (["sentiment_ray.cli_main", "predict", "/nowhere", "text"], "no bundle at /nowhere"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_wrong_command_is_one_line_and_exit_code_2(arguments: list[str], found: str) -> None:
+    command = [sys.executable, "-m", *arguments]
+    if arguments[0] == "sentiment_ray.cli_main":
+        command = [str(Path(sys.executable).parent / "sentiment-ray"), *arguments[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert found in done.stderr
+    assert done.stdout == ""
+    assert not Path("/tmp/never").exists()
+
+
+def test_what_a_library_says_as_the_process_ends_is_no_result() -> None:
+    code = (
+        "import atexit, click; from sentiment_ray.config.shell import print_result, run\n"
+        "atexit.register(print, 'bye')\n"
+        "run(click.Command('x', callback=lambda: print_result({'rows': 1})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ('{"rows": 1}\n', "bye\n", 0)

@@ -1,0 +1,80 @@
+"""Labels that look wrong, rows that are cut and rows in another language are found by the models that are named."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checked_reviews import LABELS, THINGS, finding, page_of, run, write
+
+from sentiment_ray.data.report.label_issues import find_suspects
+
+needs_ray = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_injected_wrong_labels_are_found() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, size=600)
+    features = (np.eye(3)[labels] @ random.normal(size=(3, 16)) + 0.35 * random.normal(size=(600, 16))).astype(
+        np.float32
+    )
+    wrong = random.choice(600, size=30, replace=False)
+    given_labels = labels.copy()
+    given_labels[wrong] = (labels[wrong] + 1) % 3
+    found = find_suspects(features, given_labels, seed=0)
+    assert found is not None
+    right = set(found.rows.tolist()) & set(wrong.tolist())
+    assert len(right) >= 25
+    assert len(found.rows) <= 36
+    agree = [proposed == labels[row] for row, proposed in zip(found.rows, found.proposed, strict=True) if row in right]
+    assert np.mean(agree) > 0.9
+    assert find_suspects(features, np.zeros(600, dtype=np.intp), seed=0) is None
+
+
+@needs_ray
+def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tiny_encoder: Path) -> None:
+    words = (["great", "happy", "love", "best", "good"], ["awful", "boring", "lost", "terrible", "never"])
+    plain = ["phone", "week", "soup", "coffee", "printer", "window"]
+    random = np.random.default_rng(1)
+    # Confident learning counts what is surer than its label usually is: without some lukewarm reviews, as there are
+    # among real ones, only about half of equally clear texts would be.
+    of_label = [3 if number // 2 % 5 == 0 else 8 for number in range(400)]
+    texts = [
+        " ".join([*random.choice(words[number % 2], size=count), *random.choice(plain, size=8 - count)])
+        for number, count in enumerate(of_label)
+    ]
+    rows = [(text, ("4", "5", "1", "2")[number % 2 * 2 + number // 2 % 2]) for number, text in enumerate(texts)]
+    clear = [number for number in range(0, 400, 2) if of_label[number] == 8]
+    wrong = random.choice(clear, size=10, replace=False)
+    for place in wrong:
+        rows[place] = (rows[place][0], "1.0")
+    rows.append(("tasty " * 60, "5"))
+    keys: dict[str, Any] = {"model": str(tiny_encoder), "max_tokens": 32, "labels": ("negative", "positive")}
+    stars = {"1": "negative", "2": "negative", "4": "positive", "5": "positive"}
+    keys["sources"] = [{"path": write(tmp_path / "a.csv", rows), "label_map": stars}]
+    checks = run(tmp_path / "out", near_duplicates=False, **keys)["checks"]
+    assert finding(checks, "cut") == (1, 401)
+    assert checks["tokens"]["longest"] >= 62
+    suspects, of = finding(checks, "suspect_labels")
+    assert of == 401
+    assert 9 <= suspects <= 12
+    assert checks["suspect_labels"]["by_label"]["negative"]["rows"] >= 9
+    by_rating = checks["suspect_labels"]["by_rating"]
+    assert {rating: each["of"] for rating, each in by_rating.items()} == Counter(
+        f"{float(stars):g}" for _, stars in rows
+    )
+    assert by_rating["1"]["rows"] >= 9 > by_rating["2"]["rows"]
+    page = page_of(tmp_path / "out")
+    assert sum(rows[place][0] in page.text for place in wrong) >= 9
+    assert "the classifier says positive" in page.text
+
+
+@needs_ray
+def test_rows_in_another_language_are_counted(tmp_path: Path) -> None:
+    english = [f"The {THINGS[n % 12]} number {n} works very well and I would buy it again next year" for n in range(60)]
+    german = [f"Das Gerät Nummer {n} ist leider schon nach einer Woche kaputt gegangen, sehr schade" for n in range(20)]
+    rows = [(text, LABELS[place % 3]) for place, text in enumerate([*english, *german, "ok"])]
+    checks = run(tmp_path / "out", write(tmp_path / "a.csv", rows), language="en", near_duplicates=False)["checks"]
+    assert finding(checks, "language") == (20, 80)
+    assert checks["languages"] == {"en": 60, "de": 20, "?": 1}
