@@ -4,10 +4,12 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+import click
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from sentiment_ray.errors import ConfigError
@@ -29,10 +31,17 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 class SectionConfig(BaseModel):
     """The base of every section's keys: frozen, and strict about unknown ones.
 
-    The text below a key is its description in `--help`.
+    The text below a key is its description in `--help`. A key that was renamed stands in `renamed`, the old name first:
+    for one release the old name is still read, in files and as a flag, with a warning.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        return rename_old_keys(cls, values) if isinstance(values, Mapping) else values
 
 
 class StageConfig(SectionConfig):
@@ -52,14 +61,32 @@ def load_config(model: type[Config], section: str, *, file: str | None, flags: M
 
     ConfigError names the file, the key, what was found and, for an unknown key, the nearest known one.
     """
-    values = _read_section(file, section) if file else {}
-    values.update(flags)
+    flags = rename_old_keys(model, flags)
+    values = rename_old_keys(model, _read_section(file, section)) | flags if file else flags
     try:
         return model.model_validate(values)
     except ValidationError as error:
         wrong = _nearest_branch(error.errors())
         where = f"{file} [{section}]" if file and not flags.keys() & wrong["loc"] else "The command line"
         raise ConfigError(f"{where}: {_explain(model, wrong, section)}") from None
+
+
+def rename_old_keys(model: type[SectionConfig], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with the current name of each renamed key of `model`; every old name is warned about once.
+
+    ConfigError when a key is given under both names.
+    """
+    for old in values.keys() & model.renamed.keys():
+        new = model.renamed[old]
+        if new in values:
+            raise ConfigError(f"{old!r} is the old name of {new!r} and both are given. Keep {new!r} alone.")
+        _warn_renamed(old, new)
+    return {model.renamed.get(name, name): value for name, value in values.items()}
+
+
+@cache
+def _warn_renamed(old: str, new: str) -> None:
+    click.echo(f"warning: {old!r} is now called {new!r}. The next release no longer knows the old name.", err=True)
 
 
 def read_toml(file: str) -> dict[str, dict[str, Any]]:

@@ -47,7 +47,8 @@ def options_of(section: str, model: type[Config], *, without: tuple[str, ...] = 
     """Return `--config` and one flag for each simple key of a section, described by the key's own text."""
     config_option = click.Option(["--config"], metavar="FILE", help=f"TOML file; its section [{section}] is read.")
     keys = {name: field for name, field in model.model_fields.items() if name not in without and _is_simple(field)}
-    return [config_option, *(_option(name, field) for name, field in keys.items())]
+    old_names = [_option(old, keys[new], hidden=True) for old, new in model.renamed.items() if new in keys]
+    return [config_option, *(_option(name, field) for name, field in keys.items()), *old_names]
 
 
 def config_from(section: str, model: type[Config], given: Mapping[str, Any]) -> Config:
@@ -89,7 +90,7 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _option(name: str, field: FieldInfo) -> click.Option:
+def _option(name: str, field: FieldInfo, *, hidden: bool = False) -> click.Option:
     flag = "--" + name.replace("_", "-")
     default = None if field.is_required() or field.default in (None, ()) else field.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
@@ -97,8 +98,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if shown is not None and not isinstance(shown, bool):
         text = f"{text} [{shown}]"
     if _kinds(field) - {type(None)} == {bool}:
-        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
-    return click.Option([flag], help=text, metavar=_metavar(field))
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text, hidden=hidden)
+    return click.Option([flag], help=text, metavar=_metavar(field), hidden=hidden)
 
 
 def _metavar(field: FieldInfo) -> str:
