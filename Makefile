@@ -26,9 +26,11 @@ test: $(INSTALLED) ## All tests but the slow ones (about twenty minutes on two c
 test-slow: $(INSTALLED) ## The long runs only
 	@$(BIN)/python -m pytest -m slow
 
-lint: $(INSTALLED) ## ruff, mypy, import-linter
+lint: $(INSTALLED) ## ruff, codespell and retired words, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@$(BIN)/python .ci/check_retired_sentences.py
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -72,7 +72,7 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
         ("[train]\nmodel = 'm'\noutput = 'o'", "the key 'prepared' is missing"),
         (f"[train]\n{GOOD}epochs = 0", "epochs = 0: input should be greater than or equal to 1"),
         (f"[train]\n{GOOD}precision = 'int4'", "precision = 'int4'"),
-        ("[trian]\nmodel = 'm'", "unknown section [trian]. Did you mean 'train'?"),
+        ("[trainn]\nmodel = 'm'", "unknown section [trainn]. Did you mean 'train'?"),
         ("[score]\n", "the section [train] is missing (found: score)"),
         ("[train", "not a TOML file that can be read"),
         ("train = 3", "train is a section, but a value was found"),
