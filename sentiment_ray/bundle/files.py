@@ -13,6 +13,7 @@ MAX_FILES = 64
 MAX_JSON_DEPTH = 32
 FROM_THE_HUB = (".gitattributes", ".cache")
 """What the Hub and `hf download --local-dir` put beside the files; nothing reads it."""
+REMEDY = "Export the bundle again."
 LARGEST_NUMBER = 1e38
 """Transformers itself writes 1e30 for a length without a limit."""
 
@@ -67,8 +68,8 @@ def read_file(root: Path, name: str, *, max_bytes: int) -> bytes:
     return data
 
 
-def parse_json(data: bytes, source: str | Path) -> dict[str, Any]:
-    """Parse a JSON object; BundleError, naming `source`, unless every program would read the same.
+def parse_json(data: bytes, source: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
+    """Parse a JSON object; BundleError, naming `source` and `remedy`, unless every program would read the same.
 
     So it is UTF-8, has no key twice, no NaN, no infinite number, no half of a surrogate pair, and at most
     `MAX_JSON_DEPTH` levels.
@@ -77,11 +78,11 @@ def parse_json(data: bytes, source: str | Path) -> dict[str, Any]:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
         _check_values(value)
     except RecursionError:
-        raise BundleError(f"{source} is nested deeper than {MAX_JSON_DEPTH} levels. Export the bundle again.") from None
+        raise BundleError(f"{source} is nested deeper than {MAX_JSON_DEPTH} levels. {remedy}") from None
     except ValueError as error:  # also bytes that are no UTF-8, and integers of thousands of digits
-        raise BundleError(f"{source} cannot be read as JSON ({error}). Export the bundle again.") from None
+        raise BundleError(f"{source} cannot be read as JSON ({error}). {remedy}") from None
     if not isinstance(value, dict):
-        raise BundleError(f"{source} holds {type(value).__name__}, not a JSON object. Export the bundle again.")
+        raise BundleError(f"{source} holds {type(value).__name__}, not a JSON object. {remedy}")
     return value
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle.files import parse_json
+from sentiment_ray.bundle.tokenizer_patterns import check_patterns
 from sentiment_ray.errors import BundleError, ConfigError
 
 ALWAYS = (
@@ -91,7 +92,7 @@ def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tupl
     parsed = {name: parse_json(data, root / name) for name, data in contents.items() if name.endswith(".json")}
     _check_config(parsed["config.json"], root / "config.json", labels=labels, max_tokens=max_tokens)
     vocab_size = parsed["config.json"].get("vocab_size")
-    _check_tokenizer(parsed["tokenizer.json"], root / "tokenizer.json", vocab_size=vocab_size)
+    check_tokenizer(parsed["tokenizer.json"], root / "tokenizer.json", vocab_size=vocab_size)
     if "tokenizer_config.json" in parsed:
         _check_keys(parsed["tokenizer_config.json"], TOKENIZER_KEYS.split(), root / "tokenizer_config.json")
         _check_class(parsed["tokenizer_config.json"].get("tokenizer_class"), root / "tokenizer_config.json")
@@ -175,25 +176,25 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
         )
 
 
-def _check_tokenizer(tokenizer: dict[str, Any], source: Path, *, vocab_size: Any) -> None:
-    """Refuse unknown parts, and ids for which a model of `vocab_size` rows has none.
+def check_tokenizer(tokenizer: dict[str, Any], source: str | Path, *, vocab_size: Any, remedy: str = REMEDY) -> None:
+    """Refuse a tokenizer.json, parsed, that has unknown parts, costly patterns, or ids beyond a model's rows.
 
-    What replaces text has one character at most, so that no text grows beyond bounds after it was cut.
+    The model has `vocab_size` rows. BundleError names the file, what was found, and `remedy`.
     """
-    _check_keys(tokenizer, TOKENIZER_PARTS.split(), source)
+    unknown = sorted(tokenizer.keys() - set(TOKENIZER_PARTS.split()))
+    if unknown:
+        raise BundleError(f"{source}: the key {_short(unknown[0])} is not one that a bundle may hold. {remedy}")
     model, padding = (
         part if isinstance(part, dict) else {} for part in (tokenizer.get("model"), tokenizer.get("padding"))
     )
     vocabulary = model.get("vocab")
     if model.get("type") not in TOKENIZER_MODELS or not isinstance(vocabulary, list | dict):
-        raise BundleError(f"{source}: model is none of {', '.join(TOKENIZER_MODELS)} with a vocabulary. {REMEDY}")
+        raise BundleError(f"{source}: model is none of {', '.join(TOKENIZER_MODELS)} with a vocabulary. {remedy}")
     ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else [*range(len(vocabulary))]
     ids += _numbers([tokenizer.get("added_tokens"), tokenizer.get("post_processor"), padding.get("pad_id")])
     if type(vocab_size) is not int or not all(type(number) is int and 0 <= number < vocab_size for number in ids):
-        raise BundleError(f"{source}: it gives ids that no model of vocab_size = {_short(vocab_size)} knows. {REMEDY}")
-    for part in _replacements(tokenizer.get("normalizer")):
-        if len(str(part.get("content"))) > 1:
-            raise BundleError(f"{source}: its normalizer writes {_short(part['content'])} in place of text. {REMEDY}")
+        raise BundleError(f"{source}: it gives ids that no model of vocab_size = {_short(vocab_size)} knows. {remedy}")
+    check_patterns(tokenizer, source, remedy=remedy)
 
 
 def _check_keys(values: Mapping[str, Any], allowed: Iterable[str], source: str | Path) -> None:
@@ -205,16 +206,6 @@ def _check_keys(values: Mapping[str, Any], allowed: Iterable[str], source: str |
 def _check_class(name: Any, source: str | Path) -> None:
     if name is not None and not (isinstance(name, str) and name in TOKENIZER_CLASSES):
         raise BundleError(f"{source}: tokenizer_class is {_short(name)}, no known class of transformers. {REMEDY}")
-
-
-def _replacements(part: Any) -> Iterator[dict[str, Any]]:
-    """Yield the normalizers that put text in place of text, in sequences of any depth."""
-    if isinstance(part, dict):
-        if part.get("type") == "Replace":
-            yield part
-        inner = part.get("normalizers")
-        for below in inner if isinstance(inner, list) else ():
-            yield from _replacements(below)
 
 
 def _numbers(part: Any) -> Iterator[int | float]:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from base64 import b64encode
 
 from tests.hostile.damage import (
     MODEL,
@@ -269,5 +270,60 @@ TOKENIZER: Cases = {
             }
         ),
         "its normalizer writes 'aaa",
+    ),
+    "a regular expression without end": (
+        tokenizer(
+            pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a|a)*b"}, "behavior": "Isolated", "invert": False}
+        ),
+        r"its pre_tokenizer holds the regular expression '\(a\|a\)\*b', which no known family uses",
+    ),
+    "a regular expression among the decoders": (
+        tokenizer(decoder={"type": "Replace", "pattern": {"Regex": "(a|a)*b"}, "content": ""}),
+        "its decoder holds the regular expression",
+    ),
+    "a regular expression deep in a normalizer": (
+        tokenizer(
+            normalizer={
+                "type": "Sequence",
+                "normalizers": [
+                    {
+                        "type": "Sequence",
+                        "normalizers": [{"type": "Replace", "pattern": {"Regex": "(.*)*x"}, "content": ""}],
+                    }
+                ],
+            }
+        ),
+        "its normalizer holds the regular expression",
+    ),
+    "a pattern of nothing": (
+        tokenizer(pre_tokenizer={"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}),
+        "its pre_tokenizer holds the pattern",
+    ),
+    "an unknown part": (tokenizer(pre_tokenizer={"type": "FixedLength", "length": 1}), "a part of type 'FixedLength'"),
+    "a word that never ends": (
+        edited("tokenizer.json", lambda found: found["model"].update(max_input_chars_per_word=10**9)),
+        "its model divides words of 1000000000 characters",
+    ),
+    "a table of replacements that grow": (
+        tokenizer(
+            normalizer={"type": "Precompiled", "precompiled_charsmap": b64encode(bytes(4) + b"a" * 5000).decode()}
+        ),
+        "replaces a character by 5,000 bytes",
+    ),
+    "a table of replacements that is none": (
+        tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": "!"}),
+        "precompiled_charsmap. that cannot be read",
+    ),
+    "text that grows at its start": (
+        tokenizer(normalizer={"type": "Prepend", "prepend": "aa"}),
+        "its normalizer writes 'aa'",
+    ),
+    "merges left out at random": (
+        tokenizer(model={"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}),
+        "its model leaves out merges at random",
+    ),
+    "a piece that is endless": (
+        tokenizer(model={"type": "Unigram", "unk_id": 0, "vocab": [["a" * 10_000, 0.0]]}),
+        "its model has the piece",
     ),
 }
