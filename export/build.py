@@ -43,6 +43,7 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
+from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import truncation_of
 from sentiment_ray.versions import installed_versions
@@ -231,7 +232,7 @@ def _self_test(held_out: HeldOut, measured: Measured) -> SelfTest:
     values, counts = np.unique(lengths, return_counts=True)
     common = values[np.argsort(-counts, kind="stable")[:SELF_TEST_LENGTHS]]
     places = np.flatnonzero(np.isin(lengths, common))
-    rows = places[np.unique(np.linspace(0, len(places) - 1, SELF_TEST_TEXTS).astype(np.int64))]
+    rows = places[evenly_spaced_rows(len(places), SELF_TEST_TEXTS)]
     differences: dict[str, dict[str, float]] = {}
     for name, kind in measured.passed():
         difference = np.abs(measured.case_scores[name, kind].probabilities - expected)[rows].max()

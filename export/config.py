@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentiment_ray.config.sections import Names, StageConfig
+from sentiment_ray.config.sections import Names, Share, StageConfig
 
-Share = Annotated[float, Field(ge=0, le=1)]
 VARIANTS = ("fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8")
 """The most exact first: of two that are as fast the first is the default."""
 

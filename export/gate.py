@@ -14,7 +14,8 @@ from export.held_out import HeldOut
 from sentiment_ray.inference.behaviour import results_of
 from sentiment_ray.inference.engines import Engine
 from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
-from sentiment_ray.metrics import classification_metrics, confusion_counts, macro_f1_drop_interval
+from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
+from sentiment_ray.metrics.intervals import bootstrap_difference
 from sentiment_ray.text.encoding import TextEncoder, encode, pad, pool_logits
 
 PADDED_ROWS = 32
@@ -50,6 +51,7 @@ def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> 
     metrics, reference_metrics = (
         classification_metrics(confusion_counts(label_ids, side.label_ids, num_labels)) for side in (scores, reference)
     )
+    drop = bootstrap_difference(label_ids, reference.label_ids, scores.label_ids, num_labels=num_labels, seed=0)
     return {
         "rows": len(label_ids),
         "label_agreement": float((scores.label_ids == reference.label_ids).mean()),
@@ -59,9 +61,7 @@ def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> 
         "accuracy": metrics["accuracy"],
         "macro_f1": metrics["macro_f1"],
         "macro_f1_drop": reference_metrics["macro_f1"] - metrics["macro_f1"],
-        "macro_f1_drop_interval": macro_f1_drop_interval(
-            label_ids, reference.label_ids, scores.label_ids, num_labels=num_labels
-        ),
+        "macro_f1_drop_interval": drop["intervals"]["macro_f1"],
     }
 
 

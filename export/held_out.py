@@ -15,7 +15,8 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
 from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
 from sentiment_ray.labels import label2id
-from sentiment_ray.metrics import fit_temperature
+from sentiment_ray.metrics.temperature import fit_temperature
+from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder
 
 
@@ -57,8 +58,8 @@ def hold_out(
     """Score validation reviews and the suite with torch, and fit the temperature; DataError without a split."""
     texts, label_ids = _reviews(prepared, labels)
     engine = TorchEngine(checkpoint)
-    gate_rows = _spread(len(texts), config.gate_rows)
-    fit_rows = _spread(len(texts), config.calibration_rows) if config.calibrate else gate_rows[:0]
+    gate_rows = evenly_spaced_rows(len(texts), config.gate_rows)
+    fit_rows = evenly_spaced_rows(len(texts), config.calibration_rows) if config.calibrate else gate_rows[:0]
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
     fit = np.isin(rows, fit_rows)
@@ -81,11 +82,6 @@ def _reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArra
     table = parquet.read_table(prepared / "validation", columns=["text", "label"])
     ids = label2id(labels)
     return table["text"].to_pylist(), np.array([ids[label] for label in table["label"].to_pylist()], dtype=np.int64)
-
-
-def _spread(num_rows: int, wanted: int) -> NDArray[np.int64]:
-    """Return up to `wanted` rows of `num_rows`, evenly spread."""
-    return np.unique(np.linspace(0, num_rows - 1, num=min(wanted, num_rows)).astype(np.int64))
 
 
 def _rows_of(scores: Scores, rows: NDArray[np.bool_]) -> Scores:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from export.fp16 import to_fp16
 from export.optimize import optimize
 from export.quantize import quantize, quantize_static, quantize_weights
+from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, encode, equal_length_batches, pad
 
 FILES = {
@@ -44,7 +45,7 @@ def _batches(encoder: TextEncoder, texts: list[str]) -> Iterator[dict[str, NDArr
     """Yield batches of one length, of texts of all lengths alike: every n-th of the texts by length."""
     encoded = encode(encoder, texts)
     order = np.argsort(encoded.lengths, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(CALIBRATION_TEXTS, len(order))).astype(np.int64))]
+    chosen = order[evenly_spaced_rows(len(order), CALIBRATION_TEXTS)]
     for places in equal_length_batches(encoded.lengths[chosen], tokens_per_batch=CALIBRATION_TOKENS):
         input_ids, attention_mask = pad([encoded.ids[chosen[place]] for place in places], pad_id=encoder.pad_id)
         yield {

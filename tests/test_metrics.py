@@ -1,9 +1,11 @@
-"""Metrics from counts equal those from rows, however the rows are divided."""
+"""Metrics from counts equal those from rows, and one core serves training, export and evaluation."""
 
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
-from sentiment_ray.metrics import classification_metrics, confusion_counts, fit_temperature
+from sentiment_ray.metrics.classification import Measures, classification_metrics, compute_measures, confusion_counts
+from sentiment_ray.metrics.intervals import bootstrap, bootstrap_difference, confusion_counter
+from sentiment_ray.metrics.temperature import fit_temperature
 
 
 def test_counts_of_shares_sum_to_the_metrics_of_the_whole() -> None:
@@ -12,14 +14,38 @@ def test_counts_of_shares_sum_to_the_metrics_of_the_whole() -> None:
     counts = sum(confusion_counts(label_ids[part::3], predicted_ids[part::3], 3) for part in range(3))
     metrics = classification_metrics(np.asarray(counts))
     assert metrics["rows"] == 1001
-    assert np.isclose(metrics["accuracy"], accuracy_score(label_ids, predicted_ids))
-    assert np.isclose(metrics["macro_f1"], f1_score(label_ids, predicted_ids, average="macro"))
+    assert metrics["accuracy"] == accuracy_score(label_ids, predicted_ids)
+    assert metrics["f1"] == f1_score(label_ids, predicted_ids, average=None).tolist()
+    assert metrics["macro_f1"] == f1_score(label_ids, predicted_ids, average="macro")
 
 
 def test_a_label_that_never_occurs_counts_as_zero() -> None:
     metrics = classification_metrics(np.array([[2, 0, 0], [0, 0, 0], [0, 0, 2]]))
     assert metrics["accuracy"] == 1
     assert np.isclose(metrics["macro_f1"], 2 / 3)
+
+
+def test_a_paired_difference_has_the_interval_that_resampling_whole_rows_gives() -> None:
+    rng = np.random.default_rng(1)
+    label_ids = rng.integers(0, 3, size=500)
+    first, second = (np.where(rng.random(500) < share, label_ids, rng.integers(0, 3, size=500)) for share in (0.9, 0.8))
+    count_first, count_second = (confusion_counter(label_ids, ids, 3) for ids in (first, second))
+
+    def measure(weights: np.ndarray) -> Measures:
+        measures = [compute_measures(count(weights)) for count in (count_first, count_second)]
+        return {name: measures[0][name] - measures[1][name] for name in ("accuracy", "macro_f1")}
+
+    by_row = bootstrap(measure, 500, seed=0)
+    by_count = bootstrap_difference(label_ids, first, second, num_labels=3, seed=0)
+    for name in ("accuracy", "macro_f1"):
+        assert by_count[name] == by_row[name]
+        assert np.allclose(by_count["intervals"][name], by_row["intervals"][name], atol=0.01), name
+
+
+def test_many_labels_are_compared_in_memory_for_the_rows_alone() -> None:
+    label_ids = np.arange(3000) % 300
+    difference = bootstrap_difference(label_ids, label_ids, (label_ids + 1) % 300, num_labels=300, seed=0)
+    assert difference["accuracy"] == 1
 
 
 def test_rows_that_are_all_right_say_nothing_of_a_temperature() -> None:

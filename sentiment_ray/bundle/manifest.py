@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sentiment_ray.config.sections import Share
 from sentiment_ray.labels import is_label
 from sentiment_ray.manifest import fingerprint
 from sentiment_ray.text.cleaning import check_steps
@@ -35,7 +36,6 @@ MAX_MESSAGE = 500
 EngineName = Annotated[str, Field(pattern=r"^(onnxruntime|openvino)$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 

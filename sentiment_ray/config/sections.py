@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import click
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from sentiment_ray.errors import ConfigError
@@ -24,6 +24,8 @@ def _split_commas(value: Any) -> Any:
 KIND = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")
 """How pydantic names, on the way to what is wrong, which kind of value it took a key's to be."""
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, from 0 to 1."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """Several names: a TOML array, or one flag with commas between them."""
 

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sentiment_ray.config.sections import Names, SectionConfig
+from sentiment_ray.config.sections import Names, SectionConfig, Share
 from sentiment_ray.data.check_keys import Checking
 from sentiment_ray.data.division import Division
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 
 Format = Literal["auto", "parquet", "csv", "tsv", "jsonl", "chat"]
-Share = Annotated[float, Field(ge=0, le=1)]
 SPLITS = ("train", "validation", "test")
 
 

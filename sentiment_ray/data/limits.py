@@ -1,11 +1,11 @@
 """The keys of [prepare.limits]: how much of what the checks find is too much; knows shares, not how they are found."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-LimitShare = Annotated[float, Field(ge=0, le=1)]
+from sentiment_ray.config.sections import Share
 
 
 class Limits(BaseModel):
@@ -13,25 +13,25 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    max_rejected: LimitShare | None = None
+    max_rejected: Share | None = None
     """Defective rows, of all rows."""
-    max_duplicates: LimitShare | None = None
+    max_duplicates: Share | None = None
     """Rows that repeat the text of another with the same label, of all good rows."""
-    max_conflicting: LimitShare | None = None
+    max_conflicting: Share | None = None
     """Rows whose text stands with several labels, of all good rows."""
-    max_near_duplicates: LimitShare | None = None
+    max_near_duplicates: Share | None = None
     """Rows beyond the first of their cluster of near duplicates, of the rows that were compared."""
-    max_leaked: LimitShare | None = None
+    max_leaked: Share | None = None
     """Rows that stand in `against`, exactly or nearly, of all kept rows."""
-    max_cut: LimitShare | None = None
+    max_cut: Share | None = None
     """Rows with more than `max_tokens` tokens, of all kept rows."""
-    max_mojibake: LimitShare | None = None
+    max_mojibake: Share | None = None
     """Rows with wrongly decoded or lost letters, of all kept rows."""
-    max_other_language: LimitShare | None = None
+    max_other_language: Share | None = None
     """Rows in another language than `language`, of the rows whose language was found."""
-    max_suspect_labels: LimitShare | None = None
+    max_suspect_labels: Share | None = None
     """Rows whose label looks wrong, of the rows that were looked at."""
-    min_label_share: LimitShare | None = None
+    min_label_share: Share | None = None
     """Rows of the rarest label, of all kept rows."""
 
     def needing(self) -> dict[str, str]:

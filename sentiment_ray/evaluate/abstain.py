@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from sentiment_ray.evaluate.calibration import MIN_HALF_ROWS
 from sentiment_ray.evaluate.ranking import thinned
-from sentiment_ray.evaluate.resampling import share_interval
 from sentiment_ray.evaluate.scored import Scored, halves
+from sentiment_ray.metrics.intervals import wilson_interval
 
 
 def abstention_of(scored: Scored, precisions: Sequence[float], *, seed: int) -> dict[str, Any]:
@@ -67,5 +67,5 @@ def _reached(scored: Scored, threshold: float | None) -> dict[str, Any]:
         "rows": rows,
         "coverage": rows / scored.num_rows,
         "precision": right / rows,
-        "interval": share_interval(right, rows),
+        "interval": wilson_interval(right, rows),
     }

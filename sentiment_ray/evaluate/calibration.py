@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.evaluate.measures import ECE_BINS, bins_of, losses
-from sentiment_ray.evaluate.resampling import bootstrap
 from sentiment_ray.evaluate.scored import Scored, halves
-from sentiment_ray.metrics import fit_temperature
+from sentiment_ray.metrics.intervals import bootstrap
+from sentiment_ray.metrics.temperature import fit_temperature
 
 MIN_HALF_ROWS = 20
 """Rows that a half needs for anything to be chosen by it, or measured on it."""

@@ -6,11 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from sentiment_ray.evaluate.measures import label_counts, measures_of_counts
-from sentiment_ray.evaluate.resampling import Measure, Measures, bootstrap, share_interval
 from sentiment_ray.evaluate.scored import Scored
-
-COMPARED = ("accuracy", "macro_f1")
+from sentiment_ray.metrics.classification import Measures, compute_measures
+from sentiment_ray.metrics.intervals import (
+    COMPARED,
+    Measure,
+    bootstrap,
+    bootstrap_difference,
+    confusion_counter,
+    wilson_interval,
+)
 
 
 def comparison_of(scored: Scored, other: Scored, *, max_macro_f1_drop: float, seed: int) -> dict[str, Any]:
@@ -25,11 +30,13 @@ def comparison_of(scored: Scored, other: Scored, *, max_macro_f1_drop: float, se
     same = scored.predicted_ids == other.predicted_ids
     only_this = int((scored.correct & ~other.correct).sum())
     only_other = int((other.correct & ~scored.correct).sum())
-    differences = bootstrap(_difference(scored, other), scored.num_rows, seed=seed)
+    differences = bootstrap_difference(
+        scored.label_ids, scored.predicted_ids, other.predicted_ids, num_labels=len(scored.labels), seed=seed
+    )
     return {
         "metrics": bootstrap(_compared(other), other.num_rows, seed=seed),
         "agreement": float(same.mean()),
-        "agreement_interval": share_interval(int(same.sum()), scored.num_rows),
+        "agreement_interval": wilson_interval(int(same.sum()), scored.num_rows),
         "flips": int((~same).sum()),
         "pairs": {
             "both_right": int((scored.correct & other.correct).sum()),
@@ -51,20 +58,10 @@ def mcnemar_p(only_one: int, only_other: int) -> float:
 
 
 def _compared(scored: Scored) -> Measure:
-    counting = label_counts(scored)
+    count = confusion_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
 
     def measure(weights: NDArray[np.float64]) -> Measures:
-        measures = measures_of_counts(counting(weights), ordered=False)
+        measures = compute_measures(count(weights))
         return {name: measures[name] for name in COMPARED}
-
-    return measure
-
-
-def _difference(scored: Scored, other: Scored) -> Measure:
-    this_measure, other_measure = _compared(scored), _compared(other)
-
-    def measure(weights: NDArray[np.float64]) -> Measures:
-        ours, theirs = this_measure(weights), other_measure(weights)
-        return {name: ours[name] - theirs[name] for name in COMPARED}
 
     return measure

@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sentiment_ray.config.sections import Names, StageConfig
+from sentiment_ray.config.sections import Names, Share, StageConfig
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 

@@ -32,14 +32,14 @@ from sentiment_ray.evaluate.measures import all_measures
 from sentiment_ray.evaluate.page import NUM_SHOWN, write_page
 from sentiment_ray.evaluate.ranking import curves
 from sentiment_ray.evaluate.reading import Labelled, list_inputs, read_labelled, slice_columns
-from sentiment_ray.evaluate.resampling import bootstrap
 from sentiment_ray.evaluate.scored import Scored, scored_of
 from sentiment_ray.evaluate.slices import slices_of
 from sentiment_ray.inference.behaviour import load_cases, results_of
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, pack_bundle
 from sentiment_ray.labels import DEFAULT_LABELS
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
-from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
+from sentiment_ray.metrics.intervals import bootstrap
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "evaluation.json"

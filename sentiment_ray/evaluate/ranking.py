@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from sentiment_ray.evaluate.resampling import Measure, Measures
 from sentiment_ray.evaluate.scored import Scored
+from sentiment_ray.metrics.classification import Measures
+from sentiment_ray.metrics.intervals import Measure
+from sentiment_ray.sampling import evenly_spaced_rows
 
 MAX_POINTS = 200
 """Points kept of a curve: more than a screen shows, and few enough for a file."""
@@ -51,8 +53,7 @@ def curves(scored: Scored) -> dict[str, dict[str, Any]]:
 
 def thinned(values: NDArray[np.float64]) -> list[float]:
     """Return at most 200 values, first and last among them, evenly taken."""
-    places = np.linspace(0, len(values) - 1, min(len(values), MAX_POINTS)).round().astype(np.int64)
-    return [round(float(value), 6) for value in values[places]]
+    return [round(float(value), 6) for value in values[evenly_spaced_rows(len(values), MAX_POINTS)]]
 
 
 def _ranked(

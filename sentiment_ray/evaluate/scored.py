@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from sentiment_ray.inference.predictor import Scores
-from sentiment_ray.metrics import confusion_counts
+from sentiment_ray.metrics.classification import confusion_counts
 
 
 @dataclass(frozen=True)

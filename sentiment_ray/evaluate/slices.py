@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.evaluate.measures import measures_of_counts
-from sentiment_ray.evaluate.resampling import bootstrap_counts, share_interval
 from sentiment_ray.evaluate.scored import Scored
 from sentiment_ray.inference.drift import token_bin_of
 from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.metrics.classification import compute_measures
+from sentiment_ray.metrics.intervals import bootstrap_counts, wilson_interval
 
 MIN_ROWS = 20
 """Rows under which a slice is counted and not measured."""
@@ -71,13 +71,13 @@ def _quality(scored: Scored, *, seed: int) -> dict[str, Any]:
     num_labels = len(counts)
     quality: dict[str, Any] = {
         "accuracy": float(scored.correct.mean()),
-        "accuracy_interval": share_interval(int(scored.correct.sum()), scored.num_rows),
+        "accuracy_interval": wilson_interval(int(scored.correct.sum()), scored.num_rows),
         "macro_f1": None,
         "macro_f1_interval": None,
     }
     if counts.sum(axis=1).all():
         found = bootstrap_counts(
-            lambda cells: measures_of_counts(cells.reshape(-1, num_labels, num_labels), ordered=False),
+            lambda cells: compute_measures(cells.reshape(-1, num_labels, num_labels)),
             counts.ravel(),
             seed=seed,
         )

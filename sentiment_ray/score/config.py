@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentiment_ray.config.sections import Names, StageConfig
+from sentiment_ray.config.sections import Names, Share, StageConfig
 
 
 class ScoreConfig(StageConfig):
@@ -26,7 +26,7 @@ class ScoreConfig(StageConfig):
     """Add a column with the probability of each label."""
     group_by: str | None = None
     """Column to aggregate by, into _groups/groups.parquet: rows, mean probabilities, share of uncertain rows."""
-    uncertain_below: Annotated[float, Field(ge=0, le=1)] = 0.6
+    uncertain_below: Share = 0.6
     """Score under which a row counts as uncertain in the groups."""
     num_workers: Annotated[int, Field(ge=1)] | None = None
     """Actors that score, each with an engine of its own; by default as many as the cluster's CPUs allow."""
@@ -42,7 +42,7 @@ class ScoreConfig(StageConfig):
     """Places for texts whose scores all actors share, some 60 bytes each; a text that is met again costs nothing."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
     """Bytes of all strings of a row, decoded, above which the row is quarantined."""
-    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_quarantined: Share = 0.05
     """Share of rows, or of files, in quarantine above which nothing is committed and the exit code is 3."""
     engine: str = "auto"
     """openvino, onnxruntime, cuda or tensorrt; auto takes the fastest on the CPU that passed the bundle's gate."""

@@ -10,7 +10,8 @@ from pyarrow import parquet
 from transformers import AutoModelForSequenceClassification
 
 from sentiment_ray.labels import label2id
-from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
+from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Truncation
 from sentiment_ray.train.batches import evaluation_batches
@@ -31,7 +32,7 @@ def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_to
     """
     network, encoder = load_base(model, max_tokens=max_tokens)
     table = parquet.read_table(split, columns=["text", "label"])
-    table = table.take(np.unique(np.linspace(0, len(table) - 1, num=min(MAX_ROWS, len(table))).astype(np.int64)))
+    table = table.take(evenly_spaced_rows(len(table), MAX_ROWS))
     ids = label2id(labels)
     label_ids = np.array([ids[label] for label in table.column("label").to_pylist()], dtype=np.int64)
     texts = embed(network, encoder, table.column("text").to_pylist())

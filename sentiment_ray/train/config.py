@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sentiment_ray.config.sections import Names, SectionConfig, StageConfig
+from sentiment_ray.config.sections import Names, SectionConfig, Share, StageConfig
 from sentiment_ray.text.truncation import Mode, NumWindows, Overlap, Pooling
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 OF_WINDOWS = ("pooling", "window_overlap", "max_windows")
 """Keys that say something of windows alone."""
 TRACKERS = ("tensorboard", "mlflow", "trackio")
@@ -43,7 +43,7 @@ class TrainConfig(StageConfig):
     """Encoder to start from: a local directory, or a name on the Hugging Face Hub."""
     start_from: str | None = None
     """Run of an earlier training to go on from instead, with its model and labels, on new reviews."""
-    replay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    replay: Share = 0.0
     """Share of the earlier run's training rows that are trained on again, so that less is forgotten."""
     epochs: Annotated[int, Field(ge=1)] = 2
     """Passes over the training split."""
@@ -51,7 +51,7 @@ class TrainConfig(StageConfig):
     """Epochs without a better `best_by` after which the training ends before its last epoch."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Highest learning rate, reached after the warm-up."""
-    warmup_share: Share = 0.1
+    warmup_share: ShareBelowOne = 0.1
     """Share of the training in which the learning rate rises; then it falls linearly to zero."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor of the learning rate for each layer farther from the head; 1 for one rate everywhere."""
@@ -61,7 +61,7 @@ class TrainConfig(StageConfig):
     """Gradients are clipped to this norm."""
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """none, balanced (a rare label counts as much as a common one), or in a file a table of label and weight."""
-    label_smoothing: Share = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     """Share of a row's label that is spread over all labels."""
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     """How strongly rows that are right already count less; 0 for plain cross entropy, 2 in the paper."""

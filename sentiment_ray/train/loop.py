@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.metrics import classification_metrics, confusion_counts
+from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import truncation_of
 from sentiment_ray.train.batches import (

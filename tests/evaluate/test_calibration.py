@@ -9,9 +9,9 @@ from hand_scored import calibrated, graded, random_scored
 from sentiment_ray.evaluate.abstain import abstention_of, risk_coverage, threshold_for
 from sentiment_ray.evaluate.calibration import calibration_of, ece_by_chance, reliability
 from sentiment_ray.evaluate.measures import losses
-from sentiment_ray.evaluate.resampling import bootstrap
 from sentiment_ray.evaluate.scored import halves
-from sentiment_ray.metrics import fit_temperature
+from sentiment_ray.metrics.intervals import bootstrap
+from sentiment_ray.metrics.temperature import fit_temperature
 
 
 @pytest.mark.parametrize("times", [0.4, 1.0, 3.0])

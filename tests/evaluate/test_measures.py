@@ -8,10 +8,11 @@ import pytest
 from hand_scored import LABELS, calibrated, graded, random_scored, scored_from
 from sklearn import metrics
 
-from sentiment_ray.evaluate.measures import all_measures, losses, measures_of_counts
+from sentiment_ray.evaluate.measures import all_measures, losses
 from sentiment_ray.evaluate.ranking import MAX_POINTS, curves
-from sentiment_ray.evaluate.resampling import bootstrap, bootstrap_counts, share_interval
 from sentiment_ray.evaluate.scored import Scored
+from sentiment_ray.metrics.classification import compute_measures
+from sentiment_ray.metrics.intervals import bootstrap, bootstrap_counts, wilson_interval
 
 
 def _by_scikit_learn(scored: Scored, rows: np.ndarray) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(0)
 
     def measure(cells: np.ndarray) -> dict[str, np.ndarray]:
-        return measures_of_counts(cells.reshape(-1, 3, 3), ordered=True)
+        return compute_measures(cells.reshape(-1, 3, 3), ordered=True)
 
     truth = measure(shares)
     held = {"accuracy": 0, "macro_f1": 0, "matthews": 0, "quadratic_kappa": 0}
@@ -101,7 +102,7 @@ def test_drawing_counts_gives_the_intervals_of_drawing_rows() -> None:
     scored = random_scored(500)
     by_row = bootstrap(all_measures(scored, ordered=True), 500, seed=0)["intervals"]
     by_count = bootstrap_counts(
-        lambda cells: measures_of_counts(cells.reshape(-1, 3, 3), ordered=True), scored.counts.ravel(), seed=1
+        lambda cells: compute_measures(cells.reshape(-1, 3, 3), ordered=True), scored.counts.ravel(), seed=1
     )["intervals"]
     for name, interval in by_count.items():
         assert np.allclose(by_row[name], interval, atol=0.015), name
@@ -122,7 +123,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 
 def test_a_share_of_all_rows_keeps_an_interval() -> None:
-    low, high = share_interval(20, 20)
+    low, high = wilson_interval(20, 20)
     assert 0.8 < low < 0.9
     assert high == 1
 

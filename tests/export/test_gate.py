@@ -19,7 +19,7 @@ from export.variants import FILES, write_variant
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.inference.predictor import score_texts
-from sentiment_ray.metrics import macro_f1_drop_interval
+from sentiment_ray.metrics.intervals import bootstrap_difference
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from tests.conftest import LABELS, ROOT
 
@@ -146,8 +146,12 @@ def test_the_interval_of_the_loss_is_zero_for_equal_answers_and_clear_for_others
     rng = np.random.default_rng(0)
     label_ids = rng.integers(0, 3, size=600)
     good, bad = (np.where(rng.random(600) < share, label_ids, rng.integers(0, 3, size=600)) for share in (0.9, 0.6))
-    assert macro_f1_drop_interval(label_ids, good, good, num_labels=3) == [0, 0]
-    low, high = macro_f1_drop_interval(label_ids, good, bad, num_labels=3)
+
+    def interval(predicted_ids: np.ndarray) -> list[float]:
+        return bootstrap_difference(label_ids, good, predicted_ids, num_labels=3, seed=0)["intervals"]["macro_f1"]
+
+    assert interval(good) == [0, 0]
+    low, high = interval(bad)
     assert 0.1 < low < high < 0.35
 
 
