@@ -115,6 +115,7 @@ def test_extras_add_up_and_kernels_are_not_pinned() -> None:
         "bundle",
         "config",
         "inference",
+        "metrics",
         "report",
         "text",
     }
