@@ -1,4 +1,4 @@
-"""Job: all stages of one configuration file, from raw reviews to scores; a stage that is up to date is left alone."""
+"""Job: run all stages of one configuration file, from raw reviews to scores; stages that are up to date are skipped."""
 
 import importlib
 import sys
@@ -24,23 +24,23 @@ STAGES: dict[str, tuple[type[StageConfig], str]] = {
     "evaluate": (EvaluateConfig, "sentiment_ray.evaluate.evaluate.evaluate_bundle"),
     "score": (ScoreConfig, "sentiment_ray.score.score.score_reviews"),
 }
-"""The keys and the function of each stage; a function brings its libraries only when its turn comes."""
+"""The keys and the function of each stage; the function's module is imported when the stage runs."""
 
 
 @click.command(epilog="\b\nExample:\n  python -m jobs.pipeline --config jobs/configs/demo.toml")
 @click.option("--config", required=True, metavar="FILE", help="TOML file with a section for each stage to run.")
 def main(config: str) -> None:
-    """Run every stage that a configuration file has a section for: prepare, train, export, evaluate, score.
+    """Run every stage that the configuration file has a section for: prepare, train, export, evaluate, score.
 
-    A stage whose output is there and was made from the same input and configuration is skipped; one that is out of
-    date is made again.
+    A stage is skipped when its output exists and was made from the same input and configuration. Otherwise it runs, and
+    an old output is replaced.
     """
     present = [section for section in STAGES if section in read_toml(config)]
     # All sections are checked before the first stage does any work.
     configs = {
         section: load_config(STAGES[section][0], section, file=config, flags={"restart": True}) for section in present
     }
-    with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
+    with redirect_stdout(sys.stderr):  # Ray reports every process that dies on stdout
         results = {section: _run_stage(section, configs[section]) for section in present}
         print_summary(results)
     print_result({"output": results[present[-1]]["output"], "stages": results})

@@ -14,8 +14,8 @@ from sentiment_ray.train.config import TrainConfig
 def main(config: TrainConfig) -> dict[str, Any]:
     """Fine-tune an encoder on prepared reviews and keep the best checkpoints.
 
-    Reads the directory that prepare_reviews wrote, writes checkpoints and run.json. Run the same command again after
-    a crash and it goes on from the newest whole checkpoint, to the same result. docs/training.md says how.
+    Reads the directory that prepare_reviews wrote; writes checkpoints and run.json. After a crash, run the same command
+    again: the training resumes from the newest complete checkpoint and ends with the same result (docs/training.md).
     """
     from sentiment_ray.train.trainer import train_encoder
 

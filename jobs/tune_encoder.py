@@ -1,4 +1,4 @@
-"""Job: search for the training keys that fit the reviews best; parses, calls, prints."""
+"""Job: search for the best keys of [train]; parses, calls, prints."""
 
 import sys
 from contextlib import redirect_stdout
@@ -14,17 +14,18 @@ from sentiment_ray.train.tune_config import TuneConfig
 
 
 def _search(**given: Any) -> None:
-    """Try values of [train] keys on the validation split and write the best as best.toml.
+    """Try values for keys of [train], measure them on the validation split, and write the best as best.toml.
 
-    The file has two sections: [train] as for train_encoder, and [tune] with [tune.search], which says what to try for
-    which key, the model included. Run the same command again after a crash and trials that are over are kept.
+    The file has two sections: [train], as for train_encoder, and [tune]. Its table [tune.search] lists the values to
+    try for each key; the model can be one of the keys. After a crash, run the same command again: finished trials are
+    kept.
     """
     if not given["config"]:
-        raise ConfigError("--config is missing: the file has the sections [train] and [tune].")
+        raise ConfigError("--config is missing. Name a file with the sections [train] and [tune].")
     tune = config_from("tune", TuneConfig, given)
     base = load_config(TrainConfig, "train", file=given["config"], flags={})
     require_extra("tune", "optuna", "tomli_w")
-    with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
+    with redirect_stdout(sys.stderr):  # Ray reports every process that dies on stdout
         from sentiment_ray.train.tune import tune_encoder
 
         result = tune_encoder(tune, base)

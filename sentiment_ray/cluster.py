@@ -1,4 +1,4 @@
-"""Connects the driver to a Ray cluster, quietly; knows nothing of what is run on it."""
+"""Connects the driver to a Ray cluster without Ray's own log lines; knows nothing of what runs there."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ require_extra("data", "ray")
 
 
 def connect() -> None:
-    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; does nothing when connected.
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; do nothing when connected.
 
-    A cluster that is started here asks for a token (Ray's default), listens on loopback, and ends with the process.
-    Progress and errors are ours to print: Ray's own log lines go to its files under the session directory.
+    A cluster that is started here requires a token (Ray's default), listens on loopback, and ends with the process. The
+    screen is for this package's progress and errors, so Ray's log lines only go to files in its session directory.
     """
     import ray
     import ray.data
@@ -26,11 +26,12 @@ def connect() -> None:
     if not ray.is_initialized():
         local = "RAY_ADDRESS" not in os.environ
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Its core warns on stderr, as an error, of every actor pool whose actors may be restarted.
+        # Ray's core reports every actor pool whose actors may restart as an error on stderr.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # At Ray's 15 a worker yields to all else on the machine, and one thread that waits holds up the others: 10 %.
+        # With Ray's niceness of 15 a worker yields to all other processes, and one waiting thread delays the others.
+        # That takes 10 % of a training step.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        with _held_back_stderr():
+        with _hide_stderr():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if local else None)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -38,8 +39,8 @@ def connect() -> None:
 
 
 @contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Keep what native code writes to stderr, where it says which log level it was given, unless the block fails."""
+def _hide_stderr() -> Iterator[None]:
+    """Hide what native code writes to stderr, a line about the log level, and show it when the block fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,4 +1,4 @@
-"""All stages from one file, as `make demo` runs them, on a tiny slice with two Ray Train workers."""
+"""The pipeline runs all stages of one file, as `make demo` does, on few reviews with two Ray Train workers."""
 
 import json
 import subprocess
@@ -59,11 +59,11 @@ def _run(config: Path) -> tuple[dict[str, dict[str, object]], str]:
     command = [sys.executable, "-m", "jobs.pipeline", "--config", str(config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1, "stdout carries the result alone"
+    assert done.stdout.count("\n") == 1, "stdout must hold nothing but the result"
     return json.loads(done.stdout)["stages"], done.stderr
 
 
-def test_the_pipeline_runs_every_stage_then_none(config: Path) -> None:
+def test_the_pipeline_runs_every_stage_once_and_then_skips_all(config: Path) -> None:
     first, screen = _run(config)
     assert [result["skipped"] for result in first.values()] == [False] * 5
     assert list(first) == ["prepare", "train", "export", "evaluate", "score"]
@@ -78,10 +78,10 @@ def test_the_pipeline_runs_every_stage_then_none(config: Path) -> None:
     assert [result["skipped"] for result in again.values()] == [True] * 5
 
 
-def test_a_change_makes_only_what_depends_on_it_again(config: Path) -> None:
+def test_a_change_repeats_only_the_stages_that_depend_on_it(config: Path) -> None:
     config.write_text(config.read_text().replace("[export]", "[export]\ngate_rows = 7"))
     stages, _ = _run(config)
-    # The same checkpoint gives the same bundle_id, so what was made with it and the same engine stays.
+    # The same checkpoint gives the same bundle_id, so the outputs that were made with that bundle stay valid.
     assert {section: result["skipped"] for section, result in stages.items()} == {
         "prepare": True,
         "train": True,

@@ -18,7 +18,7 @@ from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
 from sentiment_ray.train.model import logits_of
 from sentiment_ray.train.precision import use_bf16
-from sentiment_ray.train.rows import window_of
+from sentiment_ray.train.rows import build_chunk
 
 METHOD = "nearest label by embedding"
 DESCRIPTION = "The sentiment of this text is {label}."
@@ -58,8 +58,8 @@ def checkpoint_metrics(
         checkpoint, trust_remote_code=False, local_files_only=True, use_safetensors=True
     ).eval()
     counts, bf16 = np.zeros((len(labels), len(labels)), dtype=np.int64), use_bf16("auto", torch.device("cpu"))
-    window = window_of(parquet.read_table(split, columns=["text", "label"]), labels)
-    for batch in evaluation_batches(window, encoder, tokens_per_batch=TOKENS_PER_BATCH):
+    chunk = build_chunk(parquet.read_table(split, columns=["text", "label"]), labels)
+    for batch in evaluation_batches(chunk, encoder, tokens_per_batch=TOKENS_PER_BATCH):
         logits = logits_of(model, batch, truncation, bf16=bf16)
         counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))
     return {"split": split.name, **classification_metrics(counts)}

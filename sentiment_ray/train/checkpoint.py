@@ -1,8 +1,8 @@
-"""Checkpoints on disk, each with the hashes of its files, and which of a run's can be used; knows no training step.
+"""Checkpoints on disk: writing, checking and choosing them; knows nothing of training steps.
 
-Ray copies a checkpoint to the run's storage file by file and keeps a list of them in a file that it writes in place, so
-neither a directory's name nor that list says that a checkpoint is whole (ray 2.60, `CheckpointManager`). Its own
-checkpoint.json does, for it names every file with its sha256.
+Every checkpoint has a checkpoint.json with the sha256 of its files. Only this file shows that a checkpoint is complete:
+Ray copies a checkpoint to the run's storage file by file and rewrites its own list of checkpoints in place, so a crash
+can leave either of them half written (ray 2.60, `CheckpointManager`).
 """
 
 import shutil
@@ -16,15 +16,15 @@ from sentiment_ray.manifest import read_json, sha256_of_file, write_json
 MANIFEST_NAME = "checkpoint.json"
 STATE_NAME = "state.pt"
 ATTEMPTS = "attempts"
-"""Where Ray's storage of each start of a run's driver stands, below the run."""
+"""Directory of a run that holds Ray's storage, one directory for each start of the driver."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: `epoch` epochs are over, and the share `done` of the next.
+    """How far a training is: `epoch` epochs are finished, and the share `done` of the next one.
 
-    `history` has a line of metrics an epoch. `loss_sum`, `rows`, `tokens` and `seconds` are those of the epoch that is
-    not over yet, over all workers.
+    `history` holds the metrics of each finished epoch. `loss_sum`, `rows`, `tokens` and `seconds` belong to the
+    unfinished epoch and are totals over all workers. The field names are the keys in checkpoint.json.
     """
 
     epoch: int = 0
@@ -38,26 +38,26 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint of a run: where it is and how far the training was; it has a score at the end of an epoch."""
+    """A complete checkpoint of a run; it has a score when it was written at the end of an epoch."""
 
     path: Path
     progress: Progress
     score: float | None
 
     @property
-    def place(self) -> tuple[int, float]:
-        """Epochs and the share of the next that lay behind."""
+    def position(self) -> tuple[int, float]:
+        """The number of finished epochs and the share of the next one."""
         return self.progress.epoch, self.progress.done
 
 
 def seal_checkpoint(directory: Path, progress: Progress, score: float | None) -> None:
-    """Write checkpoint.json, the last of a checkpoint's files: hashes of the others, and how far the training was."""
+    """Write checkpoint.json, the last file of a checkpoint: the hashes of the others, the progress and the score."""
     files = {file.name: sha256_of_file(file) for file in sorted(directory.iterdir())}
     write_json(directory / MANIFEST_NAME, {"files": files, "progress": asdict(progress), "score": score})
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
-    """Return a checkpoint of which every byte is what was written, or None."""
+    """Return a checkpoint, or None when a file is missing or differs from its hash."""
     try:
         manifest = read_json(directory / MANIFEST_NAME)
         files = {name: sha256_of_file(directory / name) for name in manifest["files"]}
@@ -68,23 +68,23 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     return Checkpoint(directory, Progress(**manifest["progress"]), manifest["score"])
 
 
-def find_checkpoints(run: Path) -> list[Checkpoint]:
-    """Return the whole checkpoints of a run, of all attempts, in the order of the training."""
-    found = (read_checkpoint(path) for path in (run / ATTEMPTS).glob("*/epoch-*/"))
-    return sorted((checkpoint for checkpoint in found if checkpoint), key=lambda checkpoint: checkpoint.place)
+def list_checkpoints(run: Path) -> list[Checkpoint]:
+    """Return the complete checkpoints of a run, from all starts of its driver, the earliest position first."""
+    checkpoints = (read_checkpoint(path) for path in (run / ATTEMPTS).glob("*/epoch-*/"))
+    return sorted((checkpoint for checkpoint in checkpoints if checkpoint), key=lambda checkpoint: checkpoint.position)
 
 
-def best_first(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    """Return those at the end of an epoch, the highest score first, each epoch once.
+def rank_checkpoints(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """Return the checkpoints at the end of an epoch, one for each epoch, the highest score first.
 
-    Of equal ones the later, as Ray has it: it may have removed the earlier one already.
+    Of equal scores the later epoch comes first, as in Ray, which may have removed the earlier checkpoint already.
     """
     by_epoch = {checkpoint.progress.epoch: checkpoint for checkpoint in checkpoints if checkpoint.score is not None}
     return sorted(by_epoch.values(), key=lambda checkpoint: (-(checkpoint.score or 0.0), -checkpoint.progress.epoch))
 
 
 def keep_only(run: Path, checkpoints: list[Checkpoint]) -> None:
-    """Remove everything in a run's storage but some checkpoints."""
+    """Remove everything from a run's storage except some checkpoints."""
     kept = {checkpoint.path for checkpoint in checkpoints}
     for attempt in (run / ATTEMPTS).iterdir():
         for path in attempt.iterdir():

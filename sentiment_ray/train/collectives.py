@@ -1,4 +1,4 @@
-"""What all workers make of their numbers together; without other workers, what each has of its own."""
+"""Sums and maxima over all workers (all-reduce); a worker that trains alone keeps its own values."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ SUM, MAX = dist.ReduceOp.SUM, dist.ReduceOp.MAX
 
 
 def any_worker(value: bool) -> bool:
-    """Whether it is true of at least one worker."""
-    return bool(over_workers(np.array(value, dtype=np.int64), MAX))
+    """Return whether `value` is true on at least one worker."""
+    return bool(all_reduce(np.array(value, dtype=np.int64), MAX))
 
 
-def over_workers(values: NDArray[Any], operation: Any) -> NDArray[Any]:
-    """Return the sums or maxima of the arrays of all workers; one worker's own where it is alone."""
+def all_reduce(values: NDArray[Any], operation: Any) -> NDArray[Any]:
+    """Return the elementwise SUM or MAX of the workers' arrays, all of one shape; all workers call it together."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return values
     tensor = torch.from_numpy(np.array(values))

@@ -1,5 +1,6 @@
-"""Going on from an earlier run on new reviews: what it must agree in, and what was gained and lost by it."""
+"""Continual training: checks the run that a training starts from, and measures both models before and after."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,84 +9,102 @@ import ray
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json, sha256_of_file
+from sentiment_ray.text.truncation import Truncation, truncation_of
 from sentiment_ray.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The run that a training goes on from: its best checkpoint and the reviews that it was trained on."""
+class FinishedModel:
+    """A checkpoint and how it reads texts: what is needed to measure it."""
+
+    checkpoint: Path
+    max_tokens: int
+    truncation: Truncation
+    cleaning_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PreviousRun:
+    """The run that a training starts from: its best checkpoint and the reviews that it was trained on."""
 
     fingerprint: str
-    checkpoint: Path
     prepared: Path
-    settings: dict[str, Any]
-    """Its keys of [train]."""
-    steps: tuple[str, ...]
-    """What its reviews were cleaned by."""
+    model: FinishedModel
 
 
-def earlier_run(config: TrainConfig, prepared: dict[str, Any]) -> Earlier | None:
-    """Return the run of `start_from`, if there is one; ConfigError when its labels or its reviews are others now."""
+def load_previous_run(config: TrainConfig, prepared: dict[str, Any]) -> PreviousRun | None:
+    """Return the run of `start_from`, or None without one.
+
+    ConfigError when the labels differ, or when the reviews of that run were changed or removed since.
+    """
     if not config.start_from:
         return None
     path = Path(config.start_from)
     run = read_json(path / "run.json")
     if run["labels"] != prepared["labels"]:
         raise ConfigError(
-            f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, {config.prepared} has "
+            f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, but {config.prepared} has "
             f"{', '.join(prepared['labels'])}. Prepare the reviews with the same labels in the same order."
         )
-    reviews = Path(run["config"]["prepared"])
-    found = reviews / "prepared.json"
-    if not found.is_file() or sha256_of_file(found) != run["made_from"]["prepared"]:
+    old_prepared = Path(run["config"]["prepared"])
+    manifest = old_prepared / "prepared.json"
+    checkpoint = path / run["best"]["checkpoint"]
+    if not manifest.is_file() or sha256_of_file(manifest) != run["made_from"]["prepared"]:
         raise ConfigError(
-            f"start_from = {config.start_from!r} was trained on what {reviews} held then, which is not there any more: "
-            "what was forgotten could not be told. Prepare new reviews in a directory of their own; or give "
-            f"{path / run['best']['checkpoint']} as model, and nothing old is replayed or measured."
+            f"start_from = {config.start_from!r}: the reviews that it was trained on, {old_prepared}, were changed or "
+            "removed, so it cannot be measured what the model forgets. Prepare new reviews in another directory. Or "
+            f"set model = {str(checkpoint)!r} instead; then no old rows are replayed or measured."
         )
-    if config.replay and reviews == Path(config.prepared):
-        raise ConfigError(f"replay = {config.replay:g}: {reviews} is what start_from was trained on already. Drop it.")
-    return Earlier(
-        run["fingerprint"], path / run["best"]["checkpoint"], reviews, run["config"], tuple(run.get("steps", ()))
-    )
+    if config.replay and old_prepared == Path(config.prepared):
+        raise ConfigError(
+            f"replay = {config.replay:g}: start_from was trained on the same reviews, {old_prepared}. Remove replay."
+        )
+    model = _describe_model(checkpoint, run["config"], run.get("steps", ()))
+    return PreviousRun(run["fingerprint"], old_prepared, model)
 
 
-def gained_and_lost(
-    config: TrainConfig, prepared: dict[str, Any], earlier: Earlier, checkpoint: Path
+def measure_before_and_after(
+    config: TrainConfig, prepared: dict[str, Any], previous: PreviousRun, checkpoint: Path
 ) -> dict[str, Any]:
-    """Return metrics on the test rows (validation rows where there are none) of both sets, before and after.
+    """Return metrics of the old and the new model on the old and the new reviews, measured as Ray tasks.
 
-    Each of the two models reads a text as it was trained to: with its own max_tokens, truncation and cleaning.
+    The rows are those of the test split, or of validation where there is no test split. Each model reads texts as it
+    was trained: with its own max_tokens, truncation and cleaning.
     """
-    new, old = Path(config.prepared), earlier.prepared
-    sets = {"new": new / measured_split(prepared), "old": old / measured_split(read_json(old / "prepared.json"))}
-    after = (str(checkpoint), config.model_dump(mode="json"), tuple(prepared.get("steps", ())))
-    models = {"before": (str(earlier.checkpoint), earlier.settings, earlier.steps), "after": after}
-    tasks = {
-        name: {when: _measure.remote(*model, str(split), prepared["labels"]) for when, model in models.items()}
-        for name, split in sets.items()
+    new, old = Path(config.prepared), previous.prepared
+    splits = {
+        "new": new / choose_measured_split(prepared),
+        "old": old / choose_measured_split(read_json(old / "prepared.json")),
     }
-    found = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
-    return {"run": earlier.fingerprint, "replay": config.replay, **found}
+    after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.get("steps", ()))
+    models = {"before": previous.model, "after": after}
+    tasks = {
+        name: {when: _measure.remote(model, split, prepared["labels"]) for when, model in models.items()}
+        for name, split in splits.items()
+    }
+    metrics = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
+    return {"run": previous.fingerprint, "replay": config.replay, **metrics}
 
 
-def measured_split(prepared: dict[str, Any]) -> str:
-    """Return the split that a finished model is measured on: test, or validation where no test was split off."""
+def choose_measured_split(prepared: dict[str, Any]) -> str:
+    """Return the split that a finished model is measured on: test, or validation when test has no rows."""
     return "test" if prepared["counts"]["test"] else "validation"
 
 
+def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_steps: list[str]) -> FinishedModel:
+    """Return a checkpoint with what the keys of [train] that it was trained with say of its input."""
+    return FinishedModel(checkpoint, settings["max_tokens"], truncation_of(settings), tuple(cleaning_steps))
+
+
 @ray.remote
-def _measure(
-    checkpoint: str, settings: dict[str, Any], steps: tuple[str, ...], split: str, labels: list[str]
-) -> dict[str, Any]:
-    from sentiment_ray.text.truncation import truncation_of
+def _measure(model: FinishedModel, split: Path, labels: list[str]) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
 
     return checkpoint_metrics(
-        Path(checkpoint),
-        Path(split),
+        model.checkpoint,
+        split,
         labels,
-        max_tokens=settings["max_tokens"],
-        truncation=truncation_of(settings),
-        steps=steps,
+        max_tokens=model.max_tokens,
+        truncation=model.truncation,
+        steps=model.cleaning_steps,
     )

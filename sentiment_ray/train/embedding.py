@@ -1,4 +1,4 @@
-"""Texts to vectors by a base encoder that was not fine-tuned; knows nothing of labels and Ray."""
+"""Embeds texts with a base encoder that is not fine-tuned; knows nothing of labels or Ray."""
 
 import tempfile
 from collections.abc import Sequence
@@ -15,15 +15,19 @@ from sentiment_ray.train.model import forget_earlier_task, load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
 
 TOKENS_PER_BATCH = 4096
+"""Most tokens of a batch, padding included."""
 
 
 def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
-    """Return a unit vector for each text, the mean of the last hidden states: float32 `(texts, width)`."""
+    """Load a base encoder and return a unit vector for each text, float32 `(texts, width)`."""
     return embed(*load_base(model, max_tokens=max_tokens), texts)
 
 
 def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEncoder]:
-    """Load an encoder as it came, and what makes its input of texts, cut at what it has places for."""
+    """Load an encoder without a head, and the text encoder for it.
+
+    Texts are cut at `max_tokens`, or at the longest input of the model where that is shorter.
+    """
     with tempfile.TemporaryDirectory() as workspace:
         load_tokenizer_files(model, Path(workspace))
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
@@ -35,7 +39,7 @@ def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEnco
 
 @torch.no_grad()
 def embed(network: torch.nn.Module, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return unit vectors float32 `(texts, width)`."""
+    """Return the normalised mean of the last hidden states of each text: float32 `(texts, width)`."""
     encoded, bf16 = encode(encoder, texts), use_bf16("auto", torch.device("cpu"))
     vectors: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
     for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=TOKENS_PER_BATCH):

@@ -1,4 +1,4 @@
-"""How the C library gives out memory to a training process; knows nothing of training."""
+"""Lets the C library of a training process reuse freed memory; knows nothing of training."""
 
 import ctypes
 
@@ -8,10 +8,10 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep large blocks that are freed for the next ones, and return whether its C library can.
+    """Keep large freed blocks in this process for reuse; return whether the C library supports it.
 
-    Every step needs the tensors of the step before again. glibc returns each to the system and gets it back in pages
-    of zeros, which is 7 to 9 % of a training step on a CPU.
+    Every training step allocates tensors of the same sizes. By default glibc returns large blocks to the system and
+    fetches them again as zeroed pages, which takes 7 to 9 % of a training step on a CPU.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):

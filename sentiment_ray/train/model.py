@@ -22,7 +22,7 @@ from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
 from sentiment_ray.text.truncation import Truncation, Windows
 from sentiment_ray.train.batches import Batch
-from sentiment_ray.train.dropout import cheapen_dropout
+from sentiment_ray.train.dropout import use_fast_dropout
 
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 """Where the name of a parameter has the number of its layer, in all families but ALBERT, whose layers share theirs."""
@@ -95,7 +95,7 @@ def load_model(model: str, labels: Sequence[str], *, dropout: float | None, devi
     loaded = loaded.to(device)
     keep_first_token(loaded)
     if device.type == "cpu":
-        cheapen_dropout(loaded)
+        use_fast_dropout(loaded)
         keep_bf16(loaded)
     return loaded
 

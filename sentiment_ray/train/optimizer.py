@@ -1,4 +1,4 @@
-"""Which parameters are updated how, and how far at once; knows no data and no schedule."""
+"""The optimizers of a training, their parameter groups and gradient clipping; knows no data and no schedule."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,37 +9,41 @@ from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.model import count_layers, depth_of
 
 
-def optimizers_of(
+def build_optimizers(
     model: torch.nn.Module, config: TrainConfig, device: torch.device
 ) -> tuple[torch.optim.Optimizer, ...]:
-    """Return AdamW for what is trained and, on a CPU, an Adam of its own for the rows of the word embeddings.
+    """Return AdamW for the trained parameters and, on a CPU, a sparse Adam for the word embeddings.
 
-    They are half of a small encoder's weights, of which a batch has some hundred rows: the gradient of all the others
-    is 0, and to clear, clip and apply it took 10 % of a step (docs/benchmarks.md). A row that no word of a batch asks
-    for stays as it is, where AdamW would move it on by what it remembers; there is no decay of rows.
+    The word embeddings are half of a small encoder's weights, and a batch uses a few hundred of their rows. All other
+    rows have a gradient of 0; clearing, clipping and applying it took 10 % of a step (docs/benchmarks.md). With the
+    sparse optimizer a row whose word is not in the batch stays as it is. AdamW would move it by its momentum. The
+    sparse optimizer has no weight decay.
     """
-    words: Any = _word_embeddings(model) if device.type == "cpu" else None
-    if words is None:
+    embeddings: Any = _trained_word_embeddings(model) if device.type == "cpu" else None
+    if embeddings is None:
         return (torch.optim.AdamW(parameter_groups(model, config), lr=config.learning_rate, fused=True),)
-    words.sparse = True
-    groups = parameter_groups(model, config, without=words.weight)
-    rows = {"params": [words.weight], "scale": config.layer_decay ** (count_layers(model) + 1)}
+    embeddings.sparse = True
+    groups = parameter_groups(model, config, without=embeddings.weight)
+    rows = {"params": [embeddings.weight], "scale": config.layer_decay ** (count_layers(model) + 1)}
     return (
         torch.optim.AdamW(groups, lr=config.learning_rate, fused=True),
         torch.optim.SparseAdam([rows], lr=config.learning_rate),
     )
 
 
-def _word_embeddings(model: torch.nn.Module) -> torch.nn.Embedding | None:
-    """Return the word embeddings if they are trained."""
-    found = model.get_input_embeddings()  # type: ignore[operator]
-    return found if isinstance(found, torch.nn.Embedding) and found.weight.requires_grad else None
+def _trained_word_embeddings(model: torch.nn.Module) -> torch.nn.Embedding | None:
+    """Return the word embeddings, or None when they are frozen."""
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    return embeddings if isinstance(embeddings, torch.nn.Embedding) and embeddings.weight.requires_grad else None
 
 
 def parameter_groups(
     model: torch.nn.Module, config: TrainConfig, *, without: torch.Tensor | None = None
 ) -> list[dict[str, Any]]:
-    """Divide the parameters for AdamW: matrices decay, biases and norms do not; `scale` is for the learning rate."""
+    """Return the trained parameters in groups for AdamW, `without` one of them.
+
+    Matrices have weight decay; biases and norms have none. `scale` of a group multiplies the learning rate.
+    """
     num_layers, layer_decay = count_layers(model), config.layer_decay
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -59,7 +63,10 @@ def parameter_groups(
 
 
 def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> None:
-    """Scale the gradients down where their norm together is larger, as torch's clip_grad_norm_, but sparse ones too."""
+    """Scale all gradients down when their common norm exceeds `max_norm`.
+
+    Does what torch's clip_grad_norm_ does, and takes sparse gradients as well.
+    """
     values = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:

@@ -1,54 +1,66 @@
-"""Carries the workers' progress to the driver's screen; knows nothing of the training itself."""
+"""Shows the progress of a training on the driver's screen; knows nothing of the training itself."""
 
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
-POLL_S = 1.0
-ASK_S = 15.0
+READ_BOARD_EVERY_S = 1.0
+CHECK_CLUSTER_EVERY_S = 15.0
+BAR_FORMAT = "{desc}: {percentage:3.0f} % |{bar:30}| {elapsed} < {remaining}{postfix}"
+
+
+@dataclass(frozen=True)
+class BoardState:
+    """What a ProgressBoard holds: finished epochs with a fraction, mean loss of the epoch, metrics of each epoch."""
+
+    epochs_done: float = 0.0
+    loss: float = float("nan")
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @ray.remote(num_cpus=0)
 class ProgressBoard:
-    """Where the first worker writes how far it is and the driver reads it."""
+    """An actor that the first worker writes its progress to and the driver reads."""
 
     def __init__(self) -> None:
-        self._epochs_done, self._loss = 0.0, float("nan")
-        self._history: list[dict[str, Any]] = []
+        self._state = BoardState()
 
     def advance(self, epochs_done: float, loss: float) -> None:
-        """Note the epochs done, as a fraction, and the mean loss of the present one."""
-        self._epochs_done, self._loss = epochs_done, loss
+        """Store the number of epochs done, with a fraction, and the mean loss of the current epoch."""
+        self._state = BoardState(epochs_done, loss, self._state.history)
 
     def finish_epoch(self, history: list[dict[str, Any]]) -> None:
-        """Note the metrics of the epochs that are finished, a line each."""
-        self._history = history
+        """Store the metrics of all finished epochs."""
+        self._state = BoardState(self._state.epochs_done, self._state.loss, history)
 
-    def read(self) -> tuple[float, float, list[dict[str, Any]]]:
-        """Return epochs done, loss, and the metrics of finished epochs."""
-        return self._epochs_done, self._loss, self._history
+    def read(self) -> BoardState:
+        """Return what was stored last."""
+        return self._state
 
 
 @contextmanager
 def show_progress(
-    epochs: int, track: Callable[[list[dict[str, Any]]], None], missing: Callable[[], str | None] = lambda: None
+    epochs: int,
+    track: Callable[[list[dict[str, Any]]], None],
+    describe_wait: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Any]:
-    """Yield a board and show it on stderr until the block ends: a bar on a terminal, and a line for each epoch.
+    """Yield a ProgressBoard and show it on stderr until the block ends: a bar on a terminal, a line for each epoch.
 
-    `track` gets the history whenever an epoch was added to it. `missing` is asked now and then what the training waits
-    for, which Ray Train does for ever and without a word.
+    `track` gets the whole history whenever an epoch was added to it. `describe_wait` returns a message while the
+    training waits for nodes, else None; it is asked regularly, because Ray Train waits without a limit or a word.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    board = ProgressBoard.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    board = ProgressBoard.options(scheduling_strategy=this_node).remote()  # type: ignore[attr-defined]
     ended = threading.Event()
-    thread = threading.Thread(target=_show, args=(board, epochs, track, missing, ended), daemon=True)
+    thread = threading.Thread(target=_show_until, args=(ended, board, epochs, track, describe_wait), daemon=True)
     thread.start()
     try:
         yield board
@@ -58,46 +70,48 @@ def show_progress(
         ray.kill(board)
 
 
-def _show(
+def _show_until(
+    ended: threading.Event,
     board: Any,
     epochs: int,
     track: Callable[[list[dict[str, Any]]], None],
-    missing: Callable[[], str | None],
-    ended: threading.Event,
+    describe_wait: Callable[[], str | None],
 ) -> None:
-    shown, told, asked = 0, None, time.monotonic()
-    form = "{desc}: {percentage:3.0f} % |{bar:30}| {elapsed} < {remaining}{postfix}"
-    with tqdm(total=float(epochs), desc="training", bar_format=form, disable=None, leave=False) as bar:
-        last = False
-        while not last:
-            last = ended.wait(POLL_S)
+    """Show the board until the event is set, and once after it."""
+    num_shown, message, checked = 0, None, time.monotonic()
+    with tqdm(total=float(epochs), desc="training", bar_format=BAR_FORMAT, disable=None, leave=False) as bar:
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(READ_BOARD_EVERY_S)
             try:
-                if time.monotonic() - asked > ASK_S:
-                    asked, before, told = time.monotonic(), told, missing()
-                    if told and told != before:
-                        tqdm.write(told, file=sys.stderr)
-                done, loss, history = ray.get(board.read.remote(), timeout=POLL_S * 10)
+                if time.monotonic() - checked > CHECK_CLUSTER_EVERY_S:
+                    checked, previous, message = time.monotonic(), message, describe_wait()
+                    if message and message != previous:
+                        tqdm.write(message, file=sys.stderr)
+                state = ray.get(board.read.remote(), timeout=READ_BOARD_EVERY_S * 10)
             except ray.exceptions.GetTimeoutError:
                 continue
             except ray.exceptions.RayError:
                 tqdm.write(
-                    "progress is lost with its process: it is not shown or tracked any more. The training goes on.",
+                    "warning: the process that holds the progress was lost. The training goes on, but its progress is "
+                    "no longer shown or tracked.",
                     file=sys.stderr,
                 )
                 return
-            bar.update(done - bar.n)
-            bar.set_postfix_str(f"loss {loss:.3f}" if done else "starting", refresh=True)
-            if len(history) > shown:
-                for metrics in history[shown:]:
-                    tqdm.write(_epoch_line(metrics, epochs), file=sys.stderr)
-                shown = len(history)
+            bar.update(state.epochs_done - bar.n)
+            bar.set_postfix_str(f"loss {state.loss:.3f}" if state.epochs_done else "starting", refresh=True)
+            if len(state.history) > num_shown:
+                for metrics in state.history[num_shown:]:
+                    tqdm.write(_format_epoch(metrics, epochs), file=sys.stderr)
+                num_shown = len(state.history)
                 try:
-                    track(history)
-                except Exception as error:  # a tracker that fails costs its own lines, not the training's
+                    track(state.history)
+                except Exception as error:  # a tracker that fails must not end the training
                     tqdm.write(f"warning: metrics were not tracked ({error})", file=sys.stderr)
 
 
-def _epoch_line(metrics: dict[str, Any], epochs: int) -> str:
+def _format_epoch(metrics: dict[str, Any], epochs: int) -> str:
+    """Return the line for a finished epoch."""
     return (
         f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, "
         f"validation macro-F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f} "

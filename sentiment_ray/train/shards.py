@@ -1,14 +1,12 @@
-"""Which rows of the splits each worker reads: an equal run of the training rows, every validation row; knows no labels.
+"""Divides the rows of each split among the workers: an equal run of the training rows, all rows of other splits.
 
-Ray's own equal splitting drops rows that do not divide (1 of 1,001 over 2 workers, all of 3 over 4) and gives a worker
-other rows when others are slower, so that nothing could go on from the middle of an epoch.
+Ray's own equal splitting does not fit. It drops rows that do not divide evenly (1 of 1,001 over 2 workers, all of 3
+over 4), and a worker gets other rows when the others are slower, so a training could not resume within an epoch.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,51 @@ from pyarrow import parquet
 from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
-TEACHER = pa.list_(pa.float32())
-PIECES = 16
-"""Into how many a row group is divided where several sources are mixed."""
-READING_TASKS = 2
-"""Tasks that read a split at once. They ask for no CPU: the workers may hold all that a lost node has left."""
+TEACHER_TYPE = pa.list_(pa.float32())
+PIECES_PER_ROW_GROUP = 16
+"""Pieces that a row group is cut into when several sources are mixed."""
+NUM_READING_TASKS = 2
+"""Tasks that read a split at the same time. They reserve no CPU, because the workers may hold all CPUs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Parquet files of rows, the share of the rows to take, and the columns to read."""
+
+    files: tuple[Path, ...]
+    share: float = 1.0
+    text: str = "text"
+    label: str | None = "label"
+    teacher: tuple[str, ...] = ()
+    """Columns of a teacher's probabilities, in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a row group: of its rows `num_taken` are drawn, and this part is `num_rows` of them from `start` on.
+
+    `first_row` is the index of the part's first row among the rows of all parts.
+    """
+
+    source: Source
+    path: Path
+    row_group: int
+    seed: int
+    num_taken: int
+    start: int
+    num_rows: int
+    first_row: int = 0
 
 
 class ExactShards(DataConfig):  # type: ignore[misc]
-    """Worker r of n gets the rows from r/n to (r+1)/n of `train`, in their order, and all rows of other splits."""
+    """Gives worker r of n the rows from r/n to (r+1)/n of `train`, in their order, and all rows of other splits.
 
-    def __init__(self) -> None:
+    The dataset of a split holds the indices of its parts (`build_dataset`).
+    """
+
+    def __init__(self, parts: dict[str, list[Part]]) -> None:
         super().__init__(datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True))
+        self._parts = parts
 
     def configure(
         self, datasets: dict[str, Dataset], world_size: int, *arguments: Any, **options: Any
@@ -39,111 +70,101 @@ class ExactShards(DataConfig):  # type: ignore[misc]
         shards = []
         for rank in range(world_size):
             rows = {
-                name: _read(parts, rank, world_size) if name == "train" else _read(parts, 0, 1)
-                for name, parts in datasets.items()
+                split: _read_shard(dataset, self._parts[split], *((rank, world_size) if split == "train" else (0, 1)))
+                for split, dataset in datasets.items()
             }
             shards += super().configure(rows, 1, *arguments, **options)
         return shards
 
 
-@dataclass(frozen=True)
-class Source:
-    """Parquet files of rows: the share that is taken, and the columns of text, label and a teacher's probabilities."""
-
-    files: tuple[Path, ...]
-    share: float = 1.0
-    text: str = "text"
-    label: str | None = "label"
-    teacher: tuple[str, ...] = ()
-
-
-Parts = list[dict[str, Any]]
-"""Row groups, or pieces of them, each with the rows that are taken of it, those before it and those of all."""
-
-
-def split_of(prepared: Path, split: str, *, share: float = 1.0) -> Source:
-    """Return a split that prepare_reviews wrote, or a share of it."""
+def split_source(prepared: Path, split: str, *, share: float = 1.0) -> Source:
+    """Return the rows, or a share of the rows, of a split that prepare_reviews wrote."""
     return Source(tuple(sorted((prepared / split).glob("*.parquet"))), share)
 
 
-def parts_of(sources: list[Source], *, seed: int) -> Parts:
-    """Return the row groups of some sources, in their order; of each a share of the rows, drawn by `seed`.
+def plan_parts(sources: Sequence[Source], *, seed: int) -> list[Part]:
+    """Return the parts of some sources in the order in which they are read; `seed` draws the share of the rows.
 
-    Several sources are mixed in pieces, each where it would stand in its own source, so that an epoch does not end
-    with the rows of one of them alone.
+    Several sources are mixed: each row group is cut into pieces, and a piece keeps its relative position in its own
+    source. So no epoch ends with the rows of one source alone.
     """
-    placed: list[tuple[float, dict[str, Any]]] = []
+    num_pieces = PIECES_PER_ROW_GROUP if len(sources) > 1 else 1
+    placed: list[tuple[float, Part]] = []
     for source in sources:
-        columns = json.dumps({"text": source.text, "label": source.label, "teacher": source.teacher})
-        groups = [(path, group, rows) for path in source.files for group, rows in enumerate(_rows_of_groups(path))]
-        seen, all_rows = 0, sum(rows for _, _, rows in groups)
+        groups = [(path, group, rows) for path in source.files for group, rows in enumerate(_count_group_rows(path))]
+        num_before, num_all = 0, sum(rows for _, _, rows in groups)
         for path, group, num_rows in groups:
-            taken = round((seen + num_rows) * source.share) - round(seen * source.share)
-            part = {"path": str(path), "group": group, "columns": columns, "seed": seed, "taken": taken}
-            pieces = PIECES if len(sources) > 1 else 1
-            ends = [taken * piece // pieces for piece in range(pieces + 1)]
+            num_taken = round((num_before + num_rows) * source.share) - round(num_before * source.share)
+            ends = [num_taken * piece // num_pieces for piece in range(num_pieces + 1)]
             for piece, (start, end) in enumerate(pairwise(ends)):
-                place = (seen + num_rows * piece / pieces) / max(all_rows, 1)
-                if end > start:  # else a row group would be read for nothing
-                    placed.append((place, part | {"skipped": start, "rows": end - start}))
-            seen += num_rows
-    items = [part for _, part in sorted(placed, key=itemgetter(0))]
-    before = [0, *accumulate(part["rows"] for part in items)]
-    return [part | {"first": first, "total": before[-1]} for part, first in zip(items, before[:-1], strict=True)]
+                position = (num_before + num_rows * piece / num_pieces) / max(num_all, 1)
+                if end > start:  # otherwise a row group would be read for nothing
+                    placed.append((position, Part(source, path, group, seed, num_taken, start, end - start)))
+            num_before += num_rows
+    parts = [part for _, part in sorted(placed, key=lambda pair: pair[0])]
+    first_rows = accumulate((part.num_rows for part in parts), initial=0)
+    return [replace(part, first_row=first) for part, first in zip(parts, first_rows, strict=False)]
 
 
-def _rows_of_groups(path: Path) -> list[int]:
+def _count_group_rows(path: Path) -> list[int]:
+    """Return the number of rows in each row group of a Parquet file."""
     metadata = parquet.read_metadata(path)
     return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
-def count_rows(parts: Parts) -> int:
-    """Return the rows that are taken of all parts."""
-    return int(parts[0]["total"]) if parts else 0
+def count_rows(parts: Sequence[Part]) -> int:
+    """Return the number of rows of all parts, which are in their order."""
+    return parts[-1].first_row + parts[-1].num_rows if parts else 0
 
 
-def dataset_of(parts: Parts) -> Dataset:
-    """Return a dataset that ExactShards can divide."""
-    return ray.data.from_items(parts)
+def build_dataset(parts: Sequence[Part]) -> Dataset:
+    """Return a dataset of the indices of some parts, for ExactShards."""
+    return ray.data.from_items([{"part": index} for index in range(len(parts))])
 
 
-def _read(parts: Dataset, rank: int, world_size: int) -> Dataset:
-    """Return texts and labels of a worker's rows.
+def _read_shard(dataset: Dataset, parts: list[Part], rank: int, world_size: int) -> Dataset:
+    """Return a worker's rows with the columns text, label and teacher.
 
-    Not `ray.data.read_parquet`: in Ray 2.60 its step that lists files asks for a whole CPU whatever it is told, and
-    beside workers that hold most of a small machine it waits for ever.
+    Not `ray.data.read_parquet`: in Ray 2.60 its task that lists the files asks for a whole CPU whatever it is told. On
+    a small machine whose CPUs the workers hold it would wait for ever.
     """
-    return parts.map_batches(
+    return dataset.map_batches(
         _read_parts,
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=0,
-        compute=TaskPoolStrategy(size=READING_TASKS),
-        fn_kwargs={"rank": rank, "world_size": world_size},
+        compute=TaskPoolStrategy(size=NUM_READING_TASKS),
+        fn_kwargs={"parts": parts, "rank": rank, "world_size": world_size},
     )
 
 
-def _read_parts(batch: pa.Table, *, rank: int, world_size: int) -> Iterator[pa.Table]:
-    for part in batch.to_pylist():
-        start, end = (part["total"] * place // world_size - part["first"] for place in (rank, rank + 1))
-        if start < part["rows"] and end > 0:
-            table = _read_part(part)
-            if part["taken"] < len(table):
-                drawn = np.random.default_rng([part["seed"], part["group"]]).permutation(len(table))
-                table = table.take(np.sort(drawn[: part["taken"]]))
-            table = table.slice(part["skipped"], part["rows"])
+def _read_parts(batch: pa.Table, *, parts: list[Part], rank: int, world_size: int) -> Iterator[pa.Table]:
+    """Yield the worker's rows of the parts whose indices are in the column `part`."""
+    total = count_rows(parts)
+    for index in batch["part"].to_pylist():
+        part = parts[index]
+        start, end = (total * number // world_size - part.first_row for number in (rank, rank + 1))
+        if start < part.num_rows and end > 0:
+            table = _read_row_group(part)
+            if part.num_taken < len(table):
+                drawn = np.random.default_rng([part.seed, part.row_group]).permutation(len(table))
+                table = table.take(np.sort(drawn[: part.num_taken]))
+            table = table.slice(part.start, part.num_rows)
             yield table.slice(max(start, 0), end - max(start, 0))
 
 
-def _read_part(part: dict[str, Any]) -> pa.Table:
-    """Return a row group with the columns text, label and teacher, a list of probabilities; null for what is not."""
-    columns = json.loads(part["columns"])
-    names = [columns["text"], *([columns["label"]] if columns["label"] else []), *columns["teacher"]]
-    table = parquet.ParquetFile(part["path"]).read_row_group(part["group"], columns=names)
-    text = table[columns["text"]].cast(pa.string())
-    label = table[columns["label"]].cast(pa.string()) if columns["label"] else pa.nulls(len(table), pa.string())
-    teacher = pa.nulls(len(table), TEACHER)
-    if columns["teacher"]:
-        rows = np.stack([table[name].to_numpy() for name in columns["teacher"]], axis=1).astype(np.float32)
-        teacher = pa.array(list(rows), TEACHER)
+def _read_row_group(part: Part) -> pa.Table:
+    """Return a part's whole row group with the columns text, label and teacher (a list of probabilities).
+
+    A column that the source does not have is null.
+    """
+    source = part.source
+    names = [source.text, *([source.label] if source.label else []), *source.teacher]
+    table = parquet.ParquetFile(part.path).read_row_group(part.row_group, columns=names)
+    text = table[source.text].cast(pa.string())
+    label = table[source.label].cast(pa.string()) if source.label else pa.nulls(len(table), pa.string())
+    teacher = pa.nulls(len(table), TEACHER_TYPE)
+    if source.teacher:
+        rows = np.stack([table[name].to_numpy() for name in source.teacher], axis=1).astype(np.float32)
+        teacher = pa.array(list(rows), TEACHER_TYPE)
     return pa.table({"text": text, "label": label, "teacher": teacher})

@@ -1,4 +1,8 @@
-"""Where the metrics of finished epochs go beside the screen: metrics.jsonl always, trackers when asked for."""
+"""Writes the metrics of finished epochs to metrics.jsonl and to the trackers of the key `track`.
+
+To add a tracker, write a function such as `_tensorboard` that returns a function to log with, and enter it in MODULES
+and in `open_trackers`; its name joins TRACKERS in config.py and the extras in pyproject.toml.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,44 +15,47 @@ from sentiment_ray.train.config import TrainConfig
 
 METRICS_NAME = "metrics.jsonl"
 MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
-"""What each tracker, and the extra of its name, is imported as."""
-Line = dict[str, Any]
-Track = Callable[[list[Line]], None]
+"""The module that each tracker imports; the extra that installs it has the tracker's name."""
+Metrics = dict[str, Any]
+"""The metrics of one epoch, a line of metrics.jsonl."""
+Track = Callable[[list[Metrics]], None]
+Log = Callable[[dict[str, float], int], None]
+"""Logs the numbers of an epoch, the first epoch being 1."""
 
 
 def check_trackers(config: TrainConfig) -> None:
-    """MissingExtraError, naming the pip command, for a tracker that is not installed."""
+    """MissingExtraError, with the pip command, for a tracker that is not installed."""
     for name in config.track:
         require_extra(name, MODULES[name])
 
 
 @contextmanager
 def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
-    """Yield what takes the history, a line an epoch, whenever it has grown."""
+    """Yield a function that takes the whole history whenever an epoch was added; it logs each epoch once."""
     openers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "trackio": _trackio}
     with ExitStack() as stack:
-        logs = [openers[name](config, output, stack) for name in config.track]
-        logged = 0
+        logs: list[Log] = [openers[name](config, output, stack) for name in config.track]
+        num_logged = 0
 
-        def track(history: list[Line]) -> None:
-            nonlocal logged
+        def track(history: list[Metrics]) -> None:
+            nonlocal num_logged
             write_metrics(output, history)
-            for line in history[logged:]:
-                numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+            for metrics in history[num_logged:]:
+                numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
                 for log in logs:
-                    log(numbers, line["epoch"])
-            logged = len(history)
+                    log(numbers, metrics["epoch"])
+            num_logged = len(history)
 
         yield track
 
 
-def write_metrics(output: Path, history: list[Line]) -> None:
-    """Write metrics.jsonl, a line an epoch."""
-    lines = "".join(json.dumps(line) + "\n" for line in history)
+def write_metrics(output: Path, history: list[Metrics]) -> None:
+    """Write metrics.jsonl, one line for each epoch."""
+    lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
     (output / METRICS_NAME).write_text(lines, encoding="utf-8")
 
 
-def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     from tensorboardX import SummaryWriter
 
     writer = stack.enter_context(SummaryWriter(str(output / "tensorboard")))
@@ -61,18 +68,18 @@ def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Callabl
     return log
 
 
-def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import mlflow
 
     run = stack.enter_context(mlflow.start_run(run_name=output.name))
     mlflow.log_params(config.model_dump(mode="json"))
-    # By its id: the active run is that of this thread, and progress is shown in another.
+    # With the run's id, because MLflow's active run belongs to this thread and `log` is called from another.
     return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch, run_id=run.info.run_id)
 
 
-def _trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Callable[[dict[str, float], int], None]:
+def _trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import trackio
 
     run = trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
     stack.callback(trackio.finish)
-    return lambda numbers, epoch: run.log(numbers, step=epoch)  # trackio.log knows the run of this thread alone
+    return lambda numbers, epoch: run.log(numbers, step=epoch)  # trackio.log would use the run of the calling thread

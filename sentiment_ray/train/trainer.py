@@ -1,4 +1,4 @@
-"""Runs the training loop under Ray Train and records the run; knows nothing of tensors."""
+"""Runs the training loop under Ray Train and writes run.json; knows nothing of tensors."""
 
 import math
 import os
@@ -17,9 +17,14 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
-from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, best_first, find_checkpoints, keep_only
+from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.continual import Earlier, earlier_run, gained_and_lost, measured_split
+from sentiment_ray.train.continual import (
+    PreviousRun,
+    choose_measured_split,
+    load_previous_run,
+    measure_before_and_after,
+)
 from sentiment_ray.train.preflight import (
     check_rows,
     cpus_per_worker,
@@ -29,74 +34,88 @@ from sentiment_ray.train.preflight import (
     with_absolute_paths,
 )
 from sentiment_ray.train.progress import show_progress
-from sentiment_ray.train.schedule import class_weights_of, has_stopped
-from sentiment_ray.train.shards import ExactShards, Parts, count_rows, dataset_of, parts_of, split_of
+from sentiment_ray.train.schedule import compute_class_weights, should_stop
+from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
+from sentiment_ray.train.task import Task, WorkerPlan
 from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
 from sentiment_ray.train.trackers import METRICS_NAME, check_trackers, open_trackers, write_metrics
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
-HOW = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
-"""Keys that say how a run is made, not what comes of it: they may change before it goes on."""
+CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
+"""Keys that do not affect the trained model; they may change before a run resumes."""
+BEST_METRICS = ("macro_f1", "accuracy", "validation_loss", "rows")
 
 
 def train_encoder(config: TrainConfig) -> dict[str, Any]:
-    """Fine-tune an encoder on prepared reviews and return where the best checkpoint is and how good.
+    """Fine-tune an encoder on prepared reviews; return the best checkpoint and its metrics.
 
-    A run of the same configuration that was interrupted goes on from its last whole checkpoint; a finished one is left
-    as it is.
+    An interrupted run with the same configuration resumes from its newest complete checkpoint. A finished run is
+    skipped. ConfigError and DataError for wrong input come before any work.
     """
     config = with_absolute_paths(config)
     output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
     prepared = read_json(prepared_path)
     check_rows(prepared, config)
-    labels, earlier = tuple(prepared["labels"]), earlier_run(config, prepared)
-    class_weights = class_weights_of(config, labels, _rows_by_label(config, prepared, earlier))
-    plan = _plan(config, prepared_path)
+    labels, previous = tuple(prepared["labels"]), load_previous_run(config, prepared)
+    class_weights = compute_class_weights(config, labels, _count_rows_by_label(config, prepared, previous))
+    plan = _describe_run(config, prepared_path)
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    difference = partial(_difference, plan=plan)
-    found = finished_result(output, name, plan["fingerprint"], restart=config.restart, difference=difference)
-    if found and name == MANIFEST_NAME:
-        return {"output": str(output), "best": found["best"], "skipped": True}
+    difference = partial(_describe_difference, plan=plan)
+    existing = finished_result(output, name, plan["fingerprint"], restart=config.restart, difference=difference)
+    if existing and name == MANIFEST_NAME:
+        return {"output": str(output), "best": existing["best"], "skipped": True}
 
-    parts = _parts(config, labels, earlier)
+    parts = _plan_splits(config, labels, previous)
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
-    if found is None:  # nothing is replaced before all that can be known to be wrong was looked at
+    if existing is None:  # an old output is removed only after every check of the input
         remove_all(output, MANIFEST_NAME, METRICS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
-    start = _newest(output)
-    if not (start and _is_over(start, config)):
-        task = {
-            "labels": labels,
-            "class_weights": class_weights,
-            "train_rows": count_rows(parts["train"]),
-            "steps": tuple(prepared.get("steps", ())),
-        }
-        missing = partial(missing_room, config, cpus)
-        with open_trackers(config, output) as track, show_progress(config.epochs, track, missing) as board:
-            trainer = _trainer(config, task, parts, cpus, board, start)
-            try:
-                with _interruptible():
-                    trainer.fit()
-            except WorkerGroupError as error:
-                raise _to_mend(error) or error from None
-    checkpoints = best_first(find_checkpoints(output))
-    run = plan | _summary(config, prepared, earlier, output, checkpoints)
+    task = Task(labels, class_weights, count_rows(parts["train"]), tuple(prepared.get("steps", ())))
+    _train_until_finished(config, task, parts, cpus)
+    checkpoints = rank_checkpoints(list_checkpoints(output))
+    run = plan | _summarise(config, prepared, previous, output, checkpoints)
     write_metrics(output, run["history"])
     write_json(output / MANIFEST_NAME, run)
     keep_only(output, checkpoints[: config.keep_checkpoints])
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
+def _train_until_finished(config: TrainConfig, task: Task, parts: dict[str, list[Part]], cpus: float) -> None:
+    """Train from the newest checkpoint of the run, if there is one, to the last epoch."""
+    checkpoint = _find_newest_checkpoint(Path(config.output))
+    if checkpoint and _is_last(checkpoint, config):
+        return
+    describe_wait = partial(missing_room, config, cpus)
+    with (
+        open_trackers(config, Path(config.output)) as track,
+        show_progress(config.epochs, track, describe_wait) as board,
+    ):
+        worker_plan = WorkerPlan(
+            config=config,
+            task=task,
+            # Ray gives a worker with a fraction of a CPU one thread; torch gets the fraction, rounded up.
+            num_threads=None if config.use_gpu else math.ceil(cpus),
+            board=board,
+            checkpoint=checkpoint.path if checkpoint else None,
+        )
+        trainer = _build_trainer(worker_plan, parts, cpus)
+        try:
+            with _interruptible():
+                trainer.fit()
+        except WorkerGroupError as error:
+            raise _find_input_error(error) or error from None
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C interrupt a training as it does everything else.
+    """Let Ctrl-C in the block raise KeyboardInterrupt, and restore the signal handler after it.
 
-    Ray 2.60 ends the process with 0, as if the training were done, and leaves its handler there for what comes after.
+    Ray 2.60 installs a handler that ends the process with exit code 0, and leaves it installed.
     """
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -107,144 +126,138 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _to_mend(error: WorkerGroupError) -> SentimentRayError | None:
-    """Return what a worker found wrong with its input, if that is why it ended."""
+def _find_input_error(error: WorkerGroupError) -> SentimentRayError | None:
+    """Return the error about wrong input that ended a worker, or None."""
     return next((each for each in error.worker_failures.values() if isinstance(each, SentimentRayError)), None)
 
 
-def _plan(config: TrainConfig, prepared: Path) -> dict[str, Any]:
-    """Return what a run is made from, and its fingerprint, to which keys that change no result do not belong."""
+def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
+    """Return the configuration of a run, the hashes of its inputs, and the fingerprint of both.
+
+    The fingerprint leaves out the keys that do not affect the trained model.
+    """
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
     made_from = {"prepared": sha256_of_file(prepared), "model": digest_of_model(config.model)}
     if config.start_from:
         made_from["earlier"] = sha256_of_file(Path(config.start_from) / MANIFEST_NAME)
     if config.distill:
         made_from["teacher"] = fingerprint_of_teacher(config.distill)
-    wanted = fingerprint([{key: value for key, value in settings.items() if key not in HOW}, made_from])
-    return {"config": settings, "made_from": made_from, "fingerprint": wanted}
+    hashed = {key: value for key, value in settings.items() if key not in CHANGEABLE_KEYS}
+    return {"config": settings, "made_from": made_from, "fingerprint": fingerprint([hashed, made_from])}
 
 
-def _difference(then: dict[str, Any], *, plan: dict[str, Any]) -> str:
-    """Return in what an earlier plan of the same output was another."""
-    changed = [
-        f"{key} = {then['config'].get(key)!r}, now {value!r}"
+def _describe_difference(existing: dict[str, Any], *, plan: dict[str, Any]) -> str:
+    """Return the keys and inputs in which the existing run of an output differs from a plan."""
+    differences = [
+        f"{key} = {existing['config'].get(key)!r}, now {value!r}"
         for key, value in plan["config"].items()
-        if key not in HOW and then["config"].get(key) != value
+        if key not in CHANGEABLE_KEYS and existing["config"].get(key) != value
     ]
-    made_from = then["made_from"]
-    changed += [f"another {name}" for name, digest in plan["made_from"].items() if made_from.get(name) != digest]
-    return "; ".join(changed)
+    made_from = existing["made_from"]
+    differences += [f"another {name}" for name, digest in plan["made_from"].items() if made_from.get(name) != digest]
+    return "; ".join(differences)
 
 
-def _rows_by_label(config: TrainConfig, prepared: dict[str, Any], earlier: Earlier | None) -> dict[str, float]:
-    """Return how many training rows each label has, with the share of an earlier run's that is replayed."""
+def _count_rows_by_label(
+    config: TrainConfig, prepared: dict[str, Any], previous: PreviousRun | None
+) -> dict[str, float]:
+    """Return the training rows of each label, including the share of the previous run's rows that is replayed."""
     rows = prepared["by_split"]["train"]
-    if not (earlier and config.replay):
+    if not (previous and config.replay):
         return dict(rows)
-    old = read_json(earlier.prepared / "prepared.json")["by_split"]["train"]
-    return {label: count + config.replay * old[label] for label, count in rows.items()}
+    old_rows = read_json(previous.prepared / "prepared.json")["by_split"]["train"]
+    return {label: count + config.replay * old_rows[label] for label, count in rows.items()}
 
 
-def _summary(
+def _summarise(
     config: TrainConfig,
     prepared: dict[str, Any],
-    earlier: Earlier | None,
+    previous: PreviousRun | None,
     output: Path,
     checkpoints: list[Checkpoint],
 ) -> dict[str, Any]:
-    """Return what run.json says beside the plan: the best checkpoint, the history, the base model."""
+    """Return the results in run.json: the best checkpoint, the history, the base model, the versions."""
     best = checkpoints[0]
-    history = max(checkpoints, key=lambda checkpoint: checkpoint.place).progress.history
+    history = max(checkpoints, key=lambda checkpoint: checkpoint.position).progress.history
     metrics = best.progress.history[-1]
     return {
         "best": {
             "checkpoint": best.path.relative_to(output).as_posix(),
             "epoch": best.progress.epoch,
-            "metrics": {key: metrics[key] for key in ("macro_f1", "accuracy", "validation_loss", "rows")},
+            "metrics": {key: metrics[key] for key in BEST_METRICS},
         },
         "history": history,
-        "base_model": ray.get(_base_model.remote(config.model_dump(mode="json"), prepared)),
-        "earlier": gained_and_lost(config, prepared, earlier, best.path) if earlier else None,
+        "base_model": ray.get(_measure_base_model.remote(config, prepared)),
+        "earlier": measure_before_and_after(config, prepared, previous, best.path) if previous else None,
         "labels": prepared["labels"],
         "steps": prepared.get("steps", []),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
 
 
-def _newest(output: Path) -> Checkpoint | None:
-    """Return the checkpoint that an earlier start of this run came to, if any, and say so."""
-    found = find_checkpoints(output)
-    if not found:
+def _find_newest_checkpoint(output: Path) -> Checkpoint | None:
+    """Return the newest checkpoint of an earlier start of this run, or None; a message says where it resumes."""
+    checkpoints = list_checkpoints(output)
+    if not checkpoints:
         return None
-    epoch, done = found[-1].place
-    click.echo(f"going on from epoch {epoch + 1}, {done:.0%} of it done", err=True)
-    return found[-1]
+    epoch, done = checkpoints[-1].position
+    click.echo(f"resuming in epoch {epoch + 1}, {done:.0%} of it done", err=True)
+    return checkpoints[-1]
 
 
-def _is_over(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    return checkpoint.progress.epoch >= config.epochs or has_stopped(checkpoint.progress.history, config)
+def _is_last(checkpoint: Checkpoint, config: TrainConfig) -> bool:
+    """Return whether no epoch comes after a checkpoint."""
+    return checkpoint.progress.epoch >= config.epochs or should_stop(checkpoint.progress.history, config)
 
 
-def _parts(config: TrainConfig, labels: tuple[str, ...], earlier: Earlier | None) -> dict[str, Parts]:
-    """Return what is read of which files for each split; DataError when a teacher's scores lack what is needed."""
-    splits = {split: [split_of(Path(config.prepared), split)] for split in ("train", "validation")}
-    if earlier and config.replay:
-        splits["train"].append(split_of(earlier.prepared, "train", share=config.replay))
+def _plan_splits(config: TrainConfig, labels: tuple[str, ...], previous: PreviousRun | None) -> dict[str, list[Part]]:
+    """Return the parts of files that are read for each split; DataError when a teacher's scores lack a column."""
+    sources = {split: [split_source(Path(config.prepared), split)] for split in ("train", "validation")}
+    if previous and config.replay:
+        sources["train"].append(split_source(previous.prepared, "train", share=config.replay))
     if config.distill:
-        splits["train"].append(scored_by_teacher(config.distill, labels))
-    return {split: parts_of(sources, seed=config.seed) for split, sources in splits.items()}
+        sources["train"].append(scored_by_teacher(config.distill, labels))
+    return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}
 
 
-def _trainer(
-    config: TrainConfig,
-    task: dict[str, Any],
-    parts: dict[str, Parts],
-    cpus: float,
-    board: Any,
-    start: Checkpoint | None,
-) -> TorchTrainer:
+def _build_trainer(plan: WorkerPlan, parts: dict[str, list[Part]], cpus: float) -> TorchTrainer:
+    """Return Ray's trainer for one start of the driver."""
+    config = plan.config
     attempts = Path(config.output) / ATTEMPTS
-    settings = {
-        "config": config.model_dump(mode="json"),
-        "task": task,
-        # Ray gives a worker with a fraction of a CPU one thread; torch gets as many as the fraction was meant for.
-        "threads": None if config.use_gpu else math.ceil(cpus),
-        "board": board,
-        "start": str(start.path) if start else None,
-    }
-    # Ray takes over a checkpoint, and learns of the end, when it looks; a report waits for the one before it. Else 2 s.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     number = 1 + max((int(path.name) for path in attempts.glob("*") if path.name.isdecimal()), default=0)
+    # At this interval Ray takes over a checkpoint and notices the end, and a report waits for the one before it. Ray's
+    # default is 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     return TorchTrainer(
-        _worker_entry,
-        train_loop_config=settings,
+        _run_worker,
+        train_loop_config={"plan": plan},
         scaling_config=ScalingConfig(
             num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=resources_of(config, cpus)
         ),
         run_config=RunConfig(
-            # Ray would go on from its own list of checkpoints, which a crash leaves half written: each start is new.
+            # A new name for each start, because Ray would resume from its own list of checkpoints, which a crash can
+            # leave half written.
             name=str(number),
             storage_path=str(attempts),
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="score"),
         ),
-        datasets={split: dataset_of(found) for split, found in parts.items()},
-        dataset_config=ExactShards(),
+        datasets={split: build_dataset(some) for split, some in parts.items()},
+        dataset_config=ExactShards(parts),
     )
 
 
-def _worker_entry(settings: dict[str, Any]) -> None:
+def _run_worker(train_loop_config: dict[str, Any]) -> None:
     """Import the loop on the worker, so that the driver needs no torch."""
     from sentiment_ray.train.worker import train_loop_per_worker
 
-    train_loop_per_worker(settings)
+    train_loop_per_worker(train_loop_config["plan"])
 
 
 @ray.remote
-def _base_model(settings: dict[str, Any], prepared: dict[str, Any]) -> dict[str, Any]:
-    """Measure the base model as it came, on a sample of the test split (validation where there is no test)."""
+def _measure_base_model(config: TrainConfig, prepared: dict[str, Any]) -> dict[str, Any]:
+    """Measure the base model without training, on a sample of the test split (validation when test has no rows)."""
     from sentiment_ray.train.baseline import base_model_metrics
 
-    config = TrainConfig(**settings)
-    split = Path(config.prepared) / measured_split(prepared)
+    split = Path(config.prepared) / choose_measured_split(prepared)
     return base_model_metrics(config.model, split, prepared["labels"], max_tokens=config.max_tokens)

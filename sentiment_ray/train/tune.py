@@ -1,4 +1,4 @@
-"""Searches for the best training keys with Ray Tune and Optuna; a trial is the training loop in its own process."""
+"""Searches for the best keys of [train] with Ray Tune and Optuna; each trial runs the training loop in a process."""
 
 import json
 import logging
@@ -33,22 +33,25 @@ from sentiment_ray.manifest import (
 )
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.preflight import absolute_model, check_rows, digest_of_model, with_absolute_paths
-from sentiment_ray.train.schedule import class_weights_of, score_of
-from sentiment_ray.train.tune_config import Choice, TuneConfig, check_search, is_whole
+from sentiment_ray.train.schedule import compute_class_weights, compute_score
+from sentiment_ray.train.task import Task
+from sentiment_ray.train.tune_config import SearchRange, TuneConfig, check_search, takes_integers
 
 MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS = "tune.json", "search.json", "best.toml", "trials"
 RESERVED_CPUS = 0.25
+"""CPUs of the largest node that are left free by default, for Ray's own tasks."""
 NEVER_S = 1e9
+"""Interval of the checkpoints within an epoch: a trial writes none."""
 
 
 def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
-    """Try keys of [train], write the best as best.toml, a file for train_encoder, and return it with its score.
+    """Try values for keys of [train]; write the best as best.toml, a file for train_encoder, and return its score.
 
-    A search that was interrupted goes on: trials that are over are not tried again.
+    An interrupted search with the same configuration resumes and does not repeat finished trials.
     """
-    drawn = check_search(config.search, base)
-    models = {with_absolute_paths(one).model for one in drawn}
-    space = {name: _domain(name, choice, drawn[0]) for name, choice in config.search.items()}
+    checked = check_search(config.search, base)
+    models = {with_absolute_paths(one).model for one in checked}
+    space = {name: _build_domain(name, values, checked[0]) for name, values in config.search.items()}
     output, base = local_path(config.output, "output"), with_absolute_paths(base)
     prepared_path = Path(base.prepared) / "prepared.json"
     check_rows(read_json(prepared_path), base)
@@ -57,25 +60,27 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         [settings, sha256_of_file(prepared_path), [digest_of_model(model) for model in sorted(models)]]
     )
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    found = finished_result(output, name, wanted, restart=config.restart)
-    if found and name == MANIFEST_NAME:
-        return _result(output, found, skipped=True)
+    existing = finished_result(output, name, wanted, restart=config.restart)
+    if existing and name == MANIFEST_NAME:
+        return _summarise(output, existing, skipped=True)
     connect()
     resources = resources_per_trial(config, base)
-    if found is None:  # Ray Tune would take up the trials of another search
+    if existing is None:  # otherwise Ray Tune would resume the trials of another search
         remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
     trials, failed = _search(config, base, space, read_json(prepared_path), output, resources)
     best = max(trials, key=lambda trial: trial["score"])
-    chosen = {key: value for key, value in (base.model_dump(mode="json") | best["keys"]).items() if value is not None}
-    (output / BEST_NAME).write_text(tomli_w.dumps({"train": chosen}), encoding="utf-8")
+    best_keys = base.model_dump(mode="json") | best["keys"]
+    written = {key: value for key, value in best_keys.items() if value is not None}
+    (output / BEST_NAME).write_text(tomli_w.dumps({"train": written}), encoding="utf-8")
     manifest = {"best": best, "trials": trials, "failed": failed, "config": settings, "fingerprint": wanted}
     write_json(output / MANIFEST_NAME, manifest)
-    return _result(output, manifest, skipped=False)
+    return _summarise(output, manifest, skipped=False)
 
 
-def _result(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+def _summarise(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+    """Return what the command prints."""
     counts = {"trials": len(manifest["trials"]), "failed": len(manifest["failed"])}
     best = {"config": str(output / BEST_NAME), "best": manifest["best"]}
     return {"output": str(output), **best, **counts, "skipped": skipped}
@@ -89,17 +94,18 @@ def _search(
     output: Path,
     resources: dict[str, float],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run the trials that are left; return keys, score and history of each, and keys and error of those that failed."""
+    """Run the remaining trials.
+
+    Return the keys, score and history of each finished trial, and the keys and error of each failed one.
+    """
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     trainable = tune.with_resources(
-        tune.with_parameters(
-            _train_once, base=base.model_dump(mode="json"), prepared=prepared, use_gpu=resources["gpu"] > 0
-        ),
+        tune.with_parameters(_train_once, base=base, prepared=prepared, use_gpu=resources["gpu"] > 0),
         resources,
     )
-    storage, longest = output / TRIALS, _longest(config, base)
-    if _can_go_on(storage):
+    storage, max_epochs = output / TRIALS, _find_max_epochs(config, base)
+    if _can_resume(storage):
         tuner = tune.Tuner.restore(str(storage), trainable, resume_unfinished=True, restart_errored=True)
     else:
         tuner = tune.Tuner(
@@ -110,16 +116,16 @@ def _search(
                 mode="max",
                 num_samples=config.trials,
                 search_alg=OptunaSearch(seed=config.seed),
-                scheduler=ASHAScheduler(time_attr="epoch", max_t=max(longest, 2)) if longest > 1 else None,
+                scheduler=ASHAScheduler(time_attr="epoch", max_t=max(max_epochs, 2)) if max_epochs > 1 else None,
             ),
             run_config=tune.RunConfig(
                 name=storage.name,
                 storage_path=str(output),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),  # a lost node is not the keys' fault
+                failure_config=tune.FailureConfig(max_failures=1),  # one retry, because a node may be lost
             ),
         )
-    results = _until_all_are_over(tuner)
+    results = _run_until_finished(tuner)
     failed = [
         {"keys": result.config, "error": _last_line(result.error)} for result in results if result.error is not None
     ]
@@ -131,14 +137,17 @@ def _search(
         if result.error is None and result.metrics and "history" in result.metrics
     ]
     if not trials:
-        raise DataError(f"All {config.trials} trials failed. Mend what they say and give the command again.")
+        raise DataError(
+            f"All {config.trials} trials failed. Correct what their warnings say and run the command again."
+        )
     return trials, failed
 
 
-def _until_all_are_over(tuner: tune.Tuner) -> tune.ResultGrid:
-    """Run a search; after Ctrl-C, when Ray Tune has saved it and returns as if it were over, raise KeyboardInterrupt.
+def _run_until_finished(tuner: tune.Tuner) -> tune.ResultGrid:
+    """Run a search and return its results; raise KeyboardInterrupt after Ctrl-C.
 
-    Ray 2.60 puts a handler of its own in the main thread and, when it was called, the earlier one back.
+    After Ctrl-C Ray Tune saves the search and returns as if it had finished. Ray 2.60 installs its own signal handler
+    in the main thread and restores the previous one only when its own was called.
     """
     before = signal.getsignal(signal.SIGINT)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "0"
@@ -153,81 +162,85 @@ def _until_all_are_over(tuner: tune.Tuner) -> tune.ResultGrid:
         signal.signal(signal.SIGINT, before)
 
 
-def _can_go_on(storage: Path) -> bool:
-    """Whether Ray Tune can take up a search; it writes the list of trials some seconds after all else."""
+def _can_resume(storage: Path) -> bool:
+    """Return whether Ray Tune can resume a search; remove or set aside what it cannot read.
+
+    Ray Tune writes its list of trials some seconds after all other files.
+    """
     for path in storage.glob("experiment_state-*.json"):
         try:
             json.loads(path.read_bytes())
-        except ValueError:  # it was being copied
+        except ValueError:  # a crash cut the file short
             path.unlink()
     if any(storage.glob("experiment_state-*.json")):
         return bool(tune.Tuner.can_restore(str(storage)))
     if any(storage.glob("*/result.json")):
         aside = storage.with_name(f"{storage.name}-of-{time.strftime('%Y-%m-%dT%H-%M-%S')}")
         storage.rename(aside)
-        click.echo(f"warning: Ray Tune's list of the trials was damaged, so they begin anew. See {aside}.", err=True)
+        click.echo(f"warning: Ray Tune's list of trials is damaged, so all trials start again. See {aside}.", err=True)
     shutil.rmtree(storage, ignore_errors=True)
     return False
 
 
 def _last_line(error: Exception) -> str:
-    """Return what a trial said last, without the traceback that Ray puts before it."""
+    """Return the last line of a trial's error, without the traceback that Ray puts before it."""
     return str(error).strip().rpartition("\n")[2]
 
 
-def _train_once(keys: dict[str, Any], base: dict[str, Any], prepared: dict[str, Any], *, use_gpu: bool) -> None:
-    """Train once with some keys and report after each epoch; a trial, in a process of its own."""
+def _train_once(keys: dict[str, Any], base: TrainConfig, prepared: dict[str, Any], *, use_gpu: bool) -> None:
+    """Train once with some keys and report after each epoch; runs in a process of its own."""
     import torch
 
-    from sentiment_ray.train.batches import Window
+    from sentiment_ray.train.batches import Chunk
     from sentiment_ray.train.checkpoint import Progress
-    from sentiment_ray.train.loop import Task, Worker, fine_tune
-    from sentiment_ray.train.rows import window_of
+    from sentiment_ray.train.loop import fine_tune
+    from sentiment_ray.train.rows import build_chunk
+    from sentiment_ray.train.setup import Worker
 
-    config = TrainConfig.model_validate(base | keys | {"checkpoint_every_s": NEVER_S})
+    config = TrainConfig.model_validate(base.model_dump() | keys | {"checkpoint_every_s": NEVER_S})
     labels, device = tuple(prepared["labels"]), torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
-    def windows(split: str, num_rows: int) -> Iterator[Window]:
+    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
         table = parquet.read_table(Path(config.prepared) / split, columns=["text", "label"])
         for start in range(0, len(table), num_rows):
-            yield window_of(table.slice(start, num_rows), labels)
+            yield build_chunk(table.slice(start, num_rows), labels)
 
     def report(_checkpoint: Path | None, _name: str, progress: Progress, _score: float | None) -> None:
-        best = max(score_of(metrics, config.best_by) for metrics in progress.history)  # the one that is kept
+        # The best epoch counts, because a training keeps the checkpoint of its best epoch.
+        best = max(compute_score(metrics, config.best_by) for metrics in progress.history)
         tune.report({"score": best, "epoch": progress.epoch, "history": progress.history})
 
     worker = Worker(
         rank=0,
         world_size=1,
         device=device,
-        windows=windows,
+        read_chunks=read_chunks,
         wrap=lambda model: model,
         report=report,
         show=lambda epochs_done, loss: None,
     )
-    counts = prepared["by_split"]["train"]
-    weights, steps = class_weights_of(config, labels, counts), tuple(prepared.get("steps", ()))
-    task = Task(labels, weights, prepared["counts"]["train"], steps)
+    class_weights = compute_class_weights(config, labels, prepared["by_split"]["train"])
+    task = Task(labels, class_weights, prepared["counts"]["train"], tuple(prepared.get("steps", ())))
     fine_tune(config, task, worker, None)
 
 
-def _domain(name: str, choice: Choice, drawn: TrainConfig) -> Any:
-    """Return what Ray Tune draws from for a key; a model is named by its absolute path, for trials run elsewhere."""
-    if choice.choices:
-        return tune.choice([absolute_model(value) if name == "model" else value for value in choice.choices])
-    if is_whole(name, drawn):
-        return (tune.lograndint if choice.log else tune.randint)(int(choice.low or 0), int(choice.high or 0) + 1)
-    return (tune.loguniform if choice.log else tune.uniform)(choice.low, choice.high)
+def _build_domain(name: str, values: SearchRange, checked: TrainConfig) -> Any:
+    """Return what Ray Tune draws a key's values from; local models become absolute paths, for trials on other nodes."""
+    if values.choices:
+        return tune.choice([absolute_model(value) if name == "model" else value for value in values.choices])
+    if takes_integers(name, checked):
+        return (tune.lograndint if values.log else tune.randint)(int(values.low or 0), int(values.high or 0) + 1)
+    return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _longest(config: TuneConfig, base: TrainConfig) -> int:
+def _find_max_epochs(config: TuneConfig, base: TrainConfig) -> int:
     tried = config.search.get("epochs")
     return int(max(tried.ends)) if tried else base.epochs
 
 
 def resources_per_trial(config: TuneConfig, base: TrainConfig) -> dict[str, float]:
-    """Return what Ray must keep for a trial; ConfigError when no node has as much."""
+    """Return the CPUs and GPUs that Ray reserves for a trial; ConfigError when no node has as many."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = float(base.use_gpu) if config.gpus_per_trial is None else config.gpus_per_trial
     free = max((node.get("CPU", 0.0) for node in nodes if node.get("GPU", 0.0) >= gpus), default=0.0)
@@ -237,6 +250,6 @@ def resources_per_trial(config: TuneConfig, base: TrainConfig) -> dict[str, floa
         raise ConfigError(
             f"A trial needs cpus_per_trial = {max(cpus, RESERVED_CPUS):g} and gpus_per_trial = {gpus:g} on one node; "
             f"the largest has {most:g} CPUs, and the cluster {sum(node.get('GPU', 0.0) for node in nodes):g} GPUs. "
-            "Lower one of them, or start larger nodes."
+            "Lower one of the two keys, or start larger nodes."
         )
     return {"cpu": cpus, "gpu": gpus}

@@ -1,4 +1,4 @@
-"""The keys of [tune] and what a search may try; knows no torch and no Ray, so that --help is quick."""
+"""The keys of [tune] and the checks of a search space; imports no torch and no Ray, so `--help` is fast."""
 
 from itertools import combinations_with_replacement, product
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from sentiment_ray.config.sections import SectionConfig, StageConfig, nearest
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 
-FIXED = (
+FIXED_KEYS = (
     "output",
     "restart",
     "prepared",
@@ -25,90 +25,89 @@ FIXED = (
     "replay",
     "distill",
 )
-"""Keys of [train] that a search does not try."""
+"""Keys of [train] that a search cannot vary."""
 
 
-class Choice(SectionConfig):
-    """What may be tried for one key: `choices`, or a number from `low` to `high`."""
+class SearchRange(SectionConfig):
+    """The values to try for one key of [train]: a list of `choices`, or the numbers from `low` to `high`."""
 
     choices: tuple[Any, ...] = ()
     """Values to try."""
     low: float | None = None
-    """Smallest number to try."""
+    """Smallest number to try, at least 0; above 0 with `log`."""
     high: float | None = None
     """Largest number to try."""
     log: bool = False
-    """Spread the numbers evenly by their logarithm."""
+    """Draw numbers evenly on a logarithmic scale."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Choice":
-        bounded = self.low is not None and self.high is not None
-        if bool(self.choices) == bounded or (self.low is None) != (self.high is None):
+    def _check_kind(self) -> "SearchRange":
+        has_bounds = self.low is not None and self.high is not None
+        if bool(self.choices) == has_bounds or (self.low is None) != (self.high is None):
             raise ValueError("write either choices = [...], or low and high.")
         if self.low is not None and self.high is not None and not 0 <= self.low < self.high:
-            raise ValueError("low must be smaller than high, and neither negative.")
+            raise ValueError("low must be at least 0 and smaller than high.")
         if self.log and not self.low:
             raise ValueError("log needs a low above 0.")
         return self
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values of which each must be one that the key takes."""
+        """All choices, or the two bounds: the values that are checked before a search starts."""
         return self.choices or (self.low, self.high)
 
 
 class TuneConfig(StageConfig):
     """Keys of [tune]."""
 
-    search: dict[str, Choice] = Field(default_factory=dict)
-    """What to try, by key of [train]: a table of choices, or of low, high and log."""
+    search: dict[str, SearchRange] = Field(default_factory=dict)
+    """Values to try, by key of [train]: a table with choices, or with low, high and log."""
     trials: Annotated[int, Field(ge=1)] = 20
-    """Trainings to try; bad ones are ended early."""
+    """Number of trainings to try; those with poor scores are stopped early."""
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
-    """CPUs of a trial; by default all of the cluster's largest node but a quarter of one."""
+    """CPUs of a trial; by default those of the cluster's largest node, less a quarter of a CPU."""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
-    """GPUs of a trial, a fraction allowed; by default one with `use_gpu` of [train], else none."""
+    """GPUs of a trial, fractions allowed; by default 1 with `use_gpu` of [train], else 0."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of what is tried."""
+    """Seed of the values that are drawn."""
 
 
-def check_search(search: dict[str, Choice], base: TrainConfig) -> list[TrainConfig]:
-    """Return the configurations with any two keys at any of their ends, and the other keys at their first.
+def check_search(search: dict[str, SearchRange], base: TrainConfig) -> list[TrainConfig]:
+    """Return the configurations with every pair of keys at all their ends, and all other keys at their first end.
 
-    ConfigError for a key that [train] has not, or that is not searched, and for values that it does not take, also for
-    two that it does not take together.
+    ConfigError for an unknown or a fixed key, and for values that [train] does not accept, alone or in a pair.
     """
     for key in ("distill", "replay"):
         if getattr(base, key):
-            raise ConfigError(f"A search trains on the prepared reviews alone. Leave {key} of [train] out of its file.")
-    known = [name for name in TrainConfig.model_fields if name not in FIXED]
+            raise ConfigError(f"A search trains on the prepared reviews only. Remove {key} from [train] of its file.")
+    known = [name for name in TrainConfig.model_fields if name not in FIXED_KEYS]
     if not search:
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")
     for name in search:
         if name not in known:
-            raise ConfigError(f"[tune.search]: {name!r} is no key of [train] to try.{nearest(name, known)}")
+            raise ConfigError(f"[tune.search]: {name!r} is not a key of [train] to try.{nearest(name, known)}")
     if "model" in search and base.start_from:
-        raise ConfigError(
-            "[tune.search] tries models, and [train] has one already by start_from. Leave one of them out."
-        )
-    first = base.model_dump() | {name: choice.ends[0] for name, choice in search.items()}
-    found = []
-    for one, other in combinations_with_replacement(search, 2):
-        for value, beside in product(search[one].ends, search[other].ends):
-            found.append(_drawn(first | {one: value, other: beside}))
-    return found
+        raise ConfigError("[tune.search] tries models, but start_from of [train] sets the model. Remove one of them.")
+    first = base.model_dump() | {name: values.ends[0] for name, values in search.items()}
+    return [
+        _validate(first | {one: value, other: other_value})
+        for one, other in combinations_with_replacement(search, 2)
+        for value, other_value in product(search[one].ends, search[other].ends)
+    ]
 
 
-def _drawn(keys: dict[str, Any]) -> TrainConfig:
+def _validate(keys: dict[str, Any]) -> TrainConfig:
+    """Return a configuration of [train]; ConfigError names the key that does not accept its value."""
     try:
         return TrainConfig.model_validate(keys)
     except ValidationError as error:
         wrong = error.errors()[0]
         reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
-        what = f"{wrong['loc'][0]}: {wrong['input']!r} is no value of the key ({reason})" if wrong["loc"] else reason
-        raise ConfigError(f"[tune.search] {what}.") from None
+        if wrong["loc"]:
+            reason = f"{wrong['loc'][0]} does not accept {wrong['input']!r} ({reason})"
+        raise ConfigError(f"[tune.search] {reason}.") from None
 
 
-def is_whole(name: str, drawn: TrainConfig) -> bool:
-    """Whether a key of [train] takes whole numbers, as it did the one that was drawn for it."""
-    return isinstance(getattr(drawn, name), int)
+def takes_integers(name: str, checked: TrainConfig) -> bool:
+    """Return whether a key of [train] takes integers, as it did when it was checked with a value of the search."""
+    return isinstance(getattr(checked, name), int)

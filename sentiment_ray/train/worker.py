@@ -1,4 +1,4 @@
-"""A Ray Train worker: joins the training loop with Ray's datasets, devices, reports and checkpoints."""
+"""A Ray Train worker: connects the training loop to Ray's datasets, devices, reports and checkpoints."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,62 +12,63 @@ import ray.train
 import torch
 from ray.train.torch import get_device, prepare_model
 
-from sentiment_ray.train.batches import Window
+from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
-from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.train.loop import fine_tune
 from sentiment_ray.train.memory import keep_freed_memory
-from sentiment_ray.train.rows import window_of
+from sentiment_ray.train.rows import build_chunk
 from sentiment_ray.train.schedule import NO_SCORE
+from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.task import WorkerPlan
 
 
-def train_loop_per_worker(settings: dict[str, Any]) -> None:
-    """Train as one of the workers; `settings` holds config, task, threads, the board and where to start."""
-    if settings["threads"]:
-        torch.set_num_threads(settings["threads"])
+def train_loop_per_worker(plan: WorkerPlan) -> None:
+    """Train as one of the workers of a Ray Train run."""
+    if plan.num_threads:
+        torch.set_num_threads(plan.num_threads)
         keep_freed_memory()
-    task, context = Task(**settings["task"]), ray.train.get_context()
+    context = ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=get_device(),
-        windows=lambda split, num_rows: _begun(_windows(split, num_rows, task.labels)),
+        read_chunks=lambda split, num_rows: _prefetch_first(_read_chunks(split, num_rows, plan.task.labels)),
         wrap=prepare_model,
-        report=lambda *told: _report(*told, board=settings["board"]),
-        show=lambda epochs_done, loss: settings["board"].advance.remote(epochs_done, loss),
+        report=lambda *arguments: _report(*arguments, board=plan.board),
+        show=lambda epochs_done, loss: plan.board.advance.remote(epochs_done, loss),
     )
     with tempfile.TemporaryDirectory() as directory:
-        start = _start(settings["start"], Path(directory))
-        fine_tune(TrainConfig(**settings["config"]), task, worker, start)
+        checkpoint = _load_checkpoint(plan.checkpoint, Path(directory))
+        fine_tune(plan.config, plan.task, worker, checkpoint)
 
 
-def _windows(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Window]:
-    """Yield this worker's rows of a split, so many at once."""
+def _read_chunks(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Chunk]:
+    """Yield this worker's rows of a split, `num_rows` at a time."""
     shard = ray.train.get_dataset_shard(split)
     for table in shard.iter_batches(batch_size=num_rows, batch_format="pyarrow", prefetch_batches=1):
         assert isinstance(table, pa.Table)
-        yield window_of(table, labels)
+        yield build_chunk(table, labels)
 
 
-def _begun(windows: Iterator[Window]) -> Iterator[Window]:
-    """Return windows of which the first is fetched at once, beside what the worker does until it asks for it.
+def _prefetch_first(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Return the same chunks, and begin to read the first one at once in a thread.
 
-    A dataset takes one to two seconds to start, in every epoch.
+    A dataset takes one to two seconds to start in every epoch. The worker does other work meanwhile.
     """
     pool = ThreadPoolExecutor(max_workers=1)
-    first = pool.submit(lambda: list(islice(windows, 1)))
+    first = pool.submit(lambda: list(islice(chunks, 1)))
     pool.shutdown(wait=False)
 
-    def all_of_them() -> Iterator[Window]:
+    def all_chunks() -> Iterator[Chunk]:
         yield from first.result()
-        yield from windows
+        yield from chunks
 
-    return all_of_them()
+    return all_chunks()
 
 
 def _report(checkpoint: Path | None, name: str, progress: Progress, score: float | None, *, board: Any) -> None:
-    """Report to Ray Train, which copies the checkpoint into the run's storage; a barrier for all workers."""
-    # Ray keeps the checkpoint of the highest score beside the newest; one within an epoch is never the best.
+    """Report to Ray Train, which copies the checkpoint to the run's storage; a barrier for all workers."""
+    # Ray keeps the checkpoint with the highest score and the newest one; one within an epoch is never the best.
     metrics = {"score": NO_SCORE if score is None else score}
     if checkpoint is None:
         ray.train.report(metrics, checkpoint_dir_name=name)
@@ -77,11 +78,16 @@ def _report(checkpoint: Path | None, name: str, progress: Progress, score: float
         board.finish_epoch.remote(progress.history)
 
 
-def _start(found: str | None, directory: Path) -> Checkpoint | None:
-    """Return the checkpoint to go on from: Ray's newest when it has started workers again, else the driver's."""
+def _load_checkpoint(from_driver: Path | None, directory: Path) -> Checkpoint | None:
+    """Return the checkpoint to resume from, or None.
+
+    It is Ray's newest one when Ray has restarted the workers, else the one that the driver chose.
+    """
     newest = ray.train.get_checkpoint()
-    path = Path(newest.to_directory(str(directory / "start"))) if newest else Path(found) if found else None
+    path = Path(newest.to_directory(str(directory / "start"))) if newest else from_driver
     checkpoint = read_checkpoint(path) if path else None
     if path and not checkpoint:
-        raise RuntimeError(f"The checkpoint {path} is not what was written. Start the training again to pass it over.")
+        raise RuntimeError(
+            f"The checkpoint {path} differs from its hashes. Run the same command again; it skips this checkpoint."
+        )
     return checkpoint

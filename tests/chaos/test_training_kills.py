@@ -1,4 +1,4 @@
-"""Whatever is killed while a model is trained, and whenever: the run ends with the result of an undisturbed one."""
+"""Drivers, workers and nodes are killed during trainings; each run ends with the result of an undisturbed one."""
 
 import json
 import os
@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from sentiment_ray.manifest import sha256_of_file
-from sentiment_ray.train.checkpoint import find_checkpoints
+from sentiment_ray.train.checkpoint import list_checkpoints
 from tests.chaos.conftest import Cluster
 from tests.chaos.saboteur import ORDER
 from tests.conftest import ROOT
 
 RUN_LIMIT_S = 420
-"""Of one start of the driver, in which workers may be started five times."""
-STEPS = (
+"""Time limit of one start of the driver, which may restart its workers five times."""
+POINTS = (
     ("step", "after"), ("seal", "before"), ("seal", "after"), ("copy", "before"), ("copy", "within"),
     ("copy", "after"), ("epoch", "before"), ("epoch", "after"),
 )  # fmt: skip
@@ -31,7 +31,7 @@ STEPS = (
 
 @dataclass
 class Training:
-    """One run that is killed in seeded ways; counts the kills that hit."""
+    """One run that is killed at seeded points and times; `kills` lists the kills that took place."""
 
     cluster: Cluster
     config: dict[str, Any]
@@ -39,21 +39,24 @@ class Training:
     generator: random.Random
     kills: list[str] = field(default_factory=list)
 
-    def run_until_done(self, steps: list[tuple[str, str]], targets: list[str]) -> dict[str, Any]:
-        """Start the driver until it is done; the worker is killed at steps, one target a start at a random moment."""
-        often = {"step": 25, "seal": 1, "copy": 1, "epoch": 0}
-        orders = [[step, when, self.generator.randint(0, often[step])] for step, when in steps]
+    def run_until_done(self, points: list[tuple[str, str]], targets: list[str]) -> dict[str, Any]:
+        """Start the driver until the run is done.
+
+        The worker is killed at `points`, and in each start one of `targets` is killed at a random time.
+        """
+        max_counts = {"step": 25, "seal": 1, "copy": 1, "epoch": 0}
+        orders = [[point, when, self.generator.randint(0, max_counts[point])] for point, when in points]
         file, targets = self.work / "orders", list(targets)
         file.write_text(json.dumps(orders))
         for _ in range(len(targets) + 2):
             if self._run(file, targets.pop() if targets else None):
                 left = len(json.loads(file.read_text()))
-                self.kills += [f"{step} {when}" for step, when, _ in orders[: len(orders) - left]]
+                self.kills += [f"{point} {when}" for point, when, _ in orders[: len(orders) - left]]
                 return dict(json.loads((Path(self.config["output"]) / "run.json").read_text()))
         raise AssertionError(f"not done after {self.kills}")
 
     def start(self, orders: Path) -> subprocess.Popen[str]:
-        """Start the driver on both nodes."""
+        """Start the driver on a cluster of two nodes."""
         self.cluster.add_node()
         command = [sys.executable, "-m", "tests.chaos.training", json.dumps([self.cluster.address, self.config])]
         environment = os.environ | {"PYTHONPATH": str(ROOT), ORDER: str(orders)}
@@ -68,7 +71,7 @@ class Training:
         return self.has_ended(driver)
 
     def has_ended(self, driver: subprocess.Popen[str]) -> bool:
-        """Wait for the driver and return whether it came to its end; False when it was killed."""
+        """Wait for the driver to end; return False when it was killed."""
         try:
             errors = driver.communicate(timeout=RUN_LIMIT_S)[1]
         except subprocess.TimeoutExpired:
@@ -78,7 +81,7 @@ class Training:
         return driver.returncode == 0
 
     def _kill_at_random(self, target: str, driver: subprocess.Popen[str]) -> None:
-        """Wait until a worker trains and a little longer, then kill."""
+        """Wait until a worker trains and up to 6 s more, then kill the target."""
         deadline = time.monotonic() + 90
         while driver.poll() is None and time.monotonic() < deadline and not _workers():
             time.sleep(0.1)
@@ -96,20 +99,21 @@ class Training:
 
 
 def _workers() -> list[psutil.Process]:
-    """Return the processes that train; Ray names them after the actor's class."""
-    found = []
+    """Return the processes that train; Ray names them after the class of their actor."""
+    workers = []
     for process in psutil.process_iter(["cmdline"]):
         if "RayTrainWorker" in (process.info["cmdline"] or [""])[0]:
-            found.append(process)
-    return sorted(found, key=lambda process: process.pid)
+            workers.append(process)
+    return sorted(workers, key=lambda process: process.pid)
 
 
 def _result(run: dict[str, Any], output: Path) -> tuple[list[dict[str, Any]], str]:
     """Return the history without its times, and the hash of the best checkpoint's weights."""
-    lines = [
-        {key: value for key, value in line.items() if key not in ("seconds", "tokens_per_s")} for line in run["history"]
+    history = [
+        {key: value for key, value in metrics.items() if key not in ("seconds", "tokens_per_s")}
+        for metrics in run["history"]
     ]
-    return lines, sha256_of_file(output / run["best"]["checkpoint"] / "model.safetensors")
+    return history, sha256_of_file(output / run["best"]["checkpoint"] / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -128,42 +132,42 @@ def config(prepared: Path, tiny_encoder: Path) -> dict[str, Any]:
 def test_killed_trainings_end_with_the_result_of_an_undisturbed_one(
     two_nodes: Cluster, config: dict[str, Any], tmp_path: Path, num_workers: int, num_kills: int
 ) -> None:
-    """With one worker the same weights to the bit; with two the same metrics to a millionth."""
+    """One worker gives the same weights to the bit, two give the same metrics to a millionth."""
     config = config | {"num_workers": num_workers}
-    calm = config | {"output": str(tmp_path / "calm"), "checkpoint_every_s": 1e6}
-    run = Training(two_nodes, calm, tmp_path, random.Random(0)).run_until_done([], [])
-    history, weights = _result(run, tmp_path / "calm")
+    undisturbed = config | {"output": str(tmp_path / "undisturbed"), "checkpoint_every_s": 1e6}
+    run = Training(two_nodes, undisturbed, tmp_path, random.Random(0)).run_until_done([], [])
+    history, weights = _result(run, tmp_path / "undisturbed")
     tolerance = 0 if num_workers == 1 else 1e-6
     generator, done = random.Random(num_kills), list[str]()
     while len(done) < num_kills:
         output = tmp_path / f"run-{len(done)}"
         training = Training(two_nodes, config | {"output": str(output)}, tmp_path, generator)
         many = num_kills > 2
-        steps = [("copy", "within"), *(generator.sample(STEPS, 3) if many else [])]
+        points = [("copy", "within"), *(generator.sample(POINTS, 3) if many else [])]
         targets = generator.sample(["driver", "worker", "node"], 2) if many else ["driver"]
-        lines, found = _result(training.run_until_done(steps, targets), output)
+        lines, weights_after_kills = _result(training.run_until_done(points, targets), output)
         assert len(lines) == len(history)
         for line, expected in zip(lines, history, strict=True):
             assert line.pop("precision") == "fp32"
             close = {key: pytest.approx(expected[key], rel=0, abs=tolerance) for key in expected if key != "precision"}
             assert line == close, training.kills
-        assert num_workers > 1 or found == weights, training.kills
+        assert num_workers > 1 or weights_after_kills == weights, training.kills
         assert training.kills, "nothing was killed"
         done += training.kills
 
 
-@pytest.mark.slow  # Ray waits a minute for the node that is lost
-def test_a_range_of_workers_goes_on_with_those_that_are_left(
+@pytest.mark.slow  # Ray waits a minute for the lost node
+def test_a_training_continues_with_the_remaining_workers_when_a_node_is_lost(
     two_nodes: Cluster, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A node is lost while two workers train: one ends what they began, and still measures every row."""
+    """A node is lost while two workers train; the other worker finishes the run and measures every row."""
     output, orders = tmp_path / "run", tmp_path / "orders"
     changes = {"num_workers": [1, 2], "cpus_per_worker": 1, "checkpoint_every_s": 1}
     config = config | changes | {"output": str(output)}
     orders.write_text("[]")
     training = Training(two_nodes, config, tmp_path, random.Random(0))
     driver = training.start(orders)
-    _wait(driver, lambda: len(_workers()) == 2 and bool(find_checkpoints(output)))
+    _wait(driver, lambda: len(_workers()) == 2 and bool(list_checkpoints(output)))
     two_nodes.kill_node()
     _wait(driver, lambda: len(_workers()) == 1)
     assert training.has_ended(driver)

@@ -1,7 +1,7 @@
-"""A driver of a training that can be killed, and what strikes its worker: trains what its one argument describes.
+"""A driver that trains the configuration in its argument, with workers that kill themselves at given points.
 
-Orders are a file with, one after the other, a step of the training, whether to strike before or after it (or `within`,
-for a checkpoint that is being copied), and how often the step comes first; who strikes takes the first order out.
+The orders are a JSON file with a list of [point, when, count]. A worker kills itself `before` or `after` the point, or
+`within` the copying of a checkpoint, once the point was passed `count` times. It removes the order first.
 """
 
 import json
@@ -20,37 +20,37 @@ from sentiment_ray.train.config import TrainConfig
 from tests.chaos.saboteur import ORDER
 
 
-def sabotaged_entry(settings: dict[str, Any]) -> None:
-    """The loop of a worker, with every step that an order may name watched."""
+def run_sabotaged_worker(train_loop_config: dict[str, Any]) -> None:
+    """Run a worker that checks the orders at every point that an order can name."""
     from ray.train.v2._internal.execution.storage import StorageContext
 
     from sentiment_ray.train import loop, worker
 
-    loop._take_step = _watched("step", loop._take_step)
-    loop.seal_checkpoint = _watched("seal", loop.seal_checkpoint)
-    loop._finish_epoch = _watched("epoch", loop._finish_epoch)
-    StorageContext.persist_current_checkpoint = _watched("copy", StorageContext.persist_current_checkpoint)
-    worker.train_loop_per_worker(settings)
+    loop._take_step = _watch("step", loop._take_step)
+    loop.seal_checkpoint = _watch("seal", loop.seal_checkpoint)
+    loop._finish_epoch = _watch("epoch", loop._finish_epoch)
+    StorageContext.persist_current_checkpoint = _watch("copy", StorageContext.persist_current_checkpoint)
+    worker.train_loop_per_worker(train_loop_config["plan"])
 
 
-def _watched(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+def _watch(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
     def watched(*arguments: Any, **options: Any) -> Any:
-        strikes = _order_for(name)
-        if strikes == "within":
+        when = _take_order(name)
+        if when == "within":
             storage, checkpoint, directory = arguments
-            _copy_a_part(Path(checkpoint.path), Path(storage.build_checkpoint_path_from_name(directory)))
-        if strikes in ("before", "within"):
+            _copy_half(Path(checkpoint.path), Path(storage.build_checkpoint_path_from_name(directory)))
+        if when in ("before", "within"):
             os.kill(os.getpid(), signal.SIGKILL)
         result = operation(*arguments, **options)
-        if strikes == "after":
+        if when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
     return watched
 
 
-def _order_for(name: str) -> str | None:
-    """Return when to strike, if this is the step that the first order names and it has come often enough."""
+def _take_order(name: str) -> str | None:
+    """Return when to kill if the first order is due at this point, and remove that order; else count it down."""
     file = Path(os.environ[ORDER])
     orders = json.loads(file.read_text())
     if not orders or orders[0][0] != name:
@@ -60,20 +60,20 @@ def _order_for(name: str) -> str | None:
     return None if left else str(when)
 
 
-def _copy_a_part(source: Path, target: Path) -> None:
-    """Copy a checkpoint's files but for the second half of the weights, as a crash within the copy leaves them."""
+def _copy_half(source: Path, target: Path) -> None:
+    """Copy a checkpoint without the second half of its weights, as a crash during the copy leaves it."""
     shutil.copytree(source, target, dirs_exist_ok=True)
     weights = target / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
 
 
 def main() -> None:
-    """Connect and train; the result is one JSON line."""
+    """Connect, train, and print the result as one JSON line."""
     address, config = json.loads(sys.argv[1])
-    passed_on = {name: value for name, value in os.environ.items() if name.startswith(("CHAOS_", "PYTHONPATH"))}
-    trainer._worker_entry = sabotaged_entry
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("CHAOS_", "PYTHONPATH"))}
+    trainer._run_worker = run_sabotaged_worker
     results, sys.stdout = sys.stdout, sys.stderr
-    ray.init(address, runtime_env={"env_vars": passed_on}, log_to_driver=False, logging_level="ERROR")
+    ray.init(address, runtime_env={"env_vars": environment}, log_to_driver=False, logging_level="ERROR")
     results.write(json.dumps(trainer.train_encoder(TrainConfig(**config))) + "\n")
 
 

@@ -240,8 +240,8 @@ def test_the_keys_of_train_say_what_is_read() -> None:
     ("keys", "found"),
     [
         ({"truncation": "middle"}, "'head', 'tail', 'head_tail' or 'windows'"),
-        ({"pooling": "max"}, "pooling = 'max' is for truncation = 'windows', here it is 'head'"),
-        ({"truncation": "tail", "max_windows": 3}, "max_windows = 3 is for truncation = 'windows'"),
+        ({"pooling": "max"}, "pooling = 'max' needs truncation = 'windows', but it is 'head'"),
+        ({"truncation": "tail", "max_windows": 3}, "max_windows = 3 needs truncation = 'windows'"),
         ({"truncation": "windows", "window_overlap": 1}, "less than or equal to 0.9"),
         ({"truncation": "windows", "max_windows": 65}, "less than or equal to 64"),
     ],

@@ -1,4 +1,4 @@
-"""Training batches: every row once, the same number on every worker, and in the middle of an epoch those to come."""
+"""Training batches hold every row once, are equally many on all workers, and continue within an epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import Windows
-from sentiment_ray.train.batches import NO_LABEL, Batch, Window, blocks_of, split_to, training_batches
+from sentiment_ray.train.batches import NO_LABEL, Batch, Chunk, halve_until, select_own_chunks, training_batches
 
 
 @pytest.fixture(scope="module")
@@ -20,31 +20,33 @@ def encoder(tiny_encoder: Path) -> TextEncoder:
 
 
 def _batches(encoder: TextEncoder, rows: tuple[int, ...], **changes: Any) -> list[Batch]:
-    """Return the batches of one worker with a window of each of `rows` rows."""
-    windows = [Window([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows]
+    """Return the batches of one worker whose chunks have the numbers of rows in `rows`."""
+    chunks = [Chunk([f"{'tea ' * (row % 9)}{row}" for row in range(count)], np.arange(count)) for count in rows]
     settings: dict[str, Any] = {
-        "num_windows": len(rows),
+        "num_chunks": len(rows),
         "tokens_per_batch": 64,
         "seed": (0, 0, 0),
         "after": 0.0,
-        "largest": lambda counts: counts,
-        "total": lambda counts: counts,
+        "max_over_workers": lambda counts: counts,
+        "sum_over_workers": lambda counts: counts,
     }
-    return list(training_batches(iter(windows), encoder, **settings | changes))
+    return list(training_batches(iter(chunks), encoder, **settings | changes))
 
 
 def _rows(batches: list[Batch]) -> list[int]:
-    found = np.concatenate([batch.label_ids.numpy() for batch in batches])
-    return sorted(found[found != NO_LABEL].tolist())
+    label_ids = np.concatenate([batch.label_ids.numpy() for batch in batches])
+    return sorted(label_ids[label_ids != NO_LABEL].tolist())
 
 
 @pytest.mark.parametrize("agreed", [0, 40, 70])
-def test_every_row_of_every_window_is_used_once_in_as_many_batches_as_agreed(encoder: TextEncoder, agreed: int) -> None:
-    batches = _batches(encoder, (60, 45), largest=lambda counts: np.maximum(counts, agreed))
+def test_every_row_of_every_chunk_is_in_one_batch_and_there_are_as_many_batches_as_agreed(
+    encoder: TextEncoder, agreed: int
+) -> None:
+    batches = _batches(encoder, (60, 45), max_over_workers=lambda counts: np.maximum(counts, agreed))
     assert _rows(batches) == sorted([*range(60), *range(45)])
     assert [batch.done for batch in batches] == sorted(batch.done for batch in batches)
     assert batches[-1].done == 1
-    assert sum(batch.num_rows for batch in batches) == 105
+    assert sum(batch.num_texts for batch in batches) == 105
     assert sum(batch.num_tokens for batch in batches) == sum(
         int(batch.attention_mask[batch.label_ids != NO_LABEL].sum()) for batch in batches
     )
@@ -57,52 +59,52 @@ def test_the_windows_of_a_text_stay_together_and_share_its_label(tiny_encoder: P
     encoder = load_encoder(tiny_encoder / "tokenizer.json", max_tokens=4, truncation=windows)
     texts = ["tea", "tea " * 11, "tea " * 4, "tea " * 7]
     (batch,) = training_batches(
-        iter([Window(texts, np.arange(4))]), encoder, num_windows=1, tokens_per_batch=1000, seed=(0,), after=0.0,
-        largest=lambda counts: counts, total=lambda counts: counts,
+        iter([Chunk(texts, np.arange(4))]), encoder, num_chunks=1, tokens_per_batch=1000, seed=(0,), after=0.0,
+        max_over_workers=lambda counts: counts, sum_over_workers=lambda counts: counts,
     )  # fmt: skip
-    assert batch.num_rows == 4
+    assert batch.num_texts == 4
     assert sorted(batch.label_ids.tolist()) == [0, 1, 2, 3]
     num_rows = np.bincount(batch.owners.numpy())
     assert dict(zip(batch.label_ids.tolist(), num_rows.tolist(), strict=True)) == {0: 1, 1: 3, 2: 1, 3: 2}
 
 
 def test_a_worker_without_rows_takes_as_many_steps_as_the_others(encoder: TextEncoder) -> None:
-    batches = _batches(encoder, (), num_windows=1, largest=lambda counts: np.array([3]))
+    batches = _batches(encoder, (), num_chunks=1, max_over_workers=lambda counts: np.array([3]))
     assert len(batches) == 3
     assert _rows(batches) == []
 
 
-def test_two_seeds_give_two_orders_and_one_seed_one(encoder: TextEncoder) -> None:
+def test_the_order_depends_on_the_seed_alone(encoder: TextEncoder) -> None:
     def order(seed: int) -> list[list[int]]:
         return [batch.label_ids.tolist() for batch in _batches(encoder, (50,), seed=(seed, 0, 0))]
 
     assert order(1) == order(1) != order(2)
 
 
-def test_who_goes_on_in_the_middle_gets_the_batches_that_were_to_come(encoder: TextEncoder) -> None:
+def test_a_training_that_resumes_within_an_epoch_gets_the_remaining_batches(encoder: TextEncoder) -> None:
     whole = _batches(encoder, (60, 45, 3))
-    for place, batch in enumerate(whole):
+    for index, batch in enumerate(whole):
         rest = _batches(encoder, (60, 45, 3), after=batch.done)
         assert [other.input_ids.tolist() for other in rest] == [
-            other.input_ids.tolist() for other in whole[place + 1 :]
+            other.input_ids.tolist() for other in whole[index + 1 :]
         ]
 
 
 @given(rows=some.lists(some.integers(0, 9), max_size=6), more=some.integers(0, 20))
-def test_batches_are_cut_until_there_are_as_many_as_asked_for(rows: list[int], more: int) -> None:
+def test_batches_are_halved_until_there_are_as_many_as_asked_for(rows: list[int], more: int) -> None:
     ends = np.cumsum(rows, dtype=np.int64)
     batches: list[NDArray[np.intp]] = [np.arange(end - count, end) for end, count in zip(ends, rows, strict=True)]
-    found = split_to(batches, len(batches) + more)
-    assert len(found) == max(len(batches) + more, 1)
-    assert sorted(np.concatenate(found).tolist()) == list(range(sum(rows)))
+    halved = halve_until(batches, len(batches) + more)
+    assert len(halved) == max(len(batches) + more, 1)
+    assert sorted(np.concatenate(halved).tolist()) == list(range(sum(rows)))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_each_block_falls_to_one_worker(world_size: int) -> None:
-    blocks = [Window([f"{block}"], np.array([block])) for block in range(7)]
-    found = [
-        block.texts[0]
+def test_each_chunk_is_evaluated_by_one_worker(world_size: int) -> None:
+    chunks = [Chunk([f"{index}"], np.array([index])) for index in range(7)]
+    selected = [
+        chunk.texts[0]
         for rank in range(world_size)
-        for block in blocks_of(iter(blocks), rank=rank, world_size=world_size)
+        for chunk in select_own_chunks(iter(chunks), rank=rank, world_size=world_size)
     ]
-    assert sorted(found) == [str(block) for block in range(7)]
+    assert sorted(selected) == [str(index) for index in range(7)]

@@ -1,4 +1,4 @@
-"""Going on from an earlier run says what was gained and lost; metrics go where they are asked to."""
+"""Continual training measures both models on old and new reviews; metrics reach metrics.jsonl and the trackers."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from sentiment_ray.manifest import read_json
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.baseline import checkpoint_metrics
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.shards import Source, _read_parts, count_rows, parts_of, split_of
+from sentiment_ray.train.shards import Source, _read_parts, count_rows, plan_parts, split_source
 from sentiment_ray.train.trackers import open_trackers
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import LABELS
@@ -28,7 +28,7 @@ def _config(run: Path, output: Path, **changes: Any) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def new_reviews(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same sentences shouted, as if they had come a year later, in tags that one of the steps takes away."""
+    """The same sentences in capitals and inside tags, which the cleaning step strip_tags removes."""
     copy = tmp_path_factory.mktemp("new") / "prepared"
     shutil.copytree(prepared, copy)
     for path in copy.glob("*/*.parquet"):
@@ -40,19 +40,19 @@ def new_reviews(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return copy
 
 
-def test_an_earlier_run_goes_on_with_its_model_and_a_share_of_its_rows(
+def test_a_training_continues_with_the_model_and_a_share_of_the_rows_of_a_run(
     run: Path, prepared: Path, new_reviews: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     changes = {"model": "", "start_from": str(run), "replay": 0.5, "prepared": str(new_reviews), "learning_rate": 1e-12}
     train_encoder(_config(run, tmp_path / "run", **changes))
-    found = read_json(tmp_path / "run/run.json")
+    manifest = read_json(tmp_path / "run/run.json")
     rows = parquet.read_table(prepared / "train").num_rows
-    assert found["history"][0]["train_rows"] == rows + round(rows / 2)
-    earlier, before = found["earlier"], read_json(run / "run.json")
+    assert manifest["history"][0]["train_rows"] == rows + round(rows / 2)
+    earlier, before = manifest["earlier"], read_json(run / "run.json")
     checkpoint = run / before["best"]["checkpoint"]
     assert earlier["run"] == before["fingerprint"]
-    assert (before["steps"], found["steps"]) == ([], ["strip_tags"])
-    # Nothing was learned at such a rate, so all that differs is that a model reads a text as it was trained to.
+    assert (before["steps"], manifest["steps"]) == ([], ["strip_tags"])
+    # At this learning rate nothing is learned, so the two models differ only in how they clean texts.
     for name, reviews in (("new", new_reviews), ("old", prepared)):
         for when, steps in (("before", ()), ("after", ("strip_tags",))):
             expected = checkpoint_metrics(
@@ -61,7 +61,7 @@ def test_an_earlier_run_goes_on_with_its_model_and_a_share_of_its_rows(
             assert earlier[name][when] == expected
 
 
-def test_reviews_that_were_prepared_again_are_not_taken_for_those_of_the_run(
+def test_reviews_that_were_prepared_again_are_refused_as_the_old_reviews_of_a_run(
     run: Path, new_reviews: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "old"
@@ -71,30 +71,31 @@ def test_reviews_that_were_prepared_again_are_not_taken_for_those_of_the_run(
         json.dumps(manifest | {"config": manifest["config"] | {"prepared": str(new_reviews)}})
     )
     changes = {"model": "", "start_from": str(copy), "replay": 0.5, "prepared": str(new_reviews)}
-    with pytest.raises(ConfigError, match="was trained on what .* held then, which is not there any more"):
+    with pytest.raises(ConfigError, match="the reviews that it was trained on, .*, were changed or removed"):
         train_encoder(_config(run, tmp_path / "run", **changes))
 
 
-def test_the_rows_of_the_run_are_not_replayed_beside_themselves(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is what start_from was trained on already"):
+def test_a_run_cannot_replay_the_reviews_that_it_trains_on(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="start_from was trained on the same reviews"):
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), replay=0.5))
 
 
-def test_rows_that_are_not_taken_are_not_read(prepared: Path) -> None:
-    assert parts_of([split_of(prepared, "train", share=0.0)], seed=1) == []
+def test_a_share_of_zero_reads_no_rows(prepared: Path) -> None:
+    assert plan_parts([split_source(prepared, "train", share=0.0)], seed=1) == []
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_the_rows_of_several_sources_come_mixed_and_each_once(world_size: int, tmp_path: Path) -> None:
+def test_the_rows_of_several_sources_are_mixed_and_each_comes_once(world_size: int, tmp_path: Path) -> None:
     sources = []
     for name, num_rows, group_rows in (("new", 1000, 400), ("scored", 3000, 3000)):
         table = pa.table({"text": [f"{name} {row}" for row in range(num_rows)], "label": ["good"] * num_rows})
         parquet.write_table(table, tmp_path / f"{name}.parquet", row_group_size=group_rows)
         sources.append(Source((tmp_path / f"{name}.parquet",)))
-    parts = parts_of(sources, seed=1)
+    parts = plan_parts(sources, seed=1)
     assert count_rows(parts) == 4000
+    indices = pa.table({"part": range(len(parts))})
     shards = [
-        pa.concat_tables(_read_parts(pa.Table.from_pylist(parts), rank=rank, world_size=world_size))["text"].to_pylist()
+        pa.concat_tables(_read_parts(indices, parts=parts, rank=rank, world_size=world_size))["text"].to_pylist()
         for rank in range(world_size)
     ]
     assert sorted(len(texts) for texts in shards) == [
@@ -106,14 +107,14 @@ def test_the_rows_of_several_sources_come_mixed_and_each_once(world_size: int, t
         assert 150 < sum(text.startswith("new") for text in texts[start : start + 1000]) < 350
 
 
-def test_a_share_of_the_rows_is_drawn_the_same_each_time(prepared: Path) -> None:
+def test_the_same_share_of_the_rows_is_drawn_each_time(prepared: Path) -> None:
     rows = parquet.read_table(prepared / "train").num_rows
-    sources = [split_of(prepared, "train", share=0.25)]
-    assert count_rows(parts_of(sources, seed=1)) == round(rows * 0.25)
-    assert parts_of(sources, seed=1) == parts_of(sources, seed=1)
+    sources = [split_source(prepared, "train", share=0.25)]
+    assert count_rows(plan_parts(sources, seed=1)) == round(rows * 0.25)
+    assert plan_parts(sources, seed=1) == plan_parts(sources, seed=1)
 
 
-def test_other_labels_or_a_bundle_cannot_be_gone_on_from(
+def test_a_training_cannot_start_from_other_labels_or_from_a_bundle(
     run: Path, bundle: Path, prepared: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="is a bundle, whose ONNX files cannot be trained on"):
@@ -125,7 +126,7 @@ def test_other_labels_or_a_bundle_cannot_be_gone_on_from(
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), prepared=str(tmp_path)))
 
 
-def test_metrics_go_to_tensorboard_and_a_file_of_lines(run: Path, tmp_path: Path) -> None:
+def test_metrics_are_written_to_tensorboard_and_metrics_jsonl(run: Path, tmp_path: Path) -> None:
     history = read_json(run / "run.json")["history"]
     with open_trackers(_config(run, tmp_path, track="tensorboard"), tmp_path) as track:
         track(history[:1])
@@ -136,7 +137,7 @@ def test_metrics_go_to_tensorboard_and_a_file_of_lines(run: Path, tmp_path: Path
 
 
 def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not there
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
     config = _config(run, tmp_path, track="mlflow")
     with pytest.raises(MissingExtraError, match=r"mlflow is not installed.*pip install 'sentiment-ray\[mlflow\]'"):
         train_encoder(config)

@@ -1,4 +1,4 @@
-"""A student learns from a teacher's scores of reviews that nobody has labelled."""
+"""A student learns from the scores that a teacher gave to unlabelled reviews."""
 
 import shutil
 import sys
@@ -21,16 +21,16 @@ from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.train.batches import NO_LABEL
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.loss import distillation_loss
-from sentiment_ray.train.rows import window_of
+from sentiment_ray.train.rows import build_chunk
 from sentiment_ray.train.teacher import scored_by_teacher
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import LABELS
 
 
 @pytest.fixture(scope="module")
-def taught(bundle: Path, everyday: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real sentences, each four times with another start, scored by the bundle."""
-    directory = tmp_path_factory.mktemp("taught")
+def teacher_scores(bundle: Path, everyday: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real sentences, each with four different beginnings, scored by the bundle."""
+    directory = tmp_path_factory.mktemp("teacher")
     texts = [f"{start} {text}".strip() for start in ("", "Well,", "So,", "Today:") for text, _ in everyday]
     parquet.write_table(pa.table({"body": texts}), directory / "reviews.parquet")
     config = ScoreConfig(
@@ -41,65 +41,65 @@ def taught(bundle: Path, everyday: list[tuple[str, str]], tmp_path_factory: pyte
     return directory / "scores"
 
 
-def test_a_student_comes_near_to_its_teacher(
-    run: Path, prepared: Path, taught: Path, bundle: Path, tmp_path: Path, ray_cluster: None
+def test_a_student_learns_the_answers_of_its_teacher(
+    run: Path, prepared: Path, teacher_scores: Path, bundle: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     keys = read_json(run / "run.json")["config"] | {"num_workers": 1, "epochs": 1}
-    distill = {"scores": str(taught), "text_column": "body", "temperature": 2.0, "weight": 1.0}
+    distill = {"scores": str(teacher_scores), "text_column": "body", "temperature": 2.0, "weight": 1.0}
     train_encoder(TrainConfig(**keys | {"output": str(tmp_path / "run"), "distill": distill}))
-    found = read_json(tmp_path / "run/run.json")
-    rows = parquet.read_table(prepared / "train").num_rows + parquet.read_table(taught).num_rows
-    assert found["history"][0]["train_rows"] == rows
-    assert found["made_from"]["teacher"] == read_json(taught / "_MANIFEST.json")["fingerprint"]
+    manifest = read_json(tmp_path / "run/run.json")
+    rows = parquet.read_table(prepared / "train").num_rows + parquet.read_table(teacher_scores).num_rows
+    assert manifest["history"][0]["train_rows"] == rows
+    assert manifest["made_from"]["teacher"] == read_json(teacher_scores / "_MANIFEST.json")["fingerprint"]
     texts = parquet.read_table(prepared / "test")["text"].to_pylist()
     teacher = Predictor.load(bundle, engine="onnxruntime", variant="fp32").score(texts).probabilities
-    checkpoint = tmp_path / "run" / found["best"]["checkpoint"]
+    checkpoint = tmp_path / "run" / manifest["best"]["checkpoint"]
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
     student = score_texts(TorchEngine(checkpoint), encoder, texts).probabilities
     assert np.abs(student - teacher).mean() < np.abs(teacher - 1 / 3).mean() / 2
 
 
-def test_the_distance_is_that_of_hinton_and_nothing_for_rows_without_a_teacher() -> None:
+def test_the_distillation_loss_is_that_of_hinton_and_zero_for_rows_that_were_not_scored() -> None:
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.3, 0.2, 0.1]])
     teacher = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.0, 0.0]])
-    found = distillation_loss(logits, teacher, temperature=2.0)
+    losses = distillation_loss(logits, teacher, temperature=2.0)
     soft = teacher[0].double() ** 0.5
     soft /= soft.sum()
     student = (logits[0].double() / 2).log_softmax(0)
-    assert found[0].item() == pytest.approx(4 * float((soft * (soft.log() - student)).sum()), abs=1e-6)
-    assert found[1].item() == 0
+    assert losses[0].item() == pytest.approx(4 * float((soft * (soft.log() - student)).sum()), abs=1e-6)
+    assert losses[1].item() == 0
     exact = (torch.log(teacher[:1]) + 3.0).requires_grad_()
     distillation_loss(exact, teacher[:1], temperature=2.0).sum().backward()
     assert exact.grad is not None
     assert exact.grad.abs().max() < 1e-6
 
 
-def test_rows_keep_what_they_have() -> None:
+def test_a_chunk_holds_labels_where_there_are_labels_and_scores_where_there_are_scores() -> None:
     table = pa.table({"text": ["a", "b"], "label": ["positive", None], "teacher": [None, [0.1, 0.2, 0.7]]})
-    window = window_of(table, LABELS)
-    assert window.label_ids.tolist() == [2, NO_LABEL]
-    assert window.teacher is not None
-    np.testing.assert_allclose(window.teacher, [[0, 0, 0], [0.1, 0.2, 0.7]], atol=1e-7)
-    assert window_of(table.slice(0, 1), LABELS).teacher is None
+    chunk = build_chunk(table, LABELS)
+    assert chunk.label_ids.tolist() == [2, NO_LABEL]
+    assert chunk.teacher is not None
+    np.testing.assert_allclose(chunk.teacher, [[0, 0, 0], [0.1, 0.2, 0.7]], atol=1e-7)
+    assert build_chunk(table.slice(0, 1), LABELS).teacher is None
 
 
-def test_a_run_is_not_replaced_before_what_replaces_it_was_looked_at(
-    run: Path, prepared: Path, taught: Path, tmp_path: Path
+def test_an_old_run_is_kept_when_the_input_of_the_new_one_is_wrong(
+    run: Path, prepared: Path, teacher_scores: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
     keys = read_json(run / "run.json")["config"] | {"output": str(tmp_path / "run"), "restart": True}
     for wrong, error in (
-        ({"distill": {"scores": str(taught)}}, DataError),
+        ({"distill": {"scores": str(teacher_scores)}}, DataError),
         ({"track": "mlflow", "epochs": 1}, MissingExtraError),
     ):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
-            patch.setitem(sys.modules, "mlflow", None)  # as if it were not there
+            patch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
             train_encoder(TrainConfig(**keys | wrong))
     assert read_json(tmp_path / "run/run.json") == read_json(run / "run.json")
 
 
-def test_scores_without_what_is_needed_are_named(taught: Path) -> None:
+def test_scores_of_another_column_or_without_a_label_are_refused(teacher_scores: Path) -> None:
     with pytest.raises(DataError, match="scored body: its probabilities are those of another text"):
-        scored_by_teacher(Distill(scores=str(taught)), LABELS)
+        scored_by_teacher(Distill(scores=str(teacher_scores)), LABELS)
     with pytest.raises(DataError, match="has no column 'sentiment_splendid'"):
-        scored_by_teacher(Distill(scores=str(taught), text_column="body"), (*LABELS, "splendid"))
+        scored_by_teacher(Distill(scores=str(teacher_scores), text_column="body"), (*LABELS, "splendid"))

@@ -1,4 +1,4 @@
-"""The loop without Ray: workers agree, a checkpoint is gone on from to the bit, options do what they say."""
+"""The loop without Ray: workers agree, a resumed training gives the same bits, keys have their effect."""
 
 import json
 import shutil
@@ -20,10 +20,12 @@ from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Pooling, Windows
-from sentiment_ray.train.batches import Window
+from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.train.loop import fine_tune
+from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.task import Task
 from tests.conftest import LABELS
 
 Train = Callable[..., list[dict[str, Any]]]
@@ -32,8 +34,8 @@ ROWS = (1, 2, 3, 7, 50)
 
 
 @dataclass
-class Kept:
-    """Checkpoints as they were reported, in order."""
+class CheckpointStore:
+    """Copies of the reported checkpoints, in order."""
 
     directory: Path
     paths: list[Path] = field(default_factory=list)
@@ -44,26 +46,26 @@ class Kept:
             shutil.copytree(checkpoint, self.paths[-1])
 
     def checkpoints(self) -> list[Checkpoint]:
-        found = [read_checkpoint(path) for path in self.paths]
-        return [checkpoint for checkpoint in found if checkpoint]
+        checkpoints = [read_checkpoint(path) for path in self.paths]
+        return [checkpoint for checkpoint in checkpoints if checkpoint]
 
 
-def _windows(
+def _chunk_reader(
     prepared: Path, rank: int, world_size: int, rows: int | None = None
-) -> Callable[[str, int], Iterator[Window]]:
-    def windows(split: str, num_rows: int) -> Iterator[Window]:
+) -> Callable[[str, int], Iterator[Chunk]]:
+    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
         table = parquet.read_table(prepared / split)
         table = table.slice(0, rows) if rows and split == "train" else table
         texts = table["text"].to_pylist()
         ids = np.array([label2id(LABELS)[name] for name in table["label"].to_pylist()])
         first, last = 0, len(texts)
         if split == "train":
-            first, last = (len(texts) * place // world_size for place in (rank, rank + 1))
+            first, last = (len(texts) * number // world_size for number in (rank, rank + 1))
         for start in range(first, last, num_rows):
             end = min(start + num_rows, last)
-            yield Window(texts[start:end], ids[start:end])
+            yield Chunk(texts[start:end], ids[start:end])
 
-    return windows
+    return read_chunks
 
 
 def _config(tiny_encoder: Path, **changes: Any) -> TrainConfig:
@@ -75,26 +77,26 @@ def _config(tiny_encoder: Path, **changes: Any) -> TrainConfig:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path)
 
 
 @pytest.fixture
-def train(prepared: Path, tiny_encoder: Path, kept: Kept) -> Train:
-    """Train alone and return the history without its times; checkpoints are kept."""
+def train(prepared: Path, tiny_encoder: Path, store: CheckpointStore) -> Train:
+    """Train with one worker and return the history without its times; `store` gets the checkpoints."""
 
     def call(
-        start: Checkpoint | None = None, weights: list[float] | None = None, **changes: Any
+        checkpoint: Checkpoint | None = None, weights: list[float] | None = None, **changes: Any
     ) -> list[dict[str, Any]]:
         torch.set_num_threads(1)
         rows = parquet.read_metadata(next((prepared / "train").glob("*.parquet"))).num_rows
         worker = Worker(
-            rank=0, world_size=1, device=torch.device("cpu"), windows=_windows(prepared, 0, 1),
-            wrap=lambda model: model, report=kept.report, show=lambda epochs_done, loss: None,
+            rank=0, world_size=1, device=torch.device("cpu"), read_chunks=_chunk_reader(prepared, 0, 1),
+            wrap=lambda model: model, report=store.report, show=lambda epochs_done, loss: None,
         )  # fmt: skip
         task = Task(LABELS, weights or [1.0] * len(LABELS), rows)
-        history = fine_tune(_config(tiny_encoder, **changes), task, worker, start)
-        return [{key: value for key, value in line.items() if key not in TIMES} for line in history]
+        history = fine_tune(_config(tiny_encoder, **changes), task, worker, checkpoint)
+        return [{key: value for key, value in metrics.items() if key not in TIMES} for metrics in history]
 
     return call
 
@@ -111,24 +113,25 @@ def _equal(one: Checkpoint, other: Checkpoint) -> bool:
 @pytest.mark.parametrize(
     "changes", [{}, {"accumulation_steps": 3, "tokens_per_batch": 32}, {"lora_rank": 2}, {"layer_decay": 0.7}]
 )
-def test_from_any_checkpoint_the_training_ends_with_the_same_bits(
-    train: Train, kept: Kept, changes: dict[str, Any]
+def test_a_training_resumed_from_any_checkpoint_ends_with_the_same_bits(
+    train: Train, store: CheckpointStore, changes: dict[str, Any]
 ) -> None:
     if "lora_rank" in changes:
         pytest.importorskip("peft")
     expected = train(checkpoint_every_s=1e-6, **changes)
-    checkpoints = kept.checkpoints()
+    checkpoints = store.checkpoints()
     within = [checkpoint for checkpoint in checkpoints if checkpoint.progress.done]
     assert within
     assert [line["epoch"] for line in expected] == [1, 2]
-    for start in (within[0], within[-1], next(found for found in checkpoints if found.place == (1, 0.0))):
+    after_first_epoch = next(checkpoint for checkpoint in checkpoints if checkpoint.position == (1, 0.0))
+    for start in (within[0], within[-1], after_first_epoch):
         assert train(start, checkpoint_every_s=1e6, **changes) == expected
-        assert _equal(kept.checkpoints()[-1], checkpoints[-1])
+        assert _equal(store.checkpoints()[-1], checkpoints[-1])
 
 
-def test_a_checkpoint_that_lost_a_byte_is_none(train: Train, kept: Kept) -> None:
+def test_a_damaged_checkpoint_is_not_read(train: Train, store: CheckpointStore) -> None:
     train(epochs=1)
-    (checkpoint,) = kept.checkpoints()
+    (checkpoint,) = store.checkpoints()
     weights = checkpoint.path / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -138,28 +141,28 @@ def test_a_checkpoint_that_lost_a_byte_is_none(train: Train, kept: Kept) -> None
     assert read_checkpoint(checkpoint.path) is None
 
 
-def test_texts_are_cleaned_as_those_of_the_run_are(
+def test_texts_are_cleaned_by_the_cleaning_steps_of_the_task(
     train: Train, prepared: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     (plain,) = train(epochs=1)
-    windows = _windows(prepared, 0, 1)
+    read_chunks = _chunk_reader(prepared, 0, 1)
 
-    def in_tags(split: str, num_rows: int) -> Iterator[Window]:
-        for window in windows(split, num_rows):
-            yield Window([f"<b title='bad'>{text}</b>" for text in window.texts], window.label_ids)
+    def read_in_tags(split: str, num_rows: int) -> Iterator[Chunk]:
+        for chunk in read_chunks(split, num_rows):
+            yield Chunk([f"<b title='bad'>{text}</b>" for text in chunk.texts], chunk.label_ids)
 
     worker = Worker(
-        rank=0, world_size=1, device=torch.device("cpu"), windows=in_tags,
-        wrap=lambda model: model, report=Kept(tmp_path / "other").report, show=lambda epochs_done, loss: None,
+        rank=0, world_size=1, device=torch.device("cpu"), read_chunks=read_in_tags, wrap=lambda model: model,
+        report=CheckpointStore(tmp_path / "other").report, show=lambda epochs_done, loss: None,
     )  # fmt: skip
-    for steps, is_alike in ((("strip_tags",), True), ((), False)):
-        task = Task(LABELS, [1.0] * len(LABELS), plain["train_rows"], steps)
+    for cleaning_steps, is_equal in ((("strip_tags",), True), ((), False)):
+        task = Task(LABELS, [1.0] * len(LABELS), plain["train_rows"], cleaning_steps)
         (line,) = fine_tune(_config(tiny_encoder, epochs=1), task, worker, None)
-        assert (line["loss"] == plain["loss"]) == is_alike
+        assert (line["loss"] == plain["loss"]) == is_equal
 
 
 def _train_together(rank: int, ports: list[int], prepared: str, model: str, results: str) -> None:
-    """One of four processes: the first, two, three and all of them train together; the first writes histories down."""
+    """Run one of four processes: 1, 2, 3 and 4 of them train together in turn, and the first writes the metrics."""
     torch.set_num_threads(1)
     for world_size in range(rank + 1, len(ports) + 1):
         method = f"tcp://127.0.0.1:{ports[world_size - 1]}"
@@ -167,9 +170,9 @@ def _train_together(rank: int, ports: list[int], prepared: str, model: str, resu
         for rows in ROWS:
             worker = Worker(
                 rank=rank, world_size=world_size, device=torch.device("cpu"),
-                windows=_windows(Path(prepared), rank, world_size, rows),
+                read_chunks=_chunk_reader(Path(prepared), rank, world_size, rows),
                 wrap=torch.nn.parallel.DistributedDataParallel,
-                report=lambda *told: None, show=lambda epochs_done, loss: None,
+                report=lambda *arguments: None, show=lambda epochs_done, loss: None,
             )  # fmt: skip
             config = _config(Path(model), epochs=1, dropout=0.0, learning_rate=1e-12)
             (line,) = fine_tune(config, Task(LABELS, [1.0] * len(LABELS), rows), worker, None)
@@ -178,10 +181,10 @@ def _train_together(rank: int, ports: list[int], prepared: str, model: str, resu
         dist.destroy_process_group()
 
 
-def test_one_to_four_workers_end_and_count_alike(
+def test_one_to_four_workers_report_the_same_counts(
     prepared: Path, tiny_encoder: Path, tmp_path: Path, free_ports: list[int]
 ) -> None:
-    """With a learning rate of nothing the weights stay, so all counts must be the same to the last."""
+    """With a learning rate of almost 0 the weights stay the same, so all counts must be equal."""
     processes.spawn(_train_together, (free_ports, str(prepared), str(tiny_encoder), str(tmp_path)), nprocs=4)
     exact = ("accuracy", "macro_f1", "f1", "rows", "tokens")
     for rows in ROWS:
@@ -194,13 +197,13 @@ def test_one_to_four_workers_end_and_count_alike(
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
-def test_what_is_trained_on_windows_is_answered_on_windows(
-    train: Train, kept: Kept, prepared: Path, pooling: Pooling
+def test_a_model_trained_on_windows_is_measured_on_windows(
+    train: Train, store: CheckpointStore, prepared: Path, pooling: Pooling
 ) -> None:
-    """The counts of the last epoch are those of the scoring path with the same windows."""
+    """The accuracy of the last epoch equals that of the scoring path with the same windows."""
     line = train(epochs=1, max_tokens=6, truncation="windows", pooling=pooling, window_overlap=0.5, max_windows=4)[-1]
     windows = Windows(pooling=pooling, overlap=0.5, max_windows=4)
-    checkpoint = kept.checkpoints()[-1].path
+    checkpoint = store.checkpoints()[-1].path
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=6, truncation=windows)
     table = parquet.read_table(prepared / "validation")
     scores = score_texts(TorchEngine(checkpoint), encoder, table["text"].to_pylist())
@@ -209,38 +212,40 @@ def test_what_is_trained_on_windows_is_answered_on_windows(
     assert line["accuracy"] == pytest.approx((scores.label_ids == expected).mean())
 
 
-def test_frozen_layers_stay_as_they_were_and_the_others_do_not(train: Train, kept: Kept, tiny_encoder: Path) -> None:
+def test_only_layers_that_are_not_frozen_change(train: Train, store: CheckpointStore, tiny_encoder: Path) -> None:
     train(epochs=1, frozen_layers=1)
-    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(kept.checkpoints()[-1])
+    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(store.checkpoints()[-1])
     changed = {name for name, value in before.items() if not torch.equal(value, after[f"bert.{name}"])}
     assert changed
     assert not any(name.startswith(("embeddings", "encoder.layer.0")) for name in changed)
 
 
-def test_layers_above_frozen_ones_learn_with_gradient_checkpointing(train: Train, kept: Kept) -> None:
+def test_gradient_checkpointing_trains_the_layers_above_frozen_ones(train: Train, store: CheckpointStore) -> None:
     frozen = {"epochs": 1, "frozen_layers": 1, "dropout": 0.0}
     assert train(**frozen, gradient_checkpointing=True) == train(**frozen)
-    assert _equal(*kept.checkpoints())
+    assert _equal(*store.checkpoints())
 
 
-def test_a_training_of_one_step_learns(train: Train, kept: Kept, tiny_encoder: Path) -> None:
+def test_a_training_of_one_step_changes_the_weights(train: Train, store: CheckpointStore, tiny_encoder: Path) -> None:
     (line,) = train(epochs=1, tokens_per_batch=100_000, warmup_share=0.0)
-    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(kept.checkpoints()[-1])
+    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(store.checkpoints()[-1])
     assert any(not torch.equal(value, after[f"bert.{name}"]) for name, value in before.items())
     assert line["train_rows"] > 100
 
 
-def test_low_rank_additions_are_merged_in_a_checkpoint(train: Train, kept: Kept, tiny_encoder: Path) -> None:
+def test_low_rank_additions_are_merged_in_a_checkpoint(
+    train: Train, store: CheckpointStore, tiny_encoder: Path
+) -> None:
     pytest.importorskip("peft")
     (line,) = train(epochs=1, lora_rank=2)
-    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(kept.checkpoints()[-1])
+    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(store.checkpoints()[-1])
     assert {f"bert.{name}" for name in before} <= set(after)
     changed = {name for name, value in before.items() if not torch.equal(value, after[f"bert.{name}"])}
     assert all(name.endswith(".weight") and "LayerNorm" not in name and "embeddings" not in name for name in changed)
     assert len(changed) >= 12
     from transformers import AutoModelForSequenceClassification
 
-    AutoModelForSequenceClassification.from_pretrained(kept.checkpoints()[-1].path)
+    AutoModelForSequenceClassification.from_pretrained(store.checkpoints()[-1].path)
     assert line["loss"] > 0
 
 
@@ -248,7 +253,7 @@ def test_gradient_checkpointing_changes_no_result(train: Train) -> None:
     assert train(epochs=1, gradient_checkpointing=True) == train(epochs=1)
 
 
-def test_the_loss_that_is_reported_is_the_one_that_is_asked_for(train: Train) -> None:
+def test_the_reported_loss_is_the_configured_one(train: Train) -> None:
     tiny = {"epochs": 1, "learning_rate": 1e-12, "dropout": 0.0}
     (plain,) = train(**tiny)
     (focal,) = train(**tiny, focal_gamma=2.0)
@@ -260,9 +265,9 @@ def test_the_loss_that_is_reported_is_the_one_that_is_asked_for(train: Train) ->
     assert smoothed["validation_loss"] == pytest.approx(plain["validation_loss"], rel=1e-6)
 
 
-def test_upper_layers_learn_faster_with_layer_decay(train: Train, kept: Kept, tiny_encoder: Path) -> None:
+def test_upper_layers_learn_faster_with_layer_decay(train: Train, store: CheckpointStore, tiny_encoder: Path) -> None:
     train(epochs=1, layer_decay=0.01, weight_decay=0.0)
-    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(kept.checkpoints()[-1])
+    before, after = load_file(tiny_encoder / "model.safetensors"), _weights(store.checkpoints()[-1])
     moved = [
         float((after[f"bert.encoder.layer.{layer}.output.dense.weight"] - value).abs().mean())
         for layer in (0, 1)

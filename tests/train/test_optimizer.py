@@ -1,4 +1,4 @@
-"""Rows of the word embeddings are updated alone, and gradients are clipped as torch clips them."""
+"""Only the used rows of the word embeddings are updated, and gradients are clipped as torch clips them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.model import load_model
-from sentiment_ray.train.optimizer import clip_gradients, optimizers_of
+from sentiment_ray.train.optimizer import build_optimizers, clip_gradients
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def _model(tiny_encoder: Path) -> torch.nn.Module:
 
 
 def _lose(model: torch.nn.Module, input_ids: torch.Tensor) -> None:
-    # Large, so that no gradient is near the 1e-8 that Adam adds, in another place, to what it divides by.
+    # A large loss: the two Adams add their 1e-8 to the divisor at different points, which matters for small gradients.
     (1e6 * model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits.square().sum()).backward()
 
 
@@ -34,33 +34,35 @@ def _step(model: torch.nn.Module, optimizers: tuple[torch.optim.Optimizer, ...],
         optimizer.zero_grad(set_to_none=True)
 
 
-def test_a_step_moves_every_weight_as_adamw_does_and_the_rows_of_its_words_alone(tiny_encoder: Path) -> None:
-    spared, dense = _model(tiny_encoder), _model(tiny_encoder)
-    before = spared.get_input_embeddings().weight.detach().clone()
+def test_a_step_equals_one_of_adamw_and_moves_only_the_embedding_rows_of_its_words(tiny_encoder: Path) -> None:
+    sparse, dense = _model(tiny_encoder), _model(tiny_encoder)
+    before = sparse.get_input_embeddings().weight.detach().clone()
     words = torch.tensor([[7, 9, 9, 300], [7, 21, 500, 3]])
-    _step(spared, optimizers_of(spared, _config(weight_decay=0.0), CPU), words)
+    _step(sparse, build_optimizers(sparse, _config(weight_decay=0.0), CPU), words)
     _step(dense, (torch.optim.AdamW(dense.parameters(), lr=1e-3, weight_decay=0.0),), words)
-    for (name, found), expected in zip(spared.named_parameters(), dense.parameters(), strict=True):
-        torch.testing.assert_close(found, expected, atol=2e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
-    moved = (spared.get_input_embeddings().weight != before).any(dim=1).nonzero().squeeze(1)
+    for (name, parameter), expected in zip(sparse.named_parameters(), dense.parameters(), strict=True):
+        torch.testing.assert_close(
+            parameter, expected, atol=2e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    moved = (sparse.get_input_embeddings().weight != before).any(dim=1).nonzero().squeeze(1)
     assert moved.tolist() == words.unique().tolist()
 
 
-def test_a_row_whose_word_is_not_there_waits(tiny_encoder: Path) -> None:
+def test_the_embedding_row_of_an_absent_word_stays_unchanged(tiny_encoder: Path) -> None:
     model = _model(tiny_encoder)
-    optimizers = optimizers_of(model, _config(), CPU)
+    optimizers = build_optimizers(model, _config(), CPU)
     _step(model, optimizers, torch.tensor([[7, 9]]))
     weight = model.get_input_embeddings().weight
-    waiting, other = weight[7].clone(), weight[11].clone()
+    absent, present = weight[7].clone(), weight[11].clone()
     _step(model, optimizers, torch.tensor([[11, 9]]))
-    assert torch.equal(weight[7], waiting)
-    assert not torch.equal(weight[11], other)
+    assert torch.equal(weight[7], absent)
+    assert not torch.equal(weight[11], present)
 
 
-def test_frozen_word_embeddings_are_left_alone(tiny_encoder: Path) -> None:
+def test_frozen_word_embeddings_have_no_optimizer(tiny_encoder: Path) -> None:
     model = _model(tiny_encoder)
     model.get_input_embeddings().weight.requires_grad = False
-    assert len(optimizers_of(model, _config(), CPU)) == 1
+    assert len(build_optimizers(model, _config(), CPU)) == 1
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e12])
@@ -72,7 +74,7 @@ def test_sparse_gradients_count_in_the_norm(tiny_encoder: Path, max_norm: float)
         _lose(model, words)
     clip_gradients(sparse.parameters(), max_norm)
     torch.nn.utils.clip_grad_norm_(dense.parameters(), max_norm)
-    for found, expected in zip(sparse.parameters(), dense.parameters(), strict=True):
-        assert found.grad is not None
+    for clipped, expected in zip(sparse.parameters(), dense.parameters(), strict=True):
+        assert clipped.grad is not None
         assert expected.grad is not None
-        torch.testing.assert_close(found.grad.to_dense() if found.grad.is_sparse else found.grad, expected.grad)
+        torch.testing.assert_close(clipped.grad.to_dense() if clipped.grad.is_sparse else clipped.grad, expected.grad)

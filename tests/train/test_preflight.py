@@ -14,9 +14,10 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from sentiment_ray.bundle.model_config import longest_input
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json
-from sentiment_ray.train.checkpoint import Checkpoint, Progress, best_first
+from sentiment_ray.text.truncation import HEAD
+from sentiment_ray.train.checkpoint import Checkpoint, Progress, rank_checkpoints
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.continual import Earlier
+from sentiment_ray.train.continual import FinishedModel, PreviousRun
 from sentiment_ray.train.preflight import (
     _largest_part,
     _num_fitting,
@@ -25,7 +26,7 @@ from sentiment_ray.train.preflight import (
     with_absolute_paths,
 )
 from sentiment_ray.train.progress import show_progress
-from sentiment_ray.train.trainer import _rows_by_label, train_encoder
+from sentiment_ray.train.trainer import _count_rows_by_label, train_encoder
 from tests.export.test_families import MORE
 from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES
@@ -145,7 +146,7 @@ def test_what_a_worker_finds_wrong_is_one_line(
 ) -> None:
     keys = {"prepared": str(prepared), "output": str(tmp_path / "run"), "max_tokens": 8, "max_failures": 0}
     model = _model(tmp_path / "model", "mpnet", tiny_encoder)
-    with pytest.raises(ConfigError, match="gradient_checkpointing: a model of type 'mpnet' cannot"):
+    with pytest.raises(ConfigError, match="gradient_checkpointing: a model of type 'mpnet' does not support it"):
         train_encoder(_config(model=model, gradient_checkpointing=True, **keys))
 
 
@@ -158,8 +159,9 @@ def test_keys_that_change_no_result_may_change(run: Path) -> None:
 def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> None:
     (tmp_path / "prepared.json").write_text(json.dumps({"by_split": {"train": {"bad": 100, "good": 10}}}))
     config, new = _config(start_from="r", replay=0.5), {"by_split": {"train": {"bad": 0, "good": 20}}}
-    assert _rows_by_label(config, new, Earlier("f", tmp_path, tmp_path, {}, ())) == {"bad": 50, "good": 25}
-    assert _rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
+    previous = PreviousRun("f", tmp_path, FinishedModel(tmp_path, 32, HEAD, ()))
+    assert _count_rows_by_label(config, new, previous) == {"bad": 50, "good": 25}
+    assert _count_rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
 
 
 def test_of_two_equal_epochs_the_later_is_the_best() -> None:
@@ -167,7 +169,7 @@ def test_of_two_equal_epochs_the_later_is_the_best() -> None:
     found = [
         Checkpoint(Path(str(epoch)), Progress(epoch=epoch), score) for epoch, score in ((1, 0.5), (2, 0.7), (3, 0.7))
     ]
-    assert [checkpoint.progress.epoch for checkpoint in best_first(found)] == [3, 2, 1]
+    assert [checkpoint.progress.epoch for checkpoint in rank_checkpoints(found)] == [3, 2, 1]
 
 
 def test_a_tracker_that_fails_costs_the_training_nothing(

@@ -1,4 +1,4 @@
-"""A real run of two Ray Train workers: exact metrics, a best checkpoint, and what a wrong input gets."""
+"""A real run of two Ray Train workers: exact metrics, the best checkpoint, resuming, and messages for wrong input."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import read_json
-from sentiment_ray.train.checkpoint import find_checkpoints
+from sentiment_ray.train.checkpoint import list_checkpoints
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import ROOT
@@ -57,7 +57,7 @@ def test_reported_metrics_are_those_of_the_checkpoint_on_disk(run: Path, prepare
         table["text"].to_pylist(), truncation=True, max_length=32
     )
     labels = [answer["label"] for answer in answers]
-    # bf16 in training and fp32 here may part on a row that lies on the edge.
+    # Training used bf16 and this uses fp32, so a row on the boundary between two labels may differ.
     one_row = 1 / len(labels)
     assert accuracy_score(table["label"].to_pylist(), labels) == pytest.approx(
         best["metrics"]["accuracy"], abs=1.5 * one_row
@@ -73,44 +73,44 @@ def test_the_base_model_is_measured_before_fine_tuning(run: Path, prepared: Path
     assert base["rows"] == parquet.read_table(prepared / "test").num_rows
 
 
-def test_a_finished_run_is_left_alone(run: Path) -> None:
+def test_a_finished_run_is_skipped(run: Path) -> None:
     before = (run / "run.json").stat().st_mtime_ns
     assert train_encoder(_config(run))["skipped"]
     assert (run / "run.json").stat().st_mtime_ns == before
 
 
-def test_another_configuration_does_not_overwrite_a_run(run: Path) -> None:
+def test_a_run_is_not_overwritten_by_another_configuration(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"\(epochs = 3, now 1; seed = 0, now 5\).*--restart"):
         train_encoder(_config(run, epochs=1, seed=5, max_failures=9, track="tensorboard"))
 
 
-def test_what_a_run_was_made_from_is_named_when_it_is_another_now(run: Path, prepared: Path, tmp_path: Path) -> None:
+def test_a_changed_input_of_a_run_is_named(run: Path, prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     shutil.copytree(prepared, tmp_path / "prepared")
     for name in ("run.json", "config.json"):
-        told = read_json(tmp_path / "run" / name)
-        told["config"]["prepared"] = str(tmp_path / "prepared")
-        (tmp_path / "run" / name).write_text(json.dumps(told))
+        manifest = read_json(tmp_path / "run" / name)
+        manifest["config"]["prepared"] = str(tmp_path / "prepared")
+        (tmp_path / "run" / name).write_text(json.dumps(manifest))
     (tmp_path / "prepared/prepared.json").open("a").write(" ")
     with pytest.raises(ConfigError, match=r"\(another prepared\)"):
         train_encoder(_config(tmp_path / "run"))
 
 
-def test_an_interrupted_run_goes_on_from_its_last_whole_checkpoint(
+def test_an_interrupted_run_resumes_from_its_newest_complete_checkpoint(
     run: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a killed driver leaves: checkpoints without run.json, the last of them half copied."""
+    """A killed driver leaves checkpoints without run.json, and the last checkpoint may be half copied."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "run.json").unlink()
-    whole, later = sorted((copy / "attempts/1").iterdir())
+    complete, later = sorted((copy / "attempts/1").iterdir())
     shutil.rmtree(later)
-    half = whole.with_name("epoch-2-and-0.500000")
-    shutil.copytree(whole, half)
-    (half / "model.safetensors").write_bytes(b"half of i")
+    half_copied = complete.with_name("epoch-2-and-0.500000")
+    shutil.copytree(complete, half_copied)
+    (half_copied / "model.safetensors").write_bytes(b"half of i")
     result = train_encoder(_config(run, output=str(copy)))
     assert not result["skipped"]
-    assert "going on from epoch" in capsys.readouterr().err
+    assert "resuming in epoch" in capsys.readouterr().err
     times = ("seconds", "tokens_per_s")
     histories = [
         [
@@ -120,10 +120,10 @@ def test_an_interrupted_run_goes_on_from_its_last_whole_checkpoint(
         for path in (copy, run)
     ]
     assert histories[0] == histories[1]
-    assert not half.exists()
+    assert not half_copied.exists()
 
 
-def test_a_training_that_is_interrupted_says_so_and_leaves_its_checkpoints(run: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_says_so_and_keeps_its_checkpoints(run: Path, tmp_path: Path) -> None:
     config = read_json(run / "run.json")["config"]
     command = [sys.executable, "-m", "jobs.train_encoder", "--output", str(tmp_path / "run"), "--epochs", "500"]
     command += ["--prepared", config["prepared"], "--model", config["model"], "--max-tokens", "32"]
@@ -133,15 +133,15 @@ def test_a_training_that_is_interrupted_says_so_and_leaves_its_checkpoints(run: 
         start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not find_checkpoints(tmp_path / "run"):
+    while not list_checkpoints(tmp_path / "run"):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    answer, told = process.communicate(timeout=120)
-    assert (process.returncode, answer) == (130, ""), told
-    assert told.splitlines()[-1] == "error: interrupted."
-    assert find_checkpoints(tmp_path / "run")
+    stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (130, ""), stderr
+    assert stderr.splitlines()[-1] == "error: interrupted."
+    assert list_checkpoints(tmp_path / "run")
 
 
 def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
@@ -150,7 +150,7 @@ def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "found"),
+    ("changes", "error", "message"),
     [
         ({"prepared": "/nowhere"}, DataError, "/nowhere/prepared.json is missing"),
         ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' is no model directory"),
@@ -159,14 +159,14 @@ def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
     ],
 )
 def test_a_wrong_input_is_named_before_any_work(
-    run: Path, ray_cluster: None, changes: dict[str, object], error: type[Exception], found: str
+    run: Path, ray_cluster: None, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=found):
+    with pytest.raises(error, match=message):
         train_encoder(_config(run, **changes))
     assert not Path("/tmp/never").exists()
 
 
-def test_a_model_of_which_no_bundle_can_be_made_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_become_a_bundle_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ConfigError, match="is of type 'gpt2', of which no bundle can be made"):
         train_encoder(_config(run, model=str(tmp_path)))

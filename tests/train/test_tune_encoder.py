@@ -1,4 +1,4 @@
-"""A search tries keys of [train], keeps the best as a file for train_encoder, and refuses what cannot be tried."""
+"""A search tries values for keys of [train], writes the best as a file for train_encoder, and checks its input."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.tune_config import Choice, check_search, is_whole
+from sentiment_ray.train.tune_config import SearchRange, check_search, takes_integers
 from tests.conftest import ROOT
 from tests.export.test_first_token import FAMILIES, SIZES
 
@@ -47,7 +47,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_best_of_some_trials_is_written_as_a_file_for_training(
+def test_the_best_trial_is_written_as_a_file_for_train_encoder(
     prepared: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("optuna")
@@ -81,69 +81,69 @@ def test_the_best_of_some_trials_is_written_as_a_file_for_training(
 
 
 @pytest.mark.parametrize(
-    ("search", "found"),
+    ("search", "message"),
     [
         ({}, "say what to try"),
         ({"learning_rat": {"choices": [1e-5]}}, "Did you mean 'learning_rate'"),
-        ({"num_workers": {"choices": [1, 2]}}, "no key of .train. to try"),
-        ({"epochs": {"choices": [0]}}, "0 is no value of the key"),
-        ({"dropout": {"low": 0.1, "high": 1.5}}, "1.5 is no value of the key"),
-        ({"start_from": {"choices": ["a", "b"]}}, "no key of .train. to try"),
-        ({"lora_rank": {"choices": [8]}, "frozen_layers": {"choices": [0, 4]}}, "frozen_layers has no meaning"),
+        ({"num_workers": {"choices": [1, 2]}}, "not a key of .train. to try"),
+        ({"epochs": {"choices": [0]}}, "epochs does not accept 0"),
+        ({"dropout": {"low": 0.1, "high": 1.5}}, "dropout does not accept 1.5"),
+        ({"start_from": {"choices": ["a", "b"]}}, "not a key of .train. to try"),
+        ({"lora_rank": {"choices": [8]}, "frozen_layers": {"choices": [0, 4]}}, "frozen_layers has no effect"),
         (
             {"max_windows": {"choices": [4, 8]}, "truncation": {"choices": ["windows", "head"]}},
-            "max_windows = 4 is for truncation = 'windows'",
+            "max_windows = 4 needs truncation = 'windows'",
         ),
     ],
 )
-def test_what_cannot_be_tried_is_named(search: dict[str, Any], found: str) -> None:
+def test_a_wrong_search_is_named(search: dict[str, Any], message: str) -> None:
     base = TrainConfig(prepared="p", model="m", output="o")
-    with pytest.raises(ConfigError, match=found):
-        check_search({name: Choice(**choice) for name, choice in search.items()}, base)
+    with pytest.raises(ConfigError, match=message):
+        check_search({name: SearchRange(**values) for name, values in search.items()}, base)
 
 
-def test_keys_that_need_each_other_can_be_tried_together() -> None:
-    search = {"max_windows": Choice(low=4, high=8), "truncation": Choice(choices=("windows",))}
-    found = check_search(search, TrainConfig(prepared="p", model="m", output="o"))
-    assert {config.max_windows for config in found} == {4, 8}
-    assert is_whole("max_windows", found[0])
+def test_keys_that_depend_on_each_other_can_be_tried_together() -> None:
+    search = {"max_windows": SearchRange(low=4, high=8), "truncation": SearchRange(choices=("windows",))}
+    checked = check_search(search, TrainConfig(prepared="p", model="m", output="o"))
+    assert {config.max_windows for config in checked} == {4, 8}
+    assert takes_integers("max_windows", checked[0])
 
 
-def test_a_search_over_models_has_no_earlier_run() -> None:
+def test_a_search_over_models_cannot_start_from_a_run() -> None:
     base = TrainConfig(prepared="p", start_from="r", output="o")
-    with pytest.raises(ConfigError, match="has one already by start_from"):
-        check_search({"model": Choice(choices=("a", "b"))}, base)
+    with pytest.raises(ConfigError, match="start_from of .train. sets the model"):
+        check_search({"model": SearchRange(choices=("a", "b"))}, base)
 
 
-def test_a_search_that_was_killed_before_its_list_of_trials_was_written_begins_anew(tmp_path: Path) -> None:
+def test_a_search_that_was_killed_before_its_list_of_trials_was_written_starts_again(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    from sentiment_ray.train.tune import _can_go_on
+    from sentiment_ray.train.tune import _can_resume
 
     storage = tmp_path / "trials"
-    assert not _can_go_on(storage)
+    assert not _can_resume(storage)
     storage.mkdir()
     (storage / "tuner.pkl").write_bytes(b"")
     (storage / "experiment_state-2026.json").write_text('{"trial_data": [')
-    assert not _can_go_on(storage)
+    assert not _can_resume(storage)
     assert not storage.exists()
 
 
-def test_trials_whose_list_is_damaged_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_with_a_damaged_list_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("optuna")
-    from sentiment_ray.train.tune import _can_go_on
+    from sentiment_ray.train.tune import _can_resume
 
     storage = tmp_path / "trials"
     (storage / "trial-1").mkdir(parents=True)
     (storage / "trial-1/result.json").write_text("{}")
     (storage / "experiment_state-2026.json").write_text('{"trial_data": [')
-    assert not _can_go_on(storage)
+    assert not _can_resume(storage)
     (aside,) = tmp_path.iterdir()
     assert (aside / "trial-1/result.json").exists()
-    assert f"they begin anew. See {aside}." in capsys.readouterr().err
+    assert f"all trials start again. See {aside}." in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_search_that_is_interrupted_goes_on_with_what_is_left(
+def test_an_interrupted_search_resumes_with_the_remaining_trials(
     prepared: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("optuna")
@@ -160,8 +160,8 @@ def test_a_search_that_is_interrupted_goes_on_with_what_is_left(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, told = process.communicate(timeout=120)
-    assert (process.returncode, told.splitlines()[-1]) == (130, "error: interrupted.")
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr.splitlines()[-1]) == (130, "error: interrupted.")
     assert not (tmp_path / "tune/tune.json").exists()
     done = _run("--config", str(file))
     assert done.returncode == 0, done.stderr
@@ -170,8 +170,8 @@ def test_a_search_that_is_interrupted_goes_on_with_what_is_left(
 
 
 @pytest.mark.slow
-def test_a_trial_that_fails_is_told_and_counted(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
-    """MPNet cannot compute activations again, which only its trial finds out."""
+def test_a_failed_trial_is_reported_and_counted(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    """MPNet does not support gradient checkpointing, which only the trial can find out."""
     pytest.importorskip("optuna")
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
     sizes = SIZES | FAMILIES["mpnet"] | {"vocab_size": len(tokenizer)}
@@ -187,27 +187,28 @@ def test_a_trial_that_fails_is_told_and_counted(prepared: Path, tiny_encoder: Pa
     assert result["failed"] == len(found["failed"]) == 5 - result["trials"] > 0
     for trial in found["failed"]:
         assert trial["keys"] == {"gradient_checkpointing": True}
-        assert "gradient_checkpointing: a model of type 'mpnet' cannot. Drop it." in trial["error"]
+        assert "gradient_checkpointing: a model of type 'mpnet' does not support it. Remove it." in trial["error"]
     assert done.stderr.count("warning: a trial failed with {'gradient_checkpointing': True}: ") == result["failed"]
 
 
 @pytest.mark.parametrize("keys", [{"distill": {"scores": "s"}}, {"start_from": "r", "replay": 0.5}])
-def test_a_search_refuses_what_its_trials_would_leave_out(keys: dict[str, Any]) -> None:
+def test_a_search_refuses_keys_that_its_trials_would_ignore(keys: dict[str, Any]) -> None:
     base = TrainConfig(prepared="p", model="m", output="o", **keys)
-    with pytest.raises(ConfigError, match="A search trains on the prepared reviews alone"):
-        check_search({"epochs": Choice(choices=(1, 2))}, base)
+    with pytest.raises(ConfigError, match="A search trains on the prepared reviews only"):
+        check_search({"epochs": SearchRange(choices=(1, 2))}, base)
 
 
 @pytest.mark.parametrize(
-    ("name", "whole"), [("lora_rank", True), ("early_stopping", True), ("tokens_per_batch", True), ("dropout", False)]
+    ("name", "is_integer"),
+    [("lora_rank", True), ("early_stopping", True), ("tokens_per_batch", True), ("dropout", False)],
 )
-def test_whole_numbers_are_drawn_for_keys_that_take_them(name: str, whole: bool) -> None:
-    low, high = (2, 9) if whole else (0.1, 0.5)
-    drawn = check_search({name: Choice(low=low, high=high)}, TrainConfig(prepared="p", model="m", output="o"))
-    assert is_whole(name, drawn[0]) is whole
+def test_integers_are_drawn_for_keys_that_take_integers(name: str, is_integer: bool) -> None:
+    low, high = (2, 9) if is_integer else (0.1, 0.5)
+    checked = check_search({name: SearchRange(low=low, high=high)}, TrainConfig(prepared="p", model="m", output="o"))
+    assert takes_integers(name, checked[0]) is is_integer
 
 
-@pytest.mark.parametrize("choice", [{}, {"low": 1}, {"low": 2, "high": 1}, {"choices": [1], "low": 0, "high": 1}])
-def test_a_choice_is_a_list_or_two_ends(choice: dict[str, Any]) -> None:
+@pytest.mark.parametrize("keys", [{}, {"low": 1}, {"low": 2, "high": 1}, {"choices": [1], "low": 0, "high": 1}])
+def test_a_search_range_is_a_list_or_two_bounds(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="choices|low"):
-        Choice(**choice)
+        SearchRange(**keys)
