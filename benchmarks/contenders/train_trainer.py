@@ -1,7 +1,7 @@
-"""The Trainer of transformers, as its text classification guide has it, or --tuned.
+"""The Trainer of transformers, as its text classification guide shows it, or --tuned.
 
 As documented: dynamic padding, batches of 32 texts in random order, fp32
-(https://huggingface.co/docs/transformers/tasks/sequence_classification). Tuned: bf16, texts of like length together,
+(https://huggingface.co/docs/transformers/tasks/sequence_classification). Tuned: bf16, texts of similar length together,
 eager attention and the fused optimizer (https://huggingface.co/docs/transformers/perf_train_cpu).
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import log_loss
-from training import parse_task, print_figures, rows_of
+from training import parse_task, print_figures, read_split
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -32,8 +32,8 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.label_ids)
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        return {name: values[place] for name, values in self.encoded.items()} | {"labels": self.label_ids[place]}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: values[index] for name, values in self.encoded.items()} | {"labels": self.label_ids[index]}
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(task.threads)
     tuned = "tuned" in task.flags
     tokenizer = AutoTokenizer.from_pretrained(task.checkpoint)
-    rows = {split: rows_of(task, split) for split in ("train", "validation")}
+    rows = {split: read_split(task, split) for split in ("train", "validation")}
     labels = sorted(set(rows["train"][1]))
     attention = {"attn_implementation": "eager"} if tuned else {}
     model = AutoModelForSequenceClassification.from_pretrained(task.checkpoint, num_labels=len(labels), **attention)
