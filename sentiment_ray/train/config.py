@@ -1,6 +1,7 @@
 """The keys of [train]; imports no torch and no Ray, so `--help` is fast."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -37,6 +38,7 @@ class Distill(SectionConfig):
 class TrainConfig(StageConfig):
     """Keys of [train]."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"warmup_share": "warmup_ratio"}
     prepared: str
     """Directory that prepare_reviews wrote."""
     model: str = ""
@@ -51,7 +53,7 @@ class TrainConfig(StageConfig):
     """Stop after this many epochs without a better `best_by`; by default all epochs are trained."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Highest learning rate, reached at the end of the warm-up."""
-    warmup_share: ShareBelowOne = 0.1
+    warmup_ratio: ShareBelowOne = 0.1
     """Share of the training, from 0 to below 1, in which the learning rate rises; then it falls linearly to 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the learning rate for each layer away from the head, above 0 to 1; 1 is one rate for all layers."""
@@ -141,3 +143,12 @@ class TrainConfig(StageConfig):
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key} = {value!r} needs truncation = 'windows', but it is {self.truncation!r}.")
         return self
+
+
+def use_first_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of [train] with renamed keys under their first names.
+
+    Fingerprints are made of these, so a run that was made before a key was renamed is still recognised.
+    """
+    first_names = {new: old for old, new in TrainConfig.renamed.items()}
+    return {first_names.get(key, key): value for key, value in settings.items()}

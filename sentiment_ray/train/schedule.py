@@ -16,9 +16,9 @@ NO_SCORE = -1e30
 
 def compute_learning_rate(done: float, config: TrainConfig) -> float:
     """Return the learning rate after the share `done` of the training: linear warm-up, then linear decay to 0."""
-    if done < config.warmup_share:
-        return config.learning_rate * done / config.warmup_share
-    return config.learning_rate * (1 - done) / (1 - config.warmup_share)
+    if done < config.warmup_ratio:
+        return config.learning_rate * done / config.warmup_ratio
+    return config.learning_rate * (1 - done) / (1 - config.warmup_ratio)
 
 
 def compute_score(metrics: dict[str, Any], best_by: str) -> float:

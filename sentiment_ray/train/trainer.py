@@ -18,7 +18,7 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
     PreviousRun,
     choose_measured_split,
@@ -143,15 +143,20 @@ def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     if config.distill:
         made_from["teacher"] = fingerprint_of_teacher(config.distill)
     hashed = {key: value for key, value in settings.items() if key not in CHANGEABLE_KEYS}
-    return {"config": settings, "made_from": made_from, "fingerprint": fingerprint([hashed, made_from])}
+    return {
+        "config": settings,
+        "made_from": made_from,
+        "fingerprint": fingerprint([use_first_names(hashed), made_from]),
+    }
 
 
 def _describe_difference(existing: dict[str, Any], *, plan: dict[str, Any]) -> str:
     """Return the keys and inputs in which the existing run of an output differs from a plan."""
+    before = {TrainConfig.renamed.get(key, key): value for key, value in existing["config"].items()}
     differences = [
-        f"{key} = {existing['config'].get(key)!r}, now {value!r}"
+        f"{key} = {before.get(key)!r}, now {value!r}"
         for key, value in plan["config"].items()
-        if key not in CHANGEABLE_KEYS and existing["config"].get(key) != value
+        if key not in CHANGEABLE_KEYS and before.get(key) != value
     ]
     made_from = existing["made_from"]
     differences += [f"another {name}" for name, digest in plan["made_from"].items() if made_from.get(name) != digest]

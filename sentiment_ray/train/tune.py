@@ -21,6 +21,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from sentiment_ray.cluster import connect
+from sentiment_ray.config.sections import rename_old_keys
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import (
     fingerprint,
@@ -31,7 +32,7 @@ from sentiment_ray.manifest import (
     sha256_of_file,
     write_json,
 )
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import absolute_model, check_rows, digest_of_model, with_absolute_paths
 from sentiment_ray.train.schedule import compute_class_weights, compute_score
 from sentiment_ray.train.task import Task
@@ -56,9 +57,10 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     prepared_path = Path(base.prepared) / "prepared.json"
     check_rows(read_json(prepared_path), base)
     settings = [config.model_dump(mode="json", exclude={"output", "restart"}), base.model_dump(mode="json")]
-    wanted = fingerprint(
-        [settings, sha256_of_file(prepared_path), [digest_of_model(model) for model in sorted(models)]]
-    )
+    tune_settings, train_settings = settings
+    hashed = [tune_settings | {"search": use_first_names(tune_settings["search"])}, use_first_names(train_settings)]
+    digests = [digest_of_model(model) for model in sorted(models)]
+    wanted = fingerprint([hashed, sha256_of_file(prepared_path), digests])
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     existing = finished_result(output, name, wanted, restart=config.restart)
     if existing and name == MANIFEST_NAME:
@@ -197,7 +199,9 @@ def _train_once(keys: dict[str, Any], base: TrainConfig, prepared: dict[str, Any
     from sentiment_ray.train.rows import build_chunk
     from sentiment_ray.train.setup import Worker
 
-    config = TrainConfig.model_validate(base.model_dump() | keys | {"checkpoint_every_s": NEVER_S})
+    config = TrainConfig.model_validate(
+        base.model_dump() | rename_old_keys(TrainConfig, keys) | {"checkpoint_every_s": NEVER_S}
+    )
     labels, device = tuple(prepared["labels"]), torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 

@@ -3,9 +3,9 @@
 from itertools import combinations_with_replacement, product
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from sentiment_ray.config.sections import SectionConfig, StageConfig, nearest
+from sentiment_ray.config.sections import SectionConfig, StageConfig, nearest, rename_old_keys
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 
@@ -70,6 +70,11 @@ class TuneConfig(StageConfig):
     """GPUs of a trial, fractions allowed; by default 1 with `use_gpu` of [train], else 0."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the values that are drawn."""
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _rename_searched_keys(cls, search: Any) -> Any:
+        return rename_old_keys(TrainConfig, search) if isinstance(search, dict) else search
 
 
 def check_search(search: dict[str, SearchRange], base: TrainConfig) -> list[TrainConfig]:

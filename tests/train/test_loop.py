@@ -227,7 +227,7 @@ def test_gradient_checkpointing_trains_the_layers_above_frozen_ones(train: Train
 
 
 def test_a_training_of_one_step_changes_the_weights(train: Train, store: CheckpointStore, tiny_encoder: Path) -> None:
-    (line,) = train(epochs=1, tokens_per_batch=100_000, warmup_share=0.0)
+    (line,) = train(epochs=1, tokens_per_batch=100_000, warmup_ratio=0.0)
     before, after = load_file(tiny_encoder / "model.safetensors"), _weights(store.checkpoints()[-1])
     assert any(not torch.equal(value, after[f"bert.{name}"]) for name, value in before.items())
     assert line["train_rows"] > 100

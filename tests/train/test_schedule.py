@@ -15,8 +15,14 @@ def _config(**keys: Any) -> TrainConfig:
 
 
 def test_the_learning_rate_rises_and_then_falls_to_zero() -> None:
-    config = _config(learning_rate=1.0, warmup_share=0.1)
+    config = _config(learning_rate=1.0, warmup_ratio=0.1)
     assert [round(compute_learning_rate(done, config), 3) for done in (0, 0.05, 0.1, 0.55, 1)] == [0, 0.5, 1, 0.5, 0]
+
+
+def test_the_old_name_of_the_warm_up_key_is_read_for_one_release() -> None:
+    assert _config(warmup_share=0.3).warmup_ratio == 0.3
+    with pytest.raises(ConfigError, match="both are given"):
+        _config(warmup_share=0.3, warmup_ratio=0.3)
 
 
 def test_balanced_class_weights_make_every_label_count_the_same() -> None:

@@ -13,10 +13,10 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import read_json
+from sentiment_ray.manifest import fingerprint, read_json
 from sentiment_ray.train.checkpoint import list_checkpoints
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.trainer import train_encoder
+from sentiment_ray.train.trainer import CHANGEABLE_KEYS, train_encoder
 from tests.conftest import ROOT
 
 
@@ -82,6 +82,17 @@ def test_a_finished_run_is_skipped(run: Path) -> None:
 def test_a_run_is_not_overwritten_by_another_configuration(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"\(epochs = 3, now 1; seed = 0, now 5\).*--restart"):
         train_encoder(_config(run, epochs=1, seed=5, max_failures=9, track="tensorboard"))
+
+
+def test_a_run_made_before_a_key_was_renamed_is_recognised(run: Path, tmp_path: Path) -> None:
+    manifest = read_json(run / "run.json")
+    old_config = {"warmup_share" if key == "warmup_ratio" else key: value for key, value in manifest["config"].items()}
+    hashed = {key: value for key, value in old_config.items() if key not in CHANGEABLE_KEYS}
+    assert manifest["fingerprint"] == fingerprint([hashed, manifest["made_from"]])
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/run.json").write_text(json.dumps(manifest | {"config": old_config}))
+    with pytest.raises(ConfigError, match=r"\(warmup_ratio = 0.1, now 0.2\)"):
+        train_encoder(_config(run, output=str(tmp_path / "run"), warmup_ratio=0.2))
 
 
 def test_a_changed_input_of_a_run_is_named(run: Path, prepared: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.tune_config import SearchRange, check_search, takes_integers
+from sentiment_ray.train.tune_config import SearchRange, TuneConfig, check_search, takes_integers
 from tests.conftest import ROOT
 from tests.export.test_first_token import FAMILIES, SIZES
 
@@ -107,6 +107,12 @@ def test_keys_that_depend_on_each_other_can_be_tried_together() -> None:
     checked = check_search(search, TrainConfig(prepared="p", model="m", output="o"))
     assert {config.max_windows for config in checked} == {4, 8}
     assert takes_integers("max_windows", checked[0])
+
+
+def test_a_search_takes_the_old_name_of_a_key() -> None:
+    tune = TuneConfig(output="o", search={"warmup_share": {"choices": [0.0, 0.1]}})
+    checked = check_search(tune.search, TrainConfig(prepared="p", model="m", output="o"))
+    assert {config.warmup_ratio for config in checked} == {0.0, 0.1}
 
 
 def test_a_search_over_models_cannot_start_from_a_run() -> None:
