@@ -1,4 +1,4 @@
-"""Writes the corpora that are scored: real reviews in their real lengths; knows nothing of who scores them."""
+"""Writes the corpora to score and to train on, from real reviews; knows nothing of the contenders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ SOURCES = ("imdb_train.parquet", "sentences.parquet", "tweets.parquet")
 SOURCES_BY_LENGTH = {"mix": SOURCES, "short": SOURCES[1:]}
 NUM_FILES = 8
 ROWS_PER_FILE, ROW_GROUP_ROWS = 200_000, 25_000
-"""Of a corpus of any size."""
+"""Sizes of a large corpus, whatever its number of rows."""
 WARM_UP_FILE = "_warm_up.parquet"
-"""Texts beside a corpus, not part of it: who reads a directory of Parquet leaves out names that start with _."""
+"""File of warm-up texts in a corpus directory. Readers of Parquet directories skip names that start with _."""
 
 
 def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float = 0.0, seed: int = 0) -> Path:
-    """Write `rows` reviews, a third of each source, shuffled; the share `duplicates` of them repeats others.
+    """Write `rows` reviews, a third from each source, shuffled; the share `duplicates` of the rows repeats others.
 
-    The texts that a corpus with duplicates is made of are those of the corpus of `(1 - duplicates) * rows` rows.
+    The distinct texts are the same as those of the corpus of `(1 - duplicates) * rows` rows without duplicates.
     """
     distinct = round(rows * (1 - duplicates))
     path = directory / f"mixed-{rows}-rows-{round(duplicates * 100)}-duplicates-seed-{seed}"
@@ -37,9 +37,10 @@ def mixed_corpus(directory: Path, samples: Path, *, rows: int, duplicates: float
 def predict_corpus(
     directory: Path, samples: Path, *, lengths: str, rows: int, warm_up_rows: int, seed: int = 0
 ) -> Path:
-    """Write `rows` different reviews, shuffled, and beside them `warm_up_rows` others in WARM_UP_FILE.
+    """Write `rows` distinct reviews, shuffled, and `warm_up_rows` other reviews in WARM_UP_FILE.
 
-    `lengths` is `mix`, a third each of film reviews, review sentences and tweets, or `short`, half each of the latter.
+    `lengths` is `mix` (a third each of film reviews, review sentences and tweets) or `short` (half sentences, half
+    tweets).
     """
     path = directory / f"predict-{lengths}-{rows}-rows-{warm_up_rows}-before-seed-{seed}"
     if path.exists():
@@ -51,7 +52,10 @@ def predict_corpus(
 
 
 def training_corpus(directory: Path, samples: Path, *, lengths: str, rows: int, held_out: int, seed: int = 0) -> Path:
-    """Write different labelled reviews as `train` and `validation`, each one file, shuffled; `lengths` as above."""
+    """Write distinct labelled reviews as `train` and `validation`, one file each, shuffled.
+
+    `lengths` is that of `predict_corpus`.
+    """
     path = directory / f"train-{lengths}-{rows}-rows-{held_out}-held-out-seed-{seed}"
     if path.exists():
         return path
@@ -72,7 +76,7 @@ def training_corpus(directory: Path, samples: Path, *, lengths: str, rows: int, 
 
 
 def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: int = 0) -> Path:
-    """Write the first `words` words of `rows` film reviews that have as many."""
+    """Write the first `words` words of `rows` film reviews that have at least as many words."""
     path = directory / f"cut-{rows}-rows-{words}-words-seed-{seed}"
     if path.exists():
         return path
@@ -83,9 +87,9 @@ def cut_corpus(directory: Path, samples: Path, *, rows: int, words: int, seed: i
 
 
 def large_corpus(directory: Path, source: Path, *, rows: int, repeated: bool = False) -> Path:
-    """Write the texts of a file, and their labels, again and again until there are `rows`, and return the directory.
+    """Write `rows` rows by repeating the texts of a file, with their labels, and return the directory.
 
-    Unless `repeated`, each gets a number, so that none comes twice.
+    Each text starts with its row number, so that no text comes twice, unless `repeated` is true.
     """
     if (directory / "done").exists():
         return directory
@@ -106,7 +110,7 @@ def large_corpus(directory: Path, source: Path, *, rows: int, repeated: bool = F
 
 
 def describe(path: Path) -> dict[str, object]:
-    """Return the number of rows, of distinct texts and the words a text of a corpus."""
+    """Return the number of rows and of distinct texts of a corpus, and the words of a text: mean and quartiles."""
     texts = parquet.read_table(path)["text"].to_pylist()
     words = [len(text.split()) for text in texts]
     quartiles = np.percentile(words, [25, 50, 75]).tolist()
@@ -114,7 +118,7 @@ def describe(path: Path) -> dict[str, object]:
 
 
 def _even_sample(samples: Path, names: Sequence[str], rows: int, random: np.random.Generator) -> list[str]:
-    """Return different texts of some sources, as many of each."""
+    """Return `rows` distinct texts, an equal number from each source."""
     texts: list[str] = []
     for index, name in enumerate(names):
         share = rows // len(names) + (index < rows % len(names))
@@ -130,12 +134,12 @@ def _distinct_texts(path: Path) -> list[str]:
 
 def _sample(texts: list[str], rows: int, random: np.random.Generator, name: str) -> list[str]:
     if rows > len(texts):
-        raise DataError(f"{name} holds {len(texts)} texts that fit, and {rows} are needed. Ask for fewer rows.")
+        raise DataError(f"{name} holds {len(texts)} suitable texts, but {rows} are needed. Ask for fewer rows.")
     return [texts[index] for index in random.permutation(len(texts))[:rows]]
 
 
 def _write(path: Path, texts: list[str], *, warm_up: Sequence[str] = ()) -> Path:
-    """Write texts and their numbers as files of equal size, all or none."""
+    """Write texts and their ids as files of equal size; the directory appears only when it is complete."""
     table = pa.table({"id": np.arange(len(texts)), "text": texts})
     unfinished = path.with_name(f".{path.name}")
     unfinished.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs contenders in processes of their own and keeps what each run took; knows no contender's code."""
+"""Runs contenders in processes of their own and measures each run; knows no contender's code."""
 
 import contextlib
 import functools
@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contender:
-    """A script of contenders/, the environment it runs in, and what is told about it."""
+    """A script of contenders/, its environment and its flags; `what` describes it in tables."""
 
     name: str
     script: str
@@ -44,7 +43,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how every run of a measurement is done; `threads` cores are all that a run may touch."""
+    """The directories and limits of all runs of a measurement; a run may use `threads` cores."""
 
     workdir: Path
     bundle: Path
@@ -54,28 +53,28 @@ class Bench:
 
     @property
     def optimum(self) -> Path:
-        """The directory of the checkpoint as Optimum exports it; see preparing.py."""
+        """The directory of Optimum's export of the checkpoint (preparing.py)."""
         return self.workdir / "optimum"
 
-    def output_of(self, contender: Contender, corpus: Path) -> Path:
-        """Return the directory of the latest scores of a contender."""
+    def output_path(self, contender: Contender, corpus: Path) -> Path:
+        """Return the directory of a contender's latest scores."""
         return self.workdir / "outputs" / contender.name / corpus.name
 
-    def python_of(self, environment: str) -> Path:
+    def interpreter_path(self, environment: str) -> Path:
         """Return the interpreter of an environment."""
         return self.workdir / "environments" / environment / "bin/python"
 
 
 def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
-    """Have a contender score a corpus in a fresh process and return its result line, timed from outside.
+    """Run a contender on a corpus in a new process and return its result line with the times measured outside.
 
-    `seconds_total` is the life of the process, `seconds_first_part` the time until a whole Parquet file lay in the
-    output. A run that fails or takes longer than the bench allows returns `{"error": why}`.
+    `seconds_total` is the lifetime of the process, `seconds_first_part` the time until the output held a complete
+    Parquet file. A run that fails or exceeds the time limit returns `{"error": reason}`.
     """
-    output = bench.output_of(contender, corpus)
+    output = bench.output_path(contender, corpus)
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    command: list[str | Path] = [*pinned(bench.threads), bench.python_of(contender.environment)]
+    command: list[str | Path] = [*pinned(bench.threads), bench.interpreter_path(contender.environment)]
     command += [CONTENDERS / contender.script, "--bundle", bench.bundle, "--checkpoint", bench.checkpoint]
     command += ["--optimum", bench.optimum, "--threads", str(bench.threads)]
     command += ["--input", corpus, "--output", output, *contender.flags]
@@ -103,19 +102,19 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
     if first_part is None:
         return {"error": f"took longer than {bench.timeout_s:g} s"}
     if process.returncode != 0:
-        return {"error": f"exit code {process.returncode}: {_last_line(log)} (all of it: {log})"}
-    # Ray's own processes may write on stdout behind the result, when one of them dies late.
+        return {"error": f"exit code {process.returncode}: {_last_line(log)} (log: {log})"}
+    # Ray's processes may write to stdout after the result when one of them ends late.
     result: Result = next(json.loads(line) for line in reversed(lines) if line.startswith('{"rows"'))
     return result | {"seconds_total": round(seconds, 3), "seconds_first_part": round(first_part, 3)}
 
 
 def pinned(threads: int) -> list[str]:
-    """Return the start of a command that may use so many cores, whatever it starts."""
+    """Return the beginning of a command that limits it, and all that it starts, to `threads` cores."""
     return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))]
 
 
 def _wait(process: subprocess.Popen[bytes], output: Path, start: float, timeout_s: float) -> float | None:
-    """Wait for the end of a process and return when its first part was there, in s; None, and its end, if too late."""
+    """Wait for a process to end and return the seconds until its first part; end it and return None after the limit."""
     first_part = None
     while process.poll() is None:
         time.sleep(POLL_S)
@@ -129,15 +128,15 @@ def _wait(process: subprocess.Popen[bytes], output: Path, start: float, timeout_
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a contender and what it started in its session; nothing is done when it has ended."""
+    """Kill a contender and its session, unless it has ended."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _has_part(output: Path) -> bool:
-    """Whether an output holds a Parquet file that is whole; names that start with _ or . are no data."""
-    with contextlib.suppress(FileNotFoundError):  # what is still being written may get another name
+    """Return whether an output holds a complete Parquet file; names that start with _ or . do not count."""
+    with contextlib.suppress(FileNotFoundError):  # a file may be renamed while it is written
         for path in output.rglob("*.parquet"):
             if not any(part[0] in "_." for part in path.relative_to(output).parts):
                 with path.open("rb") as file:
@@ -148,14 +147,14 @@ def _has_part(output: Path) -> bool:
 
 
 def _environment_variables(bench: Bench, contender: Contender, scratch: Path) -> dict[str, str]:
-    """Return a small environment: no hub, no telemetry, and every cache in a directory that ends with the run."""
+    """Return a minimal environment: no hub, no telemetry, all caches in a directory that is removed after the run."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME") if name in os.environ}
-    search_path = f"{bench.python_of(contender.environment).parent}:{os.environ['PATH']}"
+    search_path = f"{bench.interpreter_path(contender.environment).parent}:{os.environ['PATH']}"
     if contender.ours:
-        kept["PYTHONPATH"] = str(ROOT)  # this checkout, whichever was installed
+        kept["PYTHONPATH"] = str(ROOT)  # this checkout, not an installed release
     return kept | {
         "PATH": search_path,
-        "PYSPARK_PYTHON": str(bench.python_of(contender.environment)),
+        "PYSPARK_PYTHON": str(bench.interpreter_path(contender.environment)),
         "TMPDIR": str(scratch),
         "RAY_TMPDIR": str(scratch),
         "HF_HOME": str(scratch / "hf"),
@@ -166,7 +165,7 @@ def _environment_variables(bench: Bench, contender: Contender, scratch: Path) ->
 
 
 def started_now() -> dict[str, str]:
-    """Return the environment variable from which a process can tell how long ago it was started."""
+    """Return the environment variable that tells a process when it was started."""
     return {"STARTED_AT": repr(time.clock_gettime(time.CLOCK_MONOTONIC))}
 
 
@@ -176,113 +175,60 @@ def _last_line(log: Path) -> str:
 
 
 def bench_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags that say where and how is measured, and hand them on as `bench`, `samples` and `rounds`."""
+    """Add the flags of a measurement to a command, which gets them as `bench`, `samples` and `rounds`."""
 
     @functools.wraps(function)
     def command(workdir: Path, bundle: Path, checkpoint: Path, threads: int, timeout_s: float, **rest: Any) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is stopped takes its child along
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stopped measurement also ends its running contender
         function(bench=Bench(workdir, bundle, checkpoint, threads, timeout_s), **rest)
 
     folder = click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True)
     for option in (
-        click.option("--timeout-s", default=900.0, show_default=True, help="Seconds after which a run is given up."),
-        click.option("--rounds", default=7, show_default=True, help="Times that each contender has its turn."),
-        click.option("--threads", default=2, show_default=True, help="Cores that each contender may use."),
-        click.option("--samples", default="data/samples", type=folder, show_default=True, help="Of fetch_samples."),
-        click.option("--checkpoint", required=True, type=folder, help="The checkpoint that the bundle was made of."),
+        click.option("--timeout-s", default=900.0, show_default=True, help="Time limit of a run, in seconds."),
+        click.option("--rounds", default=7, show_default=True, help="Runs of each contender."),
+        click.option("--threads", default=2, show_default=True, help="Cores of each contender."),
+        click.option(
+            "--samples",
+            default="data/samples",
+            type=folder,
+            show_default=True,
+            help="Directory that fetch_samples wrote.",
+        ),
+        click.option("--checkpoint", required=True, type=folder, help="Checkpoint that the bundle was made from."),
         click.option("--bundle", required=True, type=folder, help="Bundle that export_bundle wrote."),
-        click.option("--workdir", required=True, type=folder, help="Where `prepare` made the environments."),
+        click.option("--workdir", required=True, type=folder, help="Directory with the environments of `prepare`."),
     ):
         command = option(command)
     return command
 
 
-class Journal:
-    """A file of runs that were done, one JSON line each, so that a measurement goes on where it was stopped.
-
-    There is a file for each set of `settings`, the code that is measured among them: runs of another measurement were
-    made at another hour, and the machine may have been faster then.
-    """
-
-    def __init__(self, bench: Bench, *settings: object) -> None:
-        told = [bench.threads, digest_of(_models(bench)), *settings]
-        name = sha256(json.dumps(told).encode()).hexdigest()[:12]
-        self.path = path = bench.workdir / "journals" / f"{name}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.done: dict[str, Result] = {line["key"]: line["result"] for line in map(json.loads, lines)}
-
-    def once(self, bench: Bench, contender: Contender, corpus: Path, *, number: int) -> Result:
-        """Return the result of a run: the one that is written down, or else that of a run now.
-
-        Failures are not written down, so that the next call tries again.
-        """
-        key = _key(bench, contender, corpus, number)
-        if key in self.done:
-            return self.done[key]
-        click.echo(f"{time.strftime('%H:%M:%S')} {number} {contender.name} {corpus.name} ... ", err=True, nl=False)
-        result = run_once(bench, contender, corpus)
-        click.echo(result.get("error") or f"{result['seconds_total']} s", err=True)
-        if "error" not in result:
-            self.done[key] = result
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "contender": contender.name, "result": result}) + "\n")
-        return result
-
-
-def _key(bench: Bench, contender: Contender, corpus: Path, number: int) -> str:
-    """Return what makes a run the same: who scored what, with which code and bundle, in which round."""
-    names = (contender.script, "contender.py", *contender.imports)
-    code = [*_models(bench), *(CONTENDERS / name for name in names)]
-    digest = code_digest() if contender.ours else digest_of(code)
-    return f"{digest} {contender.name} {' '.join(contender.flags)} {corpus.name}, round {number}"
-
-
-def _models(bench: Bench) -> list[Path]:
-    """Return the files by which the bundle, where there is one, and the checkpoint are known."""
-    return [path for path in (bench.bundle / "bundle.json", bench.checkpoint / "config.json") if path.exists()]
-
-
-def code_digest() -> str:
-    """Return a short hash of this project's code."""
-    return digest_of([*sorted((ROOT / "sentiment_ray").rglob("*.py")), *sorted((ROOT / "jobs").glob("*.py"))])
-
-
-def digest_of(paths: Sequence[Path]) -> str:
-    """Return a short hash of the bytes of some files."""
-    digest = sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def column_of(bench: Bench, contender: Contender, corpus: Path, column: str) -> dict[int, Any]:
-    """Return the value of a column for every id in the latest scores of a contender."""
-    scores = dataset.dataset(bench.output_of(contender, corpus), partitioning="hive")
+def read_column(bench: Bench, contender: Contender, corpus: Path, column: str) -> dict[int, Any]:
+    """Return the value of a column for every id in a contender's latest scores."""
+    scores = dataset.dataset(bench.output_path(contender, corpus), partitioning="hive")
     table = scores.to_table(columns=["id", column])
     return dict(zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
 class RunError(Exception):
-    """A run failed or says nothing, so its round has no answer."""
+    """A run failed or gives no figure, so its round is left out."""
 
 
 def rows_per_s(short: Result, long: Result) -> float:
-    """Return the rate between a short and a long run, from which what every run costs once falls out.
+    """Return the rows per second between a short and a long run; the fixed cost of a run cancels out.
 
-    RunError when either failed, or when the long run took no longer than the short one.
+    RunError when one of them failed, or when the long run was not slower than the short one.
     """
     for result in (short, long):
         if "error" in result:
             raise RunError(result["error"])
     seconds = long["seconds_total"] - short["seconds_total"]
     if seconds <= 0:
-        raise RunError(f"{long['rows']} rows took no longer than {short['rows']}; score more, on a machine left alone")
+        raise RunError(f"{long['rows']} rows took no longer than {short['rows']}. Score more rows, on an idle machine")
     return float((long["rows"] - short["rows"]) / seconds)
 
 
 def spread(values: Sequence[float]) -> dict[str, float | int]:
-    """Return the median and the range that holds the middle 80 % of some values."""
+    """Return the median and the range of the middle 80 % of some values."""
     if not values:
         return {"rounds": 0}
     low, median, high = (float(f"{value:.4g}") for value in np.percentile(values, [10, 50, 90]))
@@ -290,7 +236,7 @@ def spread(values: Sequence[float]) -> dict[str, float | int]:
 
 
 def machine() -> dict[str, object]:
-    """Return what figures depend on: processor, cores that may be used, and the commit that was measured."""
+    """Return what the figures depend on: processor, usable cores, load, and the measured commit."""
     model = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown")
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

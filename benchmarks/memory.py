@@ -1,7 +1,7 @@
-"""Samples the memory of a process and of all that it starts, Ray among them; knows no job.
+"""Samples the memory of a process and of all processes below it, such as Ray's; knows no job.
 
-The peak is that of the sum over all processes, looked at five times a second in smaps_rollup; what they share counts
-once, and the object store, which Ray bounds by itself, is given apart.
+smaps_rollup of every process is read five times a second, and the peak is the largest sum over all processes. Memory
+that processes share counts once. The object store, which Ray limits, is reported separately.
 """
 
 import subprocess
@@ -11,35 +11,35 @@ from pathlib import Path
 
 import psutil
 
-EVERY_S = 0.2
+SAMPLE_EVERY_S = 0.2
 OBJECT_STORE = "object store"
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> Counter[str]:
-    """Wait for a process and return KiB by kind of process at the moment when all together had the most."""
+    """Wait for a process to end and return the KiB of each kind of process at the moment of the largest sum."""
     peak: Counter[str] = Counter()
     while process.poll() is None:
         now = _memory(process.pid)
-        if _own(now) > _own(peak):
+        if _sum_without_store(now) > _sum_without_store(peak):
             peak = now
-        time.sleep(EVERY_S)
+        time.sleep(SAMPLE_EVERY_S)
     return peak
 
 
 def in_mib(peak: Counter[str]) -> dict[str, object]:
-    """Return a peak as it is printed: the sum but for the object store, and its parts."""
+    """Return a peak in MiB: the sum without the object store, and the parts."""
     return {
-        "peak_mib": round(_own(peak) / 2**10),
+        "peak_mib": round(_sum_without_store(peak) / 2**10),
         "of_which_mib": {name: round(size / 2**10) for name, size in peak.most_common()},
     }
 
 
-def _own(memory: Counter[str]) -> int:
+def _sum_without_store(memory: Counter[str]) -> int:
     return memory.total() - memory[OBJECT_STORE]
 
 
 def _memory(pid: int) -> Counter[str]:
-    """Return KiB of a process and all below it by kind of process, and of the object store."""
+    """Return the KiB of a process and all below it, by kind of process, and of the object store."""
     sizes: Counter[str] = Counter()
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
@@ -48,7 +48,7 @@ def _memory(pid: int) -> Counter[str]:
     for process in processes:
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-            kind = "driver" if process.pid == pid else _kind_of(process.cmdline())
+            kind = "driver" if process.pid == pid else _classify(process.cmdline())
         except (OSError, psutil.Error):
             continue
         parts = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
@@ -57,8 +57,8 @@ def _memory(pid: int) -> Counter[str]:
     return sizes
 
 
-def _kind_of(command: list[str]) -> str:
-    """Return what a process of Ray's is for: the name of its actor, or Ray itself."""
+def _classify(command: list[str]) -> str:
+    """Return the kind of a process: the name of its Ray actor, or `ray` for Ray's own processes."""
     name = command[0] if command else ""
     if "Scorer" in name:
         return "scorers"

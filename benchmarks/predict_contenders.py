@@ -1,4 +1,4 @@
-"""Who takes part in plain prediction, and what each needs; knows nothing of how they are measured."""
+"""The contenders of plain prediction and the exports that they need; knows nothing of how they are measured."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ PEAK = Contender("matrix-peak", "matrix_peak.py", "datasets", "torch.matmul")
 
 
 def other_variants(bundle: Path) -> list[Contender]:
-    """Return this project with every variant and engine that passed the bundle's gate, but for its default."""
+    """Return a contender for every variant and engine that passed the bundle's gate, except the bundle's default."""
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     default = manifest["defaults"]["cpu"]
     return [
@@ -23,8 +23,8 @@ def other_variants(bundle: Path) -> list[Contender]:
             ("--variant", variant, "--engine", engine),
             ours=True,
         )
-        for variant, found in manifest["variants"].items()
-        for engine, gate in found["gate"].items()
+        for variant, entry in manifest["variants"].items()
+        for engine, gate in entry["gate"].items()
         if gate["passed"] and (variant, engine) != (default["variant"], default["engine"])
     ]
 

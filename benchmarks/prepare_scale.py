@@ -1,4 +1,4 @@
-"""Measures preparing many short reviews: rows a second, and does the memory grow with them? One JSON line a size."""
+"""Measures rows per second and peak memory of prepare_reviews for several sizes; prints one JSON line a size."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ from sentiment_ray.config.shell import print_result, run
 
 
 @click.command(epilog="\b\nExample:\n  python benchmarks/prepare_scale.py --texts data/samples/tweets.parquet")
-@click.option("--texts", required=True, help="Parquet file of which columns `text` and `label` the corpus is made.")
+@click.option("--texts", required=True, help="Parquet file with the columns text and label, to repeat.")
 @click.option("--rows", default=1_000_000, help="Rows of the smallest corpus.")
-@click.option("--times", default="1,10", help="Sizes as multiples of it.")
+@click.option("--times", default="1,10", help="Sizes as multiples of --rows.")
 @click.option("--workdir", default="runs/benchmarks/prepare")
 def main(texts: str, rows: int, times: str, workdir: str) -> None:
-    """Prepare corpora of several sizes, each row another text, and print speed and peak memory of each."""
+    """Prepare corpora of distinct texts in several sizes and print the speed and the peak memory of each."""
     for factor in (int(part) for part in times.split(",")):
         corpus = large_corpus(Path(workdir) / f"corpus-{rows * factor}", Path(texts), rows=rows * factor)
         print_result(measure(corpus, Path(workdir) / "prepared"))
@@ -29,7 +29,7 @@ def main(texts: str, rows: int, times: str, workdir: str) -> None:
 
 
 def measure(corpus: Path, output: Path) -> dict[str, object]:
-    """Run the job once and return the counts, the seconds and the peak of its memory in MiB."""
+    """Run the job once and return its counts, its seconds and its peak memory in MiB."""
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "jobs.prepare_reviews", "--input", str(corpus), "--output", str(output)]
     with tempfile.TemporaryFile() as out:

@@ -1,4 +1,4 @@
-"""Makes what contenders need before they run: environments, and the checkpoint in the formats of other libraries."""
+"""Makes what contenders need: environments, and the checkpoint in the formats of other libraries."""
 
 import os
 import shutil
@@ -10,7 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import click
-from harness import ROOT, Bench, Contender, digest_of
+from harness import ROOT, Bench, Contender
+from journal import hash_files
 
 from sentiment_ray.config.shell import print_result
 from sentiment_ray.errors import ConfigError
@@ -18,9 +19,9 @@ from sentiment_ray.errors import ConfigError
 
 @dataclass(frozen=True)
 class Export:
-    """The checkpoint in another format: the commands of an environment that write it, as their documentation says.
+    """The checkpoint in another format, and the documented commands of an environment that write it.
 
-    `{checkpoint}` and `{target}` stand for the two directories.
+    In the commands `{checkpoint}` and `{target}` stand for the two directories.
     """
 
     name: str
@@ -40,16 +41,16 @@ OPTIMUM = Export(
 
 
 def make_export(bench: Bench, export: Export) -> None:
-    """Write an export of the checkpoint into the working directory; one that is ready stays. ConfigError says why not.
+    """Write an export of the checkpoint to the working directory, unless it is there already.
 
-    A directory that is given as `{target}` holds the whole of it, or nothing.
+    ConfigError when a command fails. Only a complete export gets the file `made-from`.
     """
     target, stamp = bench.workdir / export.name, bench.workdir / export.name / "made-from"
-    wanted = digest_of([bench.checkpoint / "model.safetensors"])
+    wanted = hash_files([bench.checkpoint / "model.safetensors"])
     if stamp.exists() and stamp.read_text() == wanted:
         return
     shutil.rmtree(target, ignore_errors=True)
-    search_path = f"{bench.python_of(export.environment).parent}:{os.environ['PATH']}"
+    search_path = f"{bench.interpreter_path(export.environment).parent}:{os.environ['PATH']}"
     for command in export.commands:
         words = [word.format(checkpoint=bench.checkpoint, target=target) for word in command.split()]
         done = subprocess.run(
@@ -66,15 +67,18 @@ def make_export(bench: Bench, export: Export) -> None:
 
 
 def prepare_command(contenders: Sequence[Contender]) -> click.Command:
-    """Return the command that makes the environments of some contenders."""
+    """Return the command that makes the environments of the contenders."""
     names = sorted({contender.environment for contender in contenders})
 
     @click.command(name="prepare")
-    @click.option("--workdir", required=True, type=click.Path(path_type=Path), help="Where the environments are made.")
+    @click.option("--workdir", required=True, type=click.Path(path_type=Path), help="Directory for the environments.")
     @click.option("--python", default=sys.executable, help="Interpreter to make them with. [this one]")
-    @click.option("--only", multiple=True, type=click.Choice(names), help="Those to make; may be given several times.")
+    @click.option("--only", multiple=True, type=click.Choice(names), help="Environments to make, one a flag. [all]")
     def prepare(workdir: Path, python: str, only: tuple[str, ...]) -> None:
-        """Make a virtual environment for each file of benchmarks/environments/ that is used; those ready stay."""
+        """Make a virtual environment from each file in benchmarks/environments/ that a contender uses.
+
+        Environments that are up to date are kept.
+        """
         failed = {}
         for name in only or names:
             requirements = ROOT / f"benchmarks/environments/{name}.txt"
@@ -88,7 +92,7 @@ def prepare_command(contenders: Sequence[Contender]) -> click.Command:
 
 
 def _make_environment(directory: Path, requirements: Path, python: str) -> str | None:
-    """Make one environment with pip and return why it could not be made, or None."""
+    """Make one environment with pip; return the error message, or None."""
     sources = (requirements, ROOT / "constraints.txt", ROOT / "pyproject.toml")
     wanted = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     stamp = directory / "made-from"

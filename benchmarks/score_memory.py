@@ -1,4 +1,4 @@
-"""Measures the memory of scoring at 1, 4 and 16 times the rows: does it grow with the corpus? One JSON line a size."""
+"""Measures the peak memory of score_reviews for 1, 4 and 16 times the rows; prints one JSON line a size."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ from sentiment_ray.config.shell import print_result, run
 @click.command(
     epilog="\b\nExample:\n  python benchmarks/score_memory.py --bundle BUNDLE --texts data/samples/imdb_test.parquet"
 )
-@click.option("--bundle", required=True, help="A bundle; a small one makes many rows possible.")
-@click.option("--texts", required=True, help="Parquet file whose column `text` the corpus is made of.")
+@click.option("--bundle", required=True, help="Bundle to score with; a small one is fast enough for many rows.")
+@click.option("--texts", required=True, help="Parquet file whose column text is repeated to make the corpus.")
 @click.option("--rows", default=100_000, help="Rows of the smallest corpus.")
-@click.option("--times", default="1,4,16", help="Sizes as multiples of it.")
-@click.option("--repeated/--distinct", default=False, help="Let texts come again, which makes many gigabytes quick.")
-@click.option("--unit-rows", default=25_000, help="Rows of a unit, so few that the smallest corpus busies all workers.")
+@click.option("--times", default="1,4,16", help="Sizes as multiples of --rows.")
+@click.option("--repeated/--distinct", default=False, help="Repeat texts as they are, which is faster.")
+@click.option("--unit-rows", default=25_000, help="Rows of a unit; few, so that all workers are busy.")
 @click.option("--workdir", default="runs/benchmarks/memory")
 def main(bundle: str, texts: str, rows: int, times: str, repeated: bool, unit_rows: int, workdir: str) -> None:
     """Score corpora of several sizes and print the peak memory of each."""
@@ -36,7 +36,7 @@ def main(bundle: str, texts: str, rows: int, times: str, repeated: bool, unit_ro
 
 
 def measure(bundle: str, corpus: Path, output: Path, unit_rows: int) -> dict[str, float]:
-    """Run the scoring job once and return rows, seconds and the peaks of its memory in MiB."""
+    """Run the scoring job once and return its rows, its seconds and its peak memory in MiB."""
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryFile() as out:
         command = [sys.executable, "-m", "jobs.score_reviews", "--bundle", bundle, "--input", str(corpus)]

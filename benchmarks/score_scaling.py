@@ -1,6 +1,6 @@
-"""Measures how scoring with this project scales, one question after the other; one JSON line an answer.
+"""Measures how scoring with this project scales; prints one JSON line for each question.
 
-It takes the environment `sentiment-ray` that `score_vs_peers.py prepare` makes; README.md beside this file has the
+It uses the environment `sentiment-ray` that `score_vs_peers.py prepare` makes. README.md in this directory has the
 commands.
 """
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 import numpy as np
 from corpora import cut_corpus, mixed_corpus
-from harness import Bench, Contender, Journal, Result, RunError, bench_options, code_digest, machine, rows_per_s, spread
+from harness import Bench, Contender, Result, RunError, bench_options, machine, rows_per_s, spread
+from journal import Journal, code_digest
 from pyarrow import dataset
 
 from sentiment_ray.config.shell import print_result, run
@@ -34,13 +35,13 @@ BARE_PROCESSES = Contender(
     "bare-2x1", "sentiment_ray_bare.py", "sentiment-ray", "a process a thread", ("--processes", "2"), ours=True
 )
 SHARES = {16: 1.5, 32: 1.0, 64: 0.75, 128: 0.5, 256: 0.25}
-"""Words a text, and how many rows of them as a share of the long job: so many that each takes about as long."""
+"""Words of a text, and the rows of such texts as a share of the long job, so that all corpora take similar times."""
 DUPLICATES = 0.4
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the questions share: the bench, where texts come from, and the sizes of the short and the long job."""
+    """What the questions share: the bench, the source of the texts, and the rows of the short and the long job."""
 
     bench: Bench
     samples: Path
@@ -49,28 +50,28 @@ class Setting:
     long_rows: int
 
     def mixed(self, rows: int, duplicates: float = 0.0) -> Path:
-        """Return the corpus of real lengths with so many rows."""
+        """Return the corpus of reviews of all lengths with this number of rows."""
         return mixed_corpus(self.bench.workdir / "corpora", self.samples, rows=rows, duplicates=duplicates)
 
     def cut(self, rows: int, words: int) -> Path:
-        """Return the corpus of so many texts of so many words."""
+        """Return the corpus with this number of texts of this number of words."""
         return cut_corpus(self.bench.workdir / "corpora", self.samples, rows=rows, words=words)
 
     def score(self, contender: Contender, corpus: Path, number: int) -> Result:
-        """Return the result of one run of a round, or raise RunError."""
-        result = self.journal.once(self.bench, contender, corpus, number=number)
+        """Return the result of one run of a round; RunError when it failed."""
+        result = self.journal.run_once(self.bench, contender, corpus, number=number)
         if "error" in result:
             raise RunError(f"{contender.name} on {corpus.name}: {result['error']}")
         return result
 
     def rate(self, contender: Contender, number: int) -> float:
-        """Return rows/s between the short and the long job of a round."""
+        """Return the rows per second between the short and the long job of a round."""
         short = self.score(contender, self.mixed(self.short_rows), number)
         return rows_per_s(short, self.score(contender, self.mixed(self.long_rows), number))
 
 
 def through_ray(setting: Setting, number: int) -> dict[str, float]:
-    """How much of the speed of a plain loop on the same cores is left through Ray?"""
+    """What share of the speed of a plain loop on the same cores does the job under Ray reach?"""
     job, processes = setting.rate(JOB, number), setting.rate(BARE_PROCESSES, number)
     process = setting.rate(BARE_PROCESS, number)
     figures = {"job_rows_per_s": job, "bare_2x1_rows_per_s": processes, "bare_1x2_rows_per_s": process}
@@ -78,14 +79,14 @@ def through_ray(setting: Setting, number: int) -> dict[str, float]:
 
 
 def first_part(setting: Setting, number: int) -> dict[str, float]:
-    """After how many seconds does the first part lie there, the start of a local cluster included?"""
+    """After how many seconds is the first part written, with the start of a local cluster?"""
     result = setting.score(JOB, setting.mixed(setting.long_rows), number)
     share = result["seconds_first_part"] / result["seconds_total"]
     return {"ratio": share, "seconds": result["seconds_first_part"], "seconds_total": result["seconds_total"]}
 
 
 def duplicates(setting: Setting, number: int) -> dict[str, float]:
-    """How much longer than its unique rows takes a corpus in which 40 % of the rows repeat others?"""
+    """How much longer does a corpus with 40 % repeated rows take than its distinct rows alone?"""
     unique_rows = round(setting.long_rows * (1 - DUPLICATES))
     short = setting.score(JOB, setting.mixed(setting.short_rows), number)["seconds_total"]
     repeated = setting.score(JOB, setting.mixed(setting.long_rows, DUPLICATES), number)["seconds_total"]
@@ -94,13 +95,13 @@ def duplicates(setting: Setting, number: int) -> dict[str, float]:
 
 
 def workers(setting: Setting, number: int) -> dict[str, float]:
-    """How many times faster are two workers than one, each with one core?"""
+    """How many times faster are two workers than one, with one core each?"""
     two, one = setting.rate(JOB, number), setting.rate(ONE_WORKER, number)
     return {"ratio": two / one, "two_rows_per_s": two, "one_rows_per_s": one}
 
 
 def tokens(setting: Setting, number: int) -> dict[str, float]:
-    """Does the time grow with the real tokens? The ratio is the slope of log time over log tokens; 1 is linear."""
+    """Does the time grow linearly with the tokens? The ratio is the slope of log time over log tokens; 1 is linear."""
     start = setting.score(JOB, setting.cut(setting.short_rows, min(SHARES)), number)
     seconds, num_tokens = [], []
     for words, share in SHARES.items():
@@ -113,7 +114,7 @@ def tokens(setting: Setting, number: int) -> dict[str, float]:
 
 
 def _tokens_per_row(setting: Setting, corpus: Path) -> float:
-    scores = dataset.dataset(setting.bench.output_of(JOB, corpus), partitioning="hive")
+    scores = dataset.dataset(setting.bench.output_path(JOB, corpus), partitioning="hive")
     return float(np.mean(scores.to_table(columns=["sentiment_tokens"])["sentiment_tokens"].to_numpy()))
 
 
@@ -124,18 +125,18 @@ QUESTIONS: dict[str, Callable[[Setting, int], dict[str, float]]] = {
 
 @click.command()
 @bench_options
-@click.option("--short-rows", default=150, show_default=True, help="Rows of the short job of a slope.")
+@click.option("--short-rows", default=150, show_default=True, help="Rows of the short job.")
 @click.option("--long-rows", default=12_000, show_default=True, help="Rows of the long job.")
 @click.option("--only", multiple=True, help=f"Questions to answer: {', '.join(QUESTIONS)}. [all]")
 def main(bench: Bench, samples: Path, rounds: int, short_rows: int, long_rows: int, only: tuple[str, ...]) -> None:
-    """Answer every question once a round, round after round; runs that were done before are not done again."""
+    """Answer every question once in each round; runs in the journal are not repeated."""
     unknown = set(only) - set(QUESTIONS)
     if unknown:
         raise ConfigError(f"--only {sorted(unknown)[0]} is unknown. Known: {', '.join(QUESTIONS)}.")
     setting = Setting(
         bench, samples, Journal(bench, code_digest(), "scaling", short_rows, long_rows), short_rows, long_rows
     )
-    where = machine()
+    machine_info = machine()
     answers: dict[str, list[dict[str, float]]] = {name: [] for name in only or QUESTIONS}
     failed: dict[str, list[str]] = {name: [] for name in answers}
     for number in range(1, rounds + 1):
@@ -145,13 +146,13 @@ def main(bench: Bench, samples: Path, rounds: int, short_rows: int, long_rows: i
             except RunError as error:
                 failed[name].append(str(error))
     for name, rows in _figures(answers):
-        asked = " ".join((QUESTIONS[name].__doc__ or "").split())
-        settings = {"threads": bench.threads, "machine": where, "failed_runs": failed[name]}
-        print_result({"question": name, "asked": asked, **rows, **settings})
+        question_text = " ".join((QUESTIONS[name].__doc__ or "").split())
+        settings = {"threads": bench.threads, "machine": machine_info, "failed_runs": failed[name]}
+        print_result({"question": name, "asked": question_text, **rows, **settings})
 
 
 def _figures(answers: dict[str, list[dict[str, float]]]) -> Iterator[tuple[str, Result]]:
-    """Yield each question with the median and spread of every figure of its rounds."""
+    """Yield each question with the spread of each of its figures over the rounds."""
     for name, rounds in answers.items():
         keys = rounds[0] if rounds else []
         yield name, {key: spread([figures[key] for figures in rounds]) for key in keys}

@@ -1,15 +1,16 @@
-"""Scores the same reviews with this project and with its named peers, in turns, and says how many times faster it is.
+"""Compares the speed of scoring Parquet files with this project and with other libraries.
 
-First `prepare`, then `measure`; README.md beside this file has the commands.
+Run `prepare` first, then `measure`. README.md in this directory has the commands.
 """
 
 from pathlib import Path
 
 import click
 from corpora import describe, mixed_corpus
-from harness import Bench, Contender, Journal, Result, RunError, bench_options, code_digest, machine, rows_per_s
+from harness import Bench, Contender, Result, RunError, bench_options, machine, rows_per_s
+from journal import Journal, code_digest
 from preparing import OPTIMUM, make_export, prepare_command
-from side_by_side import check_all, choose, figures_of, table_of, versions_of
+from side_by_side import build_table, check_all, choose, read_versions, summarise_rounds
 
 from sentiment_ray.config.shell import print_result, run
 
@@ -61,7 +62,7 @@ COLUMNS = {
 
 @click.group()
 def main() -> None:
-    """Measure bulk scoring of Parquet reviews side by side with named peers."""
+    """Compare bulk scoring of Parquet reviews with other libraries."""
 
 
 main.add_command(prepare_command(CONTENDERS))
@@ -70,18 +71,18 @@ main.add_command(prepare_command(CONTENDERS))
 @main.command()
 @bench_options
 @click.option("--rows", default=1500, show_default=True, help="Rows that every contender scores.")
-@click.option("--short-rows", default=150, show_default=True, help="Rows of the short job of the slope.")
-@click.option("--long-rows", default=12_000, show_default=True, help="Rows of the long job of this project.")
-@click.option("--duplicates", default=0.0, show_default=True, help="Share of rows that repeat others.")
+@click.option("--short-rows", default=150, show_default=True, help="Rows of the short job.")
+@click.option("--long-rows", default=12_000, show_default=True, help="Rows of the long job, for this project alone.")
+@click.option("--duplicates", default=0.0, show_default=True, help="Share of the rows that repeat others.")
 @click.option("--only", multiple=True, help="Contenders to measure; may be given several times. [all]")
 @click.option("--report", type=click.Path(path_type=Path), help="File for the Markdown table. [stderr]")
 def measure(
     bench: Bench, samples: Path, rounds: int, rows: int, short_rows: int, long_rows: int, duplicates: float,
     only: tuple[str, ...], report: Path | None,
 ) -> None:  # fmt: skip
-    """Check what every contender answers, then let them score in turns; one JSON line, and a table.
+    """Check the labels of every contender, then measure all of them in each round; print a JSON line and a table.
 
-    A measurement that was stopped goes on where it was: finished runs stand in WORKDIR/journals/.
+    A stopped measurement resumes: WORKDIR/journals/ holds the finished runs.
     """
     chosen = choose(CONTENDERS, only, always=OURS)
     names = [contender.name for contender in chosen]
@@ -91,29 +92,29 @@ def measure(
         for size in (short_rows, rows, long_rows)
     }
     make_export(bench, OPTIMUM)
-    where = machine()
-    click.echo(f"{bench.threads} threads each, {rounds} rounds, {rows} rows; load {where['load']:.2f}", err=True)
+    machine_info = machine()
+    click.echo(f"{bench.threads} threads each, {rounds} rounds, {rows} rows; load {machine_info['load']:.2f}", err=True)
     checks = check_all(bench, chosen, [corpora[short_rows], corpora[rows]])
     able = [contender for contender in chosen if "error" not in checks[contender.name]]
     runs: dict[str, list[list[Result]]] = {contender.name: [] for contender in able}
     for number in range(1, rounds + 1):
         for contender in able:
             sizes = (short_rows, rows, long_rows) if contender.ours else (short_rows, rows)
-            done = [journal.once(bench, contender, corpora[size], number=number) for size in sizes]
+            done = [journal.run_once(bench, contender, corpora[size], number=number) for size in sizes]
             runs[contender.name].append(done)
     settings = {"threads": bench.threads, "rows": rows, "duplicates": duplicates, "corpus": describe(corpora[rows])}
     table = {contender.name: checks[contender.name] for contender in chosen}
     for contender in able:
-        table[contender.name] |= figures_of(
+        table[contender.name] |= summarise_rounds(
             runs[contender.name], runs.get(OURS.name, []), _round_figures, names=tuple(COLUMNS), ratios=RATIOS
         )
-    text = table_of(chosen, table, COLUMNS)
+    text = build_table(chosen, table, COLUMNS)
     report.write_text(text, encoding="utf-8") if report else click.echo(text, err=True)
-    print_result({"machine": where, **settings, "versions": versions_of(bench, chosen), "contenders": table})
+    print_result({"machine": machine_info, **settings, "versions": read_versions(bench, chosen), "contenders": table})
 
 
 def _round_figures(runs: list[Result]) -> dict[str, float]:
-    """Return the figures of a short run, the full one that every contender does, and for this project the long one."""
+    """Return the figures of a round: the short run, the full run, and for this project the long run."""
     steady = rows_per_s(runs[0], runs[-1])
     full = runs[1]
     if "error" in full:

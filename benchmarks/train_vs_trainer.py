@@ -1,6 +1,6 @@
-"""Fine-tunes the same encoder on the same reviews with this project and with the Trainer of transformers, in turns.
+"""Compares fine-tuning the same encoder on the same reviews with this project and with the Trainer of transformers.
 
-First `prepare`, then `measure`; README.md beside this file has the commands.
+Run `prepare` first, then `measure`. README.md in this directory has the commands.
 """
 
 import signal
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 from corpora import SOURCES_BY_LENGTH, training_corpus
-from harness import Bench, Contender, Journal, Result, RunError, code_digest, machine
+from harness import Bench, Contender, Result, RunError, machine
+from journal import Journal, code_digest
 from preparing import prepare_command
-from side_by_side import figures_of, table_of, versions_of
+from side_by_side import build_table, read_versions, summarise_rounds
 
 from sentiment_ray.config.shell import print_result, run
 
@@ -63,7 +64,7 @@ COLUMNS = {
 
 @click.group()
 def main() -> None:
-    """Measure training, real tokens a second at equal held-out accuracy, beside the Trainer of transformers."""
+    """Compare training speed (tokens per second) and held-out accuracy with the Trainer of transformers."""
 
 
 main.add_command(prepare_command(CONTENDERS))
@@ -74,9 +75,9 @@ main.add_command(prepare_command(CONTENDERS))
 @click.option("--model", default="data/samples/minilm", show_default=True, type=click.Path(path_type=Path))
 @click.option("--samples", default="data/samples", show_default=True, type=click.Path(path_type=Path))
 @click.option("--rows", default=2000, show_default=True, help="Training rows of each corpus.")
-@click.option("--held-out", default=1000, show_default=True, help="Rows that the trained models are measured on.")
-@click.option("--rounds", default=3, show_default=True, help="Times that each contender has its turn.")
-@click.option("--threads", default=2, show_default=True, help="Cores that each may use.")
+@click.option("--held-out", default=1000, show_default=True, help="Rows to measure the trained models on.")
+@click.option("--rounds", default=3, show_default=True, help="Runs of each contender.")
+@click.option("--threads", default=2, show_default=True, help="Cores of each contender.")
 @click.option("--corpus", "names", multiple=True, type=click.Choice(list(SOURCES_BY_LENGTH)), help="[all]")
 @click.option("--only", multiple=True, type=click.Choice([contender.name for contender in CONTENDERS]), help="[all]")
 @click.option("--report", type=click.Path(path_type=Path), help="File for the Markdown tables. [stderr]")
@@ -84,11 +85,11 @@ def measure(
     workdir: Path, model: Path, samples: Path, rows: int, held_out: int, rounds: int, threads: int,
     names: tuple[str, ...], only: tuple[str, ...], report: Path | None,
 ) -> None:  # fmt: skip
-    """Let every contender train one epoch in turns; a JSON line and a table for each corpus."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is stopped takes its child along
+    """Train one epoch with each contender in every round; print a JSON line and a table for each corpus."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stopped measurement also ends its running contender
     bench = Bench(workdir, bundle=model.resolve(), checkpoint=model.resolve(), threads=threads, timeout_s=3600)
     chosen = [contender for contender in CONTENDERS if not only or contender.name in (*only, OURS.name)]
-    where, text = machine(), ""
+    machine_info, text = machine(), ""
     corpora = {
         name: training_corpus(workdir / "corpora", samples, lengths=name, rows=rows, held_out=held_out)
         for name in names or SOURCES_BY_LENGTH
@@ -98,26 +99,26 @@ def measure(
     for number in range(1, rounds + 1):
         for name, corpus in corpora.items():
             for contender in chosen:
-                done = journal.once(bench, contender, corpus, number=number)
+                done = journal.run_once(bench, contender, corpus, number=number)
                 turns.setdefault((name, contender.name), []).append([done])
     for name in corpora:
         table = {
-            contender.name: figures_of(
+            contender.name: summarise_rounds(
                 turns[name, contender.name],
                 turns[name, OURS.name],
-                _figures,
+                _compute_figures,
                 names=(*COLUMNS, "ours_faster"),
                 ratios={"ours_faster": "tokens_per_s"},
             )
             for contender in chosen
         }
-        text += f"{name}\n\n{table_of(chosen, table, COLUMNS)}\n"
-        settings = {"machine": where, "threads": threads, "rows": rows, "versions": versions_of(bench, chosen)}
+        text += f"{name}\n\n{build_table(chosen, table, COLUMNS)}\n"
+        settings = {"machine": machine_info, "threads": threads, "rows": rows, "versions": read_versions(bench, chosen)}
         print_result({"corpus": name} | settings | {"contenders": table})
     report.write_text(text, encoding="utf-8") if report else click.echo(text, err=True)
 
 
-def _figures(turn: list[Result]) -> dict[str, float]:
+def _compute_figures(turn: list[Result]) -> dict[str, float]:
     (done,) = turn
     if "error" in done:
         raise RunError(done["error"])

@@ -1,4 +1,4 @@
-"""What every contender shares: its arguments and its result line; knows no library that is measured."""
+"""Shared by all contenders: the arguments and the result line; knows no library that is measured."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be scored, with what and where to; `rest` holds the flags that only one contender knows."""
+    """The arguments of a contender; `rest` holds the flags that only one contender knows."""
 
     bundle: str
     checkpoint: str
@@ -25,26 +25,26 @@ class Task:
 
 
 def parse_task(description: str | None) -> Task:
-    """Read the command line; the number of tokens at which texts are cut is the bundle's."""
+    """Read the command line; `max_tokens` is that of the bundle."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", required=True, help="directory that export_bundle wrote")
-    parser.add_argument("--checkpoint", default="", help="the same model as transformers saves it, for torch")
-    parser.add_argument("--optimum", default="", help="the same model as optimum-cli exports and quantises it")
+    parser.add_argument("--checkpoint", default="", help="directory of the same model, as transformers saves it")
+    parser.add_argument("--optimum", default="", help="directory of the same model, exported by optimum-cli")
     parser.add_argument("--input", required=True, help="directory of Parquet files with the columns id and text")
-    parser.add_argument("--output", required=True, help="directory for the same rows with a column of labels")
+    parser.add_argument("--output", required=True, help="directory for the rows with a column of labels")
     parser.add_argument("--threads", type=int, default=2, help="threads that may compute at a time")
     known, rest = parser.parse_known_args()
     manifest = json.loads((Path(known.bundle) / "bundle.json").read_text(encoding="utf-8"))
     if manifest.get("truncation", {}).get("mode", "head") != "head":
-        parser.error(f"--bundle {known.bundle}: the others cut a text's end off, so take a bundle that reads the head")
+        parser.error(f"--bundle {known.bundle}: other libraries read the head of a text. Use a bundle that does so too")
     return Task(**vars(known), max_tokens=manifest["max_tokens"], rest=rest)
 
 
 @contextmanager
 def timed(task: Task) -> Iterator[None]:
-    """Time the block that reads, scores and writes, then print how many rows there are and how long it took, in s.
+    """Time the block, which reads, scores and writes, and print its rows and seconds.
 
-    The driver adds `seconds_total`, the life of the whole process, to this line.
+    The driver adds `seconds_total`, the lifetime of the process, to this line.
     """
     start = time.perf_counter()
     yield

@@ -11,7 +11,7 @@ from transformers import pipeline
 
 @daft.cls
 class TextClassifier:
-    """A pipeline that is made once a worker."""
+    """A pipeline, made once in each worker."""
 
     def __init__(self, checkpoint: str, max_tokens: int, threads: int) -> None:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""Daft with a transformers pipeline in a class, tuned: a process a thread, texts sorted by length in batches, bf16.
+"""Daft with a transformers pipeline in a class, tuned: a process for each thread, sorted by length, batches, bf16.
 
-`max_concurrency`, `use_process`, `batch_size`: https://docs.daft.ai/en/stable/custom-code/cls/. What was tried:
-README.md.
+`max_concurrency`, `use_process`, `batch_size`: https://docs.daft.ai/en/stable/custom-code/cls/. README.md lists what
+was tried.
 """
 
 import daft
@@ -14,7 +14,7 @@ TEXTS_PER_FORWARD = 8
 
 
 class TextClassifier:
-    """A pipeline that is made once a process and sees texts of one length together."""
+    """A pipeline, made once in each process, that gets texts of similar length together."""
 
     def __init__(self, checkpoint: str, max_tokens: int) -> None:
         torch.set_num_threads(1)
@@ -26,11 +26,11 @@ class TextClassifier:
     @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=ROWS_PER_BATCH)
     def label(self, texts: daft.Series) -> list[str]:
         """Return the label of every text of a batch."""
-        given = texts.to_pylist()
-        order = sorted(range(len(given)), key=lambda index: len(given[index]))
-        predictions = self.model([given[index] for index in order], truncation=True, max_length=self.max_tokens)
+        values = texts.to_pylist()
+        order = sorted(range(len(values)), key=lambda index: len(values[index]))
+        predictions = self.model([values[index] for index in order], truncation=True, max_length=self.max_tokens)
         labels = dict(zip(order, (prediction["label"] for prediction in predictions), strict=True))
-        return [labels[index] for index in range(len(given))]
+        return [labels[index] for index in range(len(values))]
 
 
 def main() -> None:

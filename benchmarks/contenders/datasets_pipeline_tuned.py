@@ -1,7 +1,7 @@
 """The datasets library with a transformers pipeline, tuned: sorted by length, KeyDataset in small batches, bf16.
 
-KeyDataset and its `batch_size`: https://huggingface.co/docs/transformers/pipeline_tutorial#batch-inference. What was
-tried: README.md.
+KeyDataset and its `batch_size`: https://huggingface.co/docs/transformers/pipeline_tutorial#batch-inference. README.md
+lists what was tried.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The way of a fresh process to this project's first answer, in seconds by part; `cold_start.py` starts it."""
+"""Prints the seconds that each part of a first answer takes in a new process; `cold_start.py` starts it."""
 
 import argparse
 import builtins
@@ -24,7 +24,7 @@ HEAVY = ("ray", "torch", "transformers", "pandas", "pyarrow", "optimum")
 
 
 class Clock:
-    """Seconds by part; what runs inside a part and is a part of its own counts for the inner one alone."""
+    """Counts seconds by part; time in a nested part counts for the inner part only."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -32,13 +32,13 @@ class Clock:
         self._since = BEGUN
 
     def switch(self) -> None:
-        """Give the time since the last switch to the part that runs."""
+        """Add the time since the last switch to the running part."""
         now = time.clock_gettime(time.CLOCK_MONOTONIC)
         self.seconds[self._running[-1] if self._running else "rest"] += now - self._since
         self._since = now
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function with its time counted as `part`."""
+        """Return the function, with its time counted as `part`."""
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -55,7 +55,7 @@ class Clock:
         return wrapper
 
     def time_functions(self, module: ModuleType | type, parts: dict[str, str]) -> None:
-        """Time functions of a module or a class that are called by name."""
+        """Time the functions of a module or class that `parts` names."""
         for name, part in parts.items():
             setattr(module, name, self.timed(part, getattr(module, name)))
 

@@ -1,7 +1,7 @@
-"""The rate of torch's matrix products at the shapes of the checkpoint, in fp32 and bf16; no contender, a yardstick.
+"""Measures torch's matrix products at the shapes of the checkpoint, in fp32 and bf16: the peak rate to compare with.
 
-Texts are not read. The best of three shapes counts: 2,048 tokens through an attention projection and through both feed-
-forward products.
+No texts are read. The best of three shapes counts: 2,048 tokens times the weights of an attention projection and of
+the two feed-forward layers.
 """
 
 import json
@@ -18,7 +18,7 @@ TRIES = 5
 
 
 def main() -> None:
-    """Print the best rates in GFLOP/s."""
+    """Print the best rate of each precision in GFLOP/s."""
     task = parse_task(__doc__)
     torch.set_num_threads(task.threads)
     config = json.loads((Path(task.checkpoint) / "config.json").read_text(encoding="utf-8"))
@@ -26,12 +26,12 @@ def main() -> None:
     shapes = [(width, width), (width, inner), (inner, width)]
     result: dict[str, float] = {"rows": 0}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        result[f"gflop_per_s_{name}"] = round(max(rate(shape, dtype) for shape in shapes), 1)
+        result[f"gflop_per_s_{name}"] = round(max(measure_rate(shape, dtype) for shape in shapes), 1)
     sys.stdout.write(json.dumps(result) + "\n")
 
 
-def rate(shape: tuple[int, int], dtype: torch.dtype) -> float:
-    """Return GFLOP/s of TOKENS rows times weights of a shape: the best of some tries, each of many products."""
+def measure_rate(shape: tuple[int, int], dtype: torch.dtype) -> float:
+    """Return the best GFLOP/s of TRIES tries; each multiplies TOKENS rows by weights of a shape for SECONDS."""
     rows = torch.randn(TOKENS, shape[0]).to(dtype)
     weights = torch.randn(shape[1], shape[0]).to(dtype).T  # as a linear layer holds them
     flop = 2 * TOKENS * shape[0] * shape[1]

@@ -1,7 +1,7 @@
 """sentence-transformers' CrossEncoder on single texts, with torch or with ONNX Runtime.
 
-Its `predict` takes pairs alone, so this does what that does: sort by length, batches of 32, `preprocess`, the model,
-softmax (https://sbert.net/docs/cross_encoder/usage/efficiency.html).
+Its `predict` takes only pairs of texts, so this does the same steps: sort by length, batches of 32, `preprocess`, the
+model, softmax (https://sbert.net/docs/cross_encoder/usage/efficiency.html).
 """
 
 import argparse
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from contender import Task
-from prediction import Answers, Loaded, Padding, count_padding, in_length_order, labels_of, measure
+from prediction import Answers, Loaded, Padding, count_padding, measure, read_labels, sort_by_length
 from sentence_transformers import CrossEncoder
 
 TEXTS_PER_BATCH = 32
 
 
 def load(task: Task) -> Loaded:
-    """Load the checkpoint, or the file that Optimum exports."""
+    """Load the checkpoint, or Optimum's ONNX file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--backend", choices=("torch", "onnx"), default="torch")
     options = parser.parse_args(task.rest)
@@ -26,7 +26,7 @@ def load(task: Task) -> Loaded:
         model = CrossEncoder(task.optimum, backend="onnx", model_kwargs={"file_name": "model.onnx"}, **settings)
     else:
         model = CrossEncoder(task.checkpoint, **settings)
-    labels = labels_of(task)
+    labels = read_labels(task)
     padding = Padding()
     count_padding(model.model, padding)
 
@@ -38,7 +38,7 @@ def load(task: Task) -> Loaded:
         scores, indices = probabilities.max(dim=1)
         return [labels[index] for index in indices.tolist()], scores.tolist()
 
-    return Loaded(in_length_order(predict), padding.share)
+    return Loaded(sort_by_length(predict), padding.share)
 
 
 if __name__ == "__main__":

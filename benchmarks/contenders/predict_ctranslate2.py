@@ -1,8 +1,8 @@
 """CTranslate2's BERT encoder, the classification head in NumPy, as documented or tuned.
 
-As documented: `Encoder.forward_batch` on what `ct2-transformers-converter` writes, batches of 32 texts in their order
-(https://opennmt.net/CTranslate2/guides/transformers.html#bert). Tuned: `--budget` sorts by length and takes 2,048
-tokens at once; `--export ctranslate2-int8` takes int8 weights.
+As documented: `Encoder.forward_batch` on the output of `ct2-transformers-converter`, in batches of 32 texts in the
+given order (https://opennmt.net/CTranslate2/guides/transformers.html#bert). Tuned: `--budget` sorts by length and takes
+2,048 tokens at once; `--export ctranslate2-int8` takes int8 weights.
 """
 
 import argparse
@@ -14,9 +14,9 @@ import ctranslate2
 import numpy as np
 from contender import Task
 from numpy.typing import NDArray
-from prediction import Loaded, Padding, export_of, measure
+from prediction import Loaded, Padding, export_path, measure
 from safetensors.numpy import load_file
-from token_batches import in_given_order, predictor_of, under_budget
+from token_batches import batches_in_order, batches_under_budget, build_predictor
 
 
 def load(task: Task) -> Loaded:
@@ -25,19 +25,21 @@ def load(task: Task) -> Loaded:
     parser.add_argument("--budget", action="store_true")
     parser.add_argument("--export", default="ctranslate2")
     options = parser.parse_args(task.rest)
-    directory = str(export_of(task, options.export))
+    directory = str(export_path(task, options.export))
     encoder = ctranslate2.Encoder(directory, device="cpu", inter_threads=1, intra_threads=task.threads)
     head = load_file(Path(task.checkpoint) / "model.safetensors")
     weight, bias = head["classifier.weight"], head["classifier.bias"]
     padding = Padding()
 
     def run(batches: Iterator[Any], logits: NDArray[np.float32]) -> None:
-        for places, ids in batches:
+        for indices, ids in batches:
             lengths = np.array([len(row) for row in ids])
             padding.add(int(lengths.sum()), int(lengths.max()) * len(lengths))
-            logits[places] = np.array(encoder.forward_batch(ids).pooler_output) @ weight.T + bias
+            logits[indices] = np.array(encoder.forward_batch(ids).pooler_output) @ weight.T + bias
 
-    return Loaded(predictor_of(task, run, under_budget if options.budget else in_given_order), padding.share)
+    return Loaded(
+        build_predictor(task, run, batches_under_budget if options.budget else batches_in_order), padding.share
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Infinity's engine in this process, as documented, with its batches of 32 and without its server.
+"""Infinity's engine in this process, as documented: its batches of 32, without its server.
 
-https://michaelfeil.eu/infinity/latest/python_engine/. It cuts texts where the tokenizer's configuration says, so it
-gets a directory with the same checkpoint and the bundle's `max_tokens` there.
+https://michaelfeil.eu/infinity/latest/python_engine/. It cuts texts at the limit in
+the tokenizer's configuration, so it gets a copy of the checkpoint with the bundle's `max_tokens` as that limit.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ def load(task: Task) -> Loaded:
 
     def predict(texts: list[str]) -> Answers:
         answers, _ = loop.run_until_complete(engine.classify(sentences=texts))
-        best = [max(classes, key=lambda found: found["score"]) for classes in answers]
-        return [found["label"] for found in best], [found["score"] for found in best]
+        best = [max(classes, key=lambda answer: answer["score"]) for classes in answers]
+        return [answer["label"] for answer in best], [answer["score"] for answer in best]
 
     return Loaded(predict, Padding().share, close=lambda: loop.run_until_complete(engine.astop()))
 

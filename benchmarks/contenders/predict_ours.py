@@ -1,4 +1,4 @@
-"""This project's Predictor as its README shows it; `--engine` and `--variant` take others than the bundle's default."""
+"""This project's Predictor as its README shows it; `--engine` and `--variant` replace the bundle's default."""
 
 import argparse
 

@@ -2,19 +2,20 @@
 
 As documented: https://huggingface.co/docs/transformers/pipeline_tutorial for torch,
 https://huggingface.co/docs/optimum-onnx/onnxruntime/usage_guides/pipelines for ONNX Runtime and
-https://huggingface.co/docs/optimum-intel/openvino/inference for OpenVINO; the threads alone are set. Tuned:
-`--batch-size` sorts texts by length and takes as many at once, `--bf16` is torch's; what was tried: README.md.
+https://huggingface.co/docs/optimum-intel/openvino/inference for OpenVINO; only the threads are set. Tuned:
+`--batch-size` sorts texts by length and sets the texts of a batch, `--bf16` is for torch. README.md lists what was
+tried.
 """
 
 import argparse
 from typing import Any
 
 from contender import Task
-from prediction import Answers, Loaded, Padding, count_padding, export_of, in_length_order, measure
+from prediction import Answers, Loaded, Padding, count_padding, export_path, measure, sort_by_length
 
 
 def torch_pipeline(task: Task, options: argparse.Namespace, settings: dict[str, Any]) -> Any:
-    """Return the pipeline as transformers makes it of the checkpoint."""
+    """Return transformers' pipeline for the checkpoint."""
     import torch
     from transformers import pipeline
 
@@ -24,7 +25,7 @@ def torch_pipeline(task: Task, options: argparse.Namespace, settings: dict[str, 
 
 
 def onnxruntime_pipeline(task: Task, options: argparse.Namespace, settings: dict[str, Any]) -> Any:
-    """Return the pipeline around one of the files that Optimum exports."""
+    """Return the pipeline for one of Optimum's ONNX files."""
     import onnxruntime
     from optimum.onnxruntime import ORTModelForSequenceClassification
     from transformers import AutoTokenizer, pipeline
@@ -39,11 +40,11 @@ def onnxruntime_pipeline(task: Task, options: argparse.Namespace, settings: dict
 
 
 def openvino_pipeline(task: Task, options: argparse.Namespace, settings: dict[str, Any]) -> Any:
-    """Return the pipeline around the model that Optimum Intel exports."""
+    """Return the pipeline for a model of Optimum Intel."""
     from optimum.intel import OVModelForSequenceClassification
     from transformers import AutoTokenizer, pipeline
 
-    directory = export_of(task, options.export)
+    directory = export_path(task, options.export)
     model = OVModelForSequenceClassification.from_pretrained(
         directory, ov_config={"INFERENCE_NUM_THREADS": task.threads}
     )
@@ -54,7 +55,7 @@ PIPELINES = {"torch": torch_pipeline, "onnxruntime": onnxruntime_pipeline, "open
 
 
 def load(task: Task) -> Loaded:
-    """Make the pipeline that the flags ask for."""
+    """Make the pipeline that the flags name."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--library", choices=sorted(PIPELINES), required=True)
     parser.add_argument("--batch-size", type=int)
@@ -71,7 +72,7 @@ def load(task: Task) -> Loaded:
         answers = classifier(texts, truncation=True, max_length=task.max_tokens)
         return [answer["label"] for answer in answers], [answer["score"] for answer in answers]
 
-    return Loaded(in_length_order(predict) if options.batch_size else predict, padding.share)
+    return Loaded(sort_by_length(predict) if options.batch_size else predict, padding.share)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What every contender of plain prediction shares: its first answer, the timed call, its answers; knows no library.
+"""Shared by all contenders of plain prediction: the first answer, the timed call, the output; knows no library.
 
-Timed is from texts in memory to a label and its probability a text in memory, after the model was loaded, gave a first
-answer and predicted other texts.
+The timed call goes from texts in memory to their labels and probabilities in memory. Before it the model is loaded,
+gives a first answer and predicts other texts.
 """
 
 import functools
@@ -23,7 +23,7 @@ Predict = Callable[[list[str]], Answers]
 
 @dataclass
 class Padding:
-    """Counts what a model is given: real tokens, and positions, padding included."""
+    """Counts the input of a model: tokens without padding, and positions with padding."""
 
     tokens: int = 0
     positions: int = 0
@@ -34,13 +34,16 @@ class Padding:
         self.positions += positions
 
     def share(self, _texts: list[str]) -> float | None:
-        """Return the share of positions that were padding, None when nothing was counted."""
+        """Return the share of padding among the positions, or None when nothing was counted."""
         return 1 - self.tokens / self.positions if self.positions else None
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory: how it predicts, the share of padding for texts, asked after it was timed, and how it ends."""
+    """A loaded model.
+
+    `padding` returns the share of padding for some texts; it is called after the timed call. `close` ends the model.
+    """
 
     predict: Predict
     padding: Callable[[list[str]], float | None]
@@ -48,9 +51,10 @@ class Loaded:
 
 
 def measure(description: str | None, load: Callable[[Task], Loaded]) -> None:
-    """Load a model, time it on the texts of the input and write its answers; the result is one JSON line.
+    """Load a model, time it on the texts of the input, write its answers, and print one JSON line.
 
-    `seconds_first_answer` is from the start of the process to the answer for one text, `seconds` the timed call.
+    `seconds_first_answer` is the time from the start of the process to the answer for one text. `seconds` is the time
+    of the timed call.
     """
     task = parse_task(description)
     loaded = load(task)
@@ -64,8 +68,8 @@ def measure(description: str | None, load: Callable[[Task], Loaded]) -> None:
 
 
 def _predict_all(task: Task, loaded: Loaded) -> dict[str, Any]:
-    """Predict the texts beside the input and then, timed, those of the input; write answers and return figures."""
-    import pyarrow as pa  # so late because the first answer does not need it
+    """Predict the warm-up texts, then time the texts of the input; write the answers and return the figures."""
+    import pyarrow as pa  # imported here because the first answer does not need it
     from pyarrow import parquet
 
     table = parquet.read_table(task.input)
@@ -82,19 +86,19 @@ def _predict_all(task: Task, loaded: Loaded) -> dict[str, Any]:
     return {"rows": len(texts), "seconds": round(seconds, 4), "padding": padding, "threads": task.threads}
 
 
-def labels_of(task: Task) -> list[str]:
+def read_labels(task: Task) -> list[str]:
     """Return the labels of the checkpoint in the order of its logits."""
     config = json.loads((Path(task.checkpoint) / "config.json").read_text(encoding="utf-8"))
     return [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
 
 
-def export_of(task: Task, name: str) -> Path:
-    """Return the directory of the checkpoint in another library's format, which lies beside Optimum's."""
+def export_path(task: Task, name: str) -> Path:
+    """Return the directory of the checkpoint in another library's format, a sibling of Optimum's."""
     return Path(task.optimum).with_name(name)
 
 
 def count_padding(model: Any, padding: Padding) -> None:
-    """Have a model with `forward(attention_mask=...)` count what it is given; it computes as before."""
+    """Wrap the `forward` of a model so that it counts the positions of its attention mask."""
     forward = model.forward
 
     @functools.wraps(forward)
@@ -106,13 +110,13 @@ def count_padding(model: Any, padding: Padding) -> None:
     model.forward = counted
 
 
-def in_length_order(predict: Predict) -> Predict:
-    """Return a function that predicts texts sorted by their characters; answers come in the order of the texts."""
+def sort_by_length(predict: Predict) -> Predict:
+    """Return a function that predicts texts sorted by length and returns the answers in the original order."""
 
     def predict_sorted(texts: list[str]) -> Answers:
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         labels, scores = predict([texts[index] for index in order])
-        back = sorted(range(len(texts)), key=order.__getitem__)
-        return [labels[place] for place in back], [scores[place] for place in back]
+        original = sorted(range(len(texts)), key=order.__getitem__)
+        return [labels[index] for index in original], [scores[index] for index in original]
 
     return predict_sorted

@@ -1,8 +1,8 @@
 """Ray Data with ONNX Runtime through Optimum, each as documented.
 
 The class: https://docs.ray.io/en/latest/data/working-with-text.html; the pipeline in it:
-https://huggingface.co/docs/optimum-onnx/onnxruntime/usage_guides/pipelines. ONNX Runtime takes every core that it may
-use for each actor, whatever Ray tells it, because neither page limits it.
+https://huggingface.co/docs/optimum-onnx/onnxruntime/usage_guides/pipelines. In each actor ONNX
+Runtime uses every core that the process may use, because neither page limits its threads.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ class TextClassifier:
 
 
 def main() -> None:
-    """Read, classify in one actor a thread, write."""
+    """Read, classify in one actor for each thread, write."""
     task = parse_task(__doc__)
     ray.init(num_cpus=task.threads + 1, include_dashboard=False)
     with timed(task):

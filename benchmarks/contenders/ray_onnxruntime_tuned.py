@@ -1,6 +1,6 @@
-"""Ray Data with ONNX Runtime through Optimum, tuned: one thread a session that does not spin, texts sorted by length.
+"""Ray Data with ONNX Runtime through Optimum, tuned: sessions of one thread without spinning, texts sorted by length.
 
-`--file model_quantized.onnx` takes the int8 model that Optimum makes. What was tried: README.md.
+`--file model_quantized.onnx` takes Optimum's int8 model. README.md lists what was tried.
 """
 
 import argparse
@@ -17,7 +17,7 @@ TEXTS_PER_RUN = 4
 
 
 class TextClassifier:
-    """A session of one thread an actor, which sees texts of one length together."""
+    """A session of one thread in each actor, which gets texts of similar length together."""
 
     def __init__(self, directory: str, file: str, max_tokens: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -38,7 +38,7 @@ class TextClassifier:
 
 
 def main() -> None:
-    """Read, classify in one actor a thread, write."""
+    """Read, classify in one actor for each thread, write."""
     task = parse_task(__doc__)
     parser = argparse.ArgumentParser()
     parser.add_argument("--file", default="model.onnx")

@@ -1,7 +1,7 @@
 """Ray Data with a transformers pipeline, as documented: https://docs.ray.io/en/latest/data/working-with-text.html
 
 Only the model, the files and the truncation that the model needs differ from the page's `TextClassifier`. The cluster
-gets one CPU more than there are actors: with as many, the step that lists the files waits for ever (ray#44687).
+gets one CPU more than there are actors. Without it the task that lists the files would wait for ever (ray#44687).
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from transformers import pipeline
 
 
 class TextClassifier:
-    """The page's class: a pipeline that is made once an actor."""
+    """The class of that page: a pipeline, made once in each actor."""
 
     def __init__(self, checkpoint: str, max_tokens: int) -> None:
         self.model = pipeline("text-classification", model=checkpoint)
@@ -25,7 +25,7 @@ class TextClassifier:
 
 
 def main() -> None:
-    """Read, classify in one actor a thread, write."""
+    """Read, classify in one actor for each thread, write."""
     task = parse_task(__doc__)
     ray.init(num_cpus=task.threads + 1, include_dashboard=False)
     with timed(task):

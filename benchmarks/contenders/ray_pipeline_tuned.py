@@ -1,6 +1,6 @@
-"""Ray Data with a transformers pipeline, tuned: each batch sorted by length, cut into small ones of equal length, bf16.
+"""Ray Data with a transformers pipeline, tuned: batches sorted by length and cut into small ones, bf16.
 
-The pipeline pads a batch to its longest text, so neighbours of one length waste nothing. What was tried: README.md.
+The pipeline pads a batch to its longest text, so texts of equal length need no padding. README.md lists what was tried.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ TEXTS_PER_FORWARD = 8
 
 
 class TextClassifier:
-    """A pipeline that is made once an actor and sees texts of one length together."""
+    """A pipeline, made once in each actor, that gets texts of similar length together."""
 
     def __init__(self, checkpoint: str, max_tokens: int) -> None:
         torch.set_num_threads(1)
@@ -34,7 +34,7 @@ class TextClassifier:
 
 
 def main() -> None:
-    """Read, classify in one actor a thread, write."""
+    """Read, classify in one actor for each thread, write."""
     task = parse_task(__doc__)
     ray.init(num_cpus=task.threads + 1, include_dashboard=False)
     with timed(task):

@@ -1,7 +1,7 @@
-"""The answers to compare with: torch in fp32, one text at a time, no padding, no pipeline.
+"""The reference labels: torch in fp32, one text at a time, without padding and without a pipeline.
 
-It is measured with nobody; its labels are what every other contender has to give. Beside them stand the probability
-of the label and the number of tokens.
+Its speed is not measured. Every contender must give the same labels. The output also has the probability of each label
+and the number of tokens.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def answer_all(task: Task, texts: list[str]) -> dict[str, list[str | float | int
 
 
 def main() -> None:
-    """Answer for every row of every file and write one file."""
+    """Label every row of every file and write one file."""
     task = parse_task(__doc__)
     torch.set_num_threads(task.threads)
     with timed(task):

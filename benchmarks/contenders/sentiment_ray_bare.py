@@ -1,6 +1,6 @@
-"""This project's Predictor in a plain loop over the files, without Ray: the bound for the job on the same cores.
+"""This project's Predictor in a plain loop over the files, without Ray: the upper bound for the job on the same cores.
 
-`--processes 2` shares the files among two processes, each with its part of the threads; the default is one process.
+`--processes 2` divides the files and the threads between two processes. The default is one process.
 """
 
 import argparse
@@ -18,7 +18,7 @@ predictor: Predictor
 
 
 def load(bundle: str, threads: int) -> None:
-    """Load the bundle once a process."""
+    """Load the bundle, once in each process."""
     global predictor
     predictor = Predictor.load(bundle, threads=threads)
 
@@ -32,7 +32,7 @@ def score_file(path: Path, output: str) -> None:
 
 
 def main() -> None:
-    """Score every file, here or in a pool of fresh processes."""
+    """Score every file, in this process or in a pool of new ones."""
     task = parse_task(__doc__)
     parser = argparse.ArgumentParser()
     parser.add_argument("--processes", type=int, default=1)

@@ -1,6 +1,6 @@
 """This project's job, as the command line starts it: `python -m jobs.score_reviews`.
 
-One worker a thread, unless flags of the job (`--num-workers 1 --cpus-per-worker 2`) follow the common ones.
+One worker for each thread, unless flags of the job (`--num-workers 1 --cpus-per-worker 2`) follow the common flags.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
-    """Run the job; what it prints goes to stderr, for the result line is the contender's."""
+    """Run the job; its output goes to stderr, because stdout is for the contender's result line."""
     task = parse_task(__doc__)
     command = [sys.executable, "-m", "jobs.score_reviews"]
     command += ["--bundle", task.bundle, "--input", task.input, "--output", task.output]

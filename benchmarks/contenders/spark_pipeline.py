@@ -1,6 +1,6 @@
 """Spark with a transformers pipeline in a pandas UDF, as documented.
 
-The UDF over an iterator of batches, which makes its model once a task:
+The UDF over an iterator of batches, which loads its model once in each task:
 https://spark.apache.org/docs/latest/api/python/reference/pyspark.sql/api/pyspark.sql.functions.pandas_udf.html.
 Needs Java 17.
 """
@@ -15,7 +15,7 @@ from transformers import pipeline
 
 
 def main() -> None:
-    """Read, classify in one Python worker a thread, write."""
+    """Read, classify in one Python worker for each thread, write."""
     task = parse_task(__doc__)
     checkpoint, max_tokens = task.checkpoint, task.max_tokens
 

@@ -1,6 +1,6 @@
 """Spark with a transformers pipeline in a pandas UDF, tuned: texts sorted by length in small batches, bf16.
 
-What was tried: README.md. Needs Java 17.
+README.md lists what was tried. Needs Java 17.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ TEXTS_PER_FORWARD = 8
 
 
 def main() -> None:
-    """Read, classify in one Python worker a thread, write."""
+    """Read, classify in one Python worker for each thread, write."""
     task = parse_task(__doc__)
     checkpoint, max_tokens = task.checkpoint, task.max_tokens
 

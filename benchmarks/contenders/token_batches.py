@@ -1,4 +1,4 @@
-"""What contenders share whose library takes token ids: the tokens, batches in order or under a budget, the answers."""
+"""Shared by contenders whose library takes token ids: tokens, batches in order or under a budget, answers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from contender import Task
 from numpy.typing import NDArray
-from prediction import Answers, Predict, labels_of
+from prediction import Answers, Predict, read_labels
 from tokenizers import Tokenizer
 
 TEXTS_PER_BATCH = 32
@@ -14,13 +14,13 @@ TOKENS_PER_BATCH = 2048
 Batches = Callable[[NDArray[np.int64]], Iterator[NDArray[np.intp]]]
 
 
-def in_given_order(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Yield the places of texts, 32 at once, in the order they came."""
+def batches_in_order(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Yield the indices of texts in batches of 32, in the given order."""
     yield from np.split(np.arange(len(lengths)), range(TEXTS_PER_BATCH, len(lengths), TEXTS_PER_BATCH))
 
 
-def under_budget(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Yield the places of texts sorted by length, as many at once as fit 2,048 tokens when padded to the longest."""
+def batches_under_budget(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Yield the indices of texts sorted by length, in batches of at most 2,048 tokens with padding."""
     order = np.argsort(lengths, kind="stable")
     start = 0
     for end in range(1, len(order) + 1):
@@ -29,7 +29,7 @@ def under_budget(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
             start = end
 
 
-def padded(ids: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pad(ids: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return `input_ids` and `attention_mask`, both int64 `(batch, length)`."""
     input_ids = np.zeros((len(ids), max(map(len, ids))), dtype=np.int64)  # 0 is [PAD]
     attention_mask = np.zeros_like(input_ids)
@@ -39,16 +39,16 @@ def padded(ids: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return input_ids, attention_mask
 
 
-def predictor_of(
+def build_predictor(
     task: Task,
     run: Callable[[Iterator[tuple[NDArray[np.intp], list[list[int]]]], NDArray[np.float32]], None],
     batches: Batches,
 ) -> Predict:
-    """Return a function from texts to answers around `run`, which is given places and token ids of batch after batch.
+    """Return a function from texts to answers.
 
-    `run` writes the logits of each place into a float32 array `(texts, labels)`.
+    `run` takes the indices and token ids of each batch, and writes the logits into a float32 array `(texts, labels)`.
     """
-    labels = labels_of(task)
+    labels = read_labels(task)
     tokenizer = Tokenizer.from_file(str(Path(task.checkpoint) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=task.max_tokens)
@@ -57,8 +57,8 @@ def predictor_of(
         ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
         lengths = np.array([len(row) for row in ids])
         logits = np.empty((len(texts), len(labels)), dtype=np.float32)
-        run(((places, [ids[place] for place in places]) for places in batches(lengths)), logits)
-        return answers_of(softmax(logits), labels)
+        run(((indices, [ids[index] for index in indices]) for indices in batches(lengths)), logits)
+        return pick_answers(softmax(logits), labels)
 
     return predict
 
@@ -69,6 +69,6 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
-def answers_of(probabilities: NDArray[np.float32], labels: list[str]) -> Answers:
+def pick_answers(probabilities: NDArray[np.float32], labels: list[str]) -> Answers:
     """Return the label of each row of probabilities `(texts, labels)`, and its probability."""
     return [labels[index] for index in probabilities.argmax(axis=1)], probabilities.max(axis=1).tolist()
