@@ -15,10 +15,12 @@ from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
-from sentiment_ray.train.batches import Window
+from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.loop import Task, Worker, fine_tune
+from sentiment_ray.train.loop import fine_tune
+from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.task import Task
 from tests.conftest import LABELS
 from tests.export.test_families import MORE
 from tests.export.test_first_token import FAMILIES as TINY
@@ -36,10 +38,10 @@ def test_a_family_trains_and_its_onnx_file_answers_as_its_checkpoint(
     tokenizer.save_pretrained(tmp_path / "encoder")
     rows = {"train": everyday[:80], "validation": everyday[80:110]}
 
-    def windows(split: str, num_rows: int) -> Iterator[Window]:
+    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
         for start in range(0, len(rows[split]), num_rows):
             texts, labels = zip(*rows[split][start : start + num_rows], strict=True)
-            yield Window(list(texts), np.array([label2id(LABELS)[label] for label in labels]))
+            yield Chunk(list(texts), np.array([label2id(LABELS)[label] for label in labels]))
 
     def report(checkpoint: Path | None, name: str, progress: Progress, score: float | None) -> None:
         assert checkpoint
@@ -47,8 +49,8 @@ def test_a_family_trains_and_its_onnx_file_answers_as_its_checkpoint(
         checkpoint.mkdir()  # the loop removes it
 
     worker = Worker(
-        rank=0, world_size=1, device=torch.device("cpu"), windows=windows, wrap=lambda model: model,
-        report=report, show=lambda epochs_done, loss: None,
+        rank=0, world_size=1, device=torch.device("cpu"), read_chunks=read_chunks,
+        wrap=lambda model: model, report=report, show=lambda epochs_done, loss: None,
     )  # fmt: skip
     config = TrainConfig(
         prepared="p", model=str(tmp_path / "encoder"), output="o", epochs=2, learning_rate=3e-3, max_tokens=32,
