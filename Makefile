@@ -1,6 +1,7 @@
 # Every target makes .venv and installs into it by itself when needed. PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 2
 INSTALLED := .venv/.installed
 
 .PHONY: help demo test test-slow lint format clean
@@ -20,8 +21,8 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones (about twenty minutes on two cores)
-	@$(BIN)/python -m pytest -m "not slow"
+test: $(INSTALLED) ## All tests but the slow ones, a file in one of two processes
+	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadgroup
 
 test-slow: $(INSTALLED) ## The long runs only
 	@$(BIN)/python -m pytest -m slow

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 from pyarrow import parquet
 
 from sentiment_ray.inference.predictor import Predictor
@@ -30,6 +32,32 @@ NASTY_TEXTS = (
     "\u202eright to left",
     "line\nbreak\ttab",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process; those that kill processes share their clusters."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        shares = path in (
+            "tests/chaos/test_kills.py",
+            "tests/chaos/test_poison.py",
+            "tests/chaos/test_training_kills.py",
+        )
+        item.add_marker(pytest.mark.xdist_group("tests/chaos" if shares else path))
+
+
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a path that all test processes share: the first that comes makes what stands there, the others wait."""
+    directory = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    path, done = directory / "chain" / name, directory / "chain" / f"{name}.made"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not done.exists():
+            make(path)
+            done.touch()
+    return path
 
 
 @pytest.fixture
@@ -105,15 +133,19 @@ def word_pieces(texts: list[str], size: int) -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
     """A real BERT of two layers and width 32 with random weights, and word pieces of real sentences, without [CLS]."""
+    pieces = word_pieces([text for text, _ in everyday], 600)
+    return make_once(tmp_path_factory, "tiny-encoder", lambda directory: write_tiny_encoder(directory, pieces))
+
+
+def write_tiny_encoder(directory: Path, pieces: list[str], *, max_positions: int = 64) -> None:
+    """Write a BERT of two layers and width 32 with seeded random weights, and its tokenizer."""
     import torch
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.models import WordPiece
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    directory = tmp_path_factory.mktemp("tiny-encoder")
-    pieces = word_pieces([text for text, _ in everyday], 600)
     tokenizer = BertWordPieceTokenizer(lowercase=True)._tokenizer
-    tokenizer.model = WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]")
+    tokenizer.model = WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]")
     BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
     torch.manual_seed(0)
     config = BertConfig(
@@ -122,10 +154,9 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=max_positions,
     )
     BertModel(config).save_pretrained(directory, safe_serialization=True)
-    return directory
 
 
 @pytest.fixture(scope="session")
@@ -134,46 +165,45 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Pat
     from sentiment_ray.data.config import PrepareConfig
     from sentiment_ray.data.prepare import prepare_reviews
 
-    output = tmp_path_factory.mktemp("chain") / "prepared"
     source = {"path": str(ROOT / "jobs/configs/everyday.jsonl"), "format": "chat"}
-    prepare_reviews(PrepareConfig(output=str(output), sources=[source], validation_share=0.15, test_share=0.15))
-    return output
+    keys: dict[str, Any] = {"sources": [source], "validation_share": 0.15, "test_share": 0.15}
+    return make_once(
+        tmp_path_factory, "prepared", lambda output: prepare_reviews(PrepareConfig(output=str(output), **keys))
+    )
 
 
 @pytest.fixture(scope="session")
-def run(prepared: Path, tiny_encoder: Path) -> Path:
+def run(prepared: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny encoder, fine-tuned for three epochs by two Ray Train workers."""
     from sentiment_ray.train.config import TrainConfig
     from sentiment_ray.train.trainer import train_encoder
 
-    output = prepared.parent / "run"
-    train_encoder(
-        TrainConfig(
-            prepared=str(prepared),
-            model=str(tiny_encoder),
-            output=str(output),
-            epochs=3,
-            learning_rate=3e-3,
-            tokens_per_batch=256,
-            max_tokens=32,
-            dropout=0.0,
-            num_workers=2,
-            cpus_per_worker=1.0,  # both that there are: whoever reads must do without
-            keep_checkpoints=2,
-        )
-    )
-    return output
+    keys: dict[str, Any] = {
+        "prepared": str(prepared),
+        "model": str(tiny_encoder),
+        "epochs": 3,
+        "learning_rate": 3e-3,
+        "tokens_per_batch": 256,
+        "max_tokens": 32,
+        "dropout": 0.0,
+        "num_workers": 2,
+        "cpus_per_worker": 1.0,  # both that there are: the reader must do without
+        "keep_checkpoints": 2,
+    }
+    return make_once(tmp_path_factory, "run", lambda output: train_encoder(TrainConfig(output=str(output), **keys)))
 
 
 @pytest.fixture(scope="session")
-def bundle(run: Path) -> Path:
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's best checkpoint, exported in the variants that are made unasked, and one that looks at its batch."""
     from export.build import export_bundle
     from export.config import ExportConfig
 
-    output = run.parent / "bundle"
-    export_bundle(ExportConfig(run=str(run), output=str(output), **EXPORT))
-    return output
+    return make_once(
+        tmp_path_factory,
+        "bundle",
+        lambda output: export_bundle(ExportConfig(run=str(run), output=str(output), **EXPORT)),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -185,35 +215,33 @@ def predictor(bundle: Path) -> Predictor:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
     """Reviews in Hive partitions, with other columns, several row groups, and three rows that cannot be scored."""
-    directory = tmp_path_factory.mktemp("corpus")
+    return make_once(tmp_path_factory, "corpus", lambda directory: _write_corpus(directory, everyday))
+
+
+def _write_corpus(directory: Path, everyday: list[tuple[str, str]]) -> None:
     texts: list[str | None] = [text for text, _ in everyday] + list(NASTY_TEXTS)
     for year, start in ((2024, 0), (2025, 200)):
         part = texts[start : start + 200] + ([None, "", " \t"] if year == 2025 else [])
         table = pa.table(
             {"review_id": [f"{year}-{index}" for index in range(len(part))], "body": part, "stars": [3] * len(part)}
         )
-        (directory / f"year={year}").mkdir()
+        (directory / f"year={year}").mkdir(parents=True)
         parquet.write_table(table, directory / f"year={year}/reviews.parquet", row_group_size=50)
-    return directory
 
 
 @pytest.fixture(scope="session")
-def scores(bundle: Path, corpus: Path, ray_cluster: None) -> Path:
+def scores(bundle: Path, corpus: Path, ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus, scored by two actors."""
     from sentiment_ray.score.config import ScoreConfig
     from sentiment_ray.score.score import score_reviews
 
-    output = bundle.parent / "scores"
-    score_reviews(
-        ScoreConfig(
-            bundle=str(bundle),
-            input=str(corpus),
-            output=str(output),
-            text_column="body",
-            unit_rows=100,
-            num_workers=2,
-            engine="onnxruntime",
-            variant="fp32",
-        )
-    )
-    return output
+    keys: dict[str, Any] = {
+        "bundle": str(bundle),
+        "input": str(corpus),
+        "text_column": "body",
+        "unit_rows": 100,
+        "num_workers": 2,
+        "engine": "onnxruntime",
+        "variant": "fp32",
+    }
+    return make_once(tmp_path_factory, "scores", lambda output: score_reviews(ScoreConfig(output=str(output), **keys)))

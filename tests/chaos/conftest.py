@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,11 +173,17 @@ class Chaos:
 
 def _scorers() -> list[psutil.Process]:
     """Return the processes that score, sorted; Ray names them after the actor's class."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "Scorer" in " ".join(process.info["cmdline"] or []) and "ray::" in (process.info["cmdline"] or [""])[0]:
-            found.append(process)
-    return sorted(found, key=lambda process: process.pid)
+    return own_processes(lambda command: command[0].startswith("ray::") and "Scorer" in " ".join(command))
+
+
+def own_processes(is_wanted: Callable[[list[str]], bool]) -> list[psutil.Process]:
+    """Return the processes below this one whose command line is wanted, by id; those of other test runs stay alive."""
+    wanted = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if is_wanted(process.cmdline() or [""]):
+                wanted.append(process)
+    return sorted(wanted, key=lambda process: process.pid)
 
 
 def contents(location: str) -> dict[str, bytes]:

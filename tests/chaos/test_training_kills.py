@@ -17,7 +17,7 @@ import pytest
 
 from sentiment_ray.manifest import sha256_of_file
 from sentiment_ray.train.checkpoint import list_checkpoints
-from tests.chaos.conftest import Cluster
+from tests.chaos.conftest import Cluster, own_processes
 from tests.chaos.saboteur import ORDER
 from tests.conftest import ROOT
 
@@ -100,11 +100,7 @@ class Training:
 
 def _workers() -> list[psutil.Process]:
     """Return the processes that train; Ray names them after the class of their actor."""
-    workers = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "RayTrainWorker" in (process.info["cmdline"] or [""])[0]:
-            workers.append(process)
-    return sorted(workers, key=lambda process: process.pid)
+    return own_processes(lambda command: "RayTrainWorker" in command[0])
 
 
 def _result(run: dict[str, Any], output: Path) -> tuple[list[dict[str, Any]], str]:
