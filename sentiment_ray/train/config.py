@@ -11,7 +11,8 @@ from sentiment_ray.text.truncation import Mode, NumWindows, Overlap, Pooling
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 WINDOW_KEYS = ("pooling", "window_overlap", "max_windows")
 """Keys that apply to truncation = "windows" only."""
-TRACKERS = ("tensorboard", "mlflow", "trackio")
+TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
+"""The module that each tracker of `track` imports; the extra that installs it has the tracker's name."""
 
 
 def _split_range(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Writes the metrics of finished epochs to metrics.jsonl and to the trackers of the key `track`.
 
-To add a tracker, write a function such as `_tensorboard` that returns a function to log with, and enter it in MODULES
-and in `open_trackers`; its name joins TRACKERS in config.py and the extras in pyproject.toml.
+To add a tracker, write a function such as `_open_tensorboard`, enter it in OPENERS, and enter its name and module in
+TRACKERS of config.py. An extra of the same name in pyproject.toml installs the module.
 """
 
 import json
@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import require_extra
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import TRACKERS, TrainConfig
 
 METRICS_NAME = "metrics.jsonl"
-MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
-"""The module that each tracker imports; the extra that installs it has the tracker's name."""
 Metrics = dict[str, Any]
 """The metrics of one epoch, a line of metrics.jsonl."""
 Track = Callable[[list[Metrics]], None]
@@ -26,15 +24,14 @@ Log = Callable[[dict[str, float], int], None]
 def check_trackers(config: TrainConfig) -> None:
     """MissingExtraError, with the pip command, for a tracker that is not installed."""
     for name in config.track:
-        require_extra(name, MODULES[name])
+        require_extra(name, TRACKERS[name])
 
 
 @contextmanager
 def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
     """Yield a function that takes the whole history whenever an epoch was added; it logs each epoch once."""
-    openers = {"tensorboard": _tensorboard, "mlflow": _mlflow, "trackio": _trackio}
     with ExitStack() as stack:
-        logs: list[Log] = [openers[name](config, output, stack) for name in config.track]
+        logs: list[Log] = [OPENERS[name](config, output, stack) for name in config.track]
         num_logged = 0
 
         def track(history: list[Metrics]) -> None:
@@ -55,7 +52,7 @@ def write_metrics(output: Path, history: list[Metrics]) -> None:
     (output / METRICS_NAME).write_text(lines, encoding="utf-8")
 
 
-def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
+def _open_tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     from tensorboardX import SummaryWriter
 
     writer = stack.enter_context(SummaryWriter(str(output / "tensorboard")))
@@ -68,7 +65,7 @@ def _tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     return log
 
 
-def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
+def _open_mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import mlflow
 
     run = stack.enter_context(mlflow.start_run(run_name=output.name))
@@ -77,9 +74,17 @@ def _mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch, run_id=run.info.run_id)
 
 
-def _trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
+def _open_trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import trackio
 
     run = trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
     stack.callback(trackio.finish)
     return lambda numbers, epoch: run.log(numbers, step=epoch)  # trackio.log would use the run of the calling thread
+
+
+OPENERS: dict[str, Callable[[TrainConfig, Path, ExitStack], Log]] = {
+    "tensorboard": _open_tensorboard,
+    "mlflow": _open_mlflow,
+    "trackio": _open_trackio,
+}
+"""For each tracker, the function that opens a run in it, closes it at the end of the stack, and returns its log."""
