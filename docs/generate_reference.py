@@ -1,0 +1,103 @@
+"""Writes the reference pages while the site is built: keys and commands from the code's own descriptions."""
+
+import importlib
+from collections.abc import Iterator
+
+import click
+import mkdocs_gen_files
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jobs.pipeline import STAGES
+from sentiment_ray.cli import commands
+from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.train.tune_config import TuneConfig
+
+JOBS = (
+    "fetch_samples",
+    "prepare_reviews",
+    "train_encoder",
+    "tune_encoder",
+    "export_bundle",
+    "evaluate_bundle",
+    "score_reviews",
+    "pipeline",
+)
+PYTHON = """# Python
+
+The package offers one class to load a bundle with and one for its answers.
+
+::: sentiment_ray.Predictor
+    options:
+      members: [load, predict, score, is_batch_invariant]
+
+::: sentiment_ray.Prediction
+
+## Errors
+
+::: sentiment_ray.errors
+"""
+
+
+def key_lines(section: str, model: type[BaseModel]) -> Iterator[str]:
+    """Yield the table of one section's keys, and of the tables inside it."""
+    yield from (f"## [{section}]", "", "| key | default | what |", "|---|---|---|")
+    for name, field in model.model_fields.items():
+        text = " ".join((field.description or "").split()).replace("|", "\\|")
+        yield f"| `{name}` | {_default(field)} | {text} |"
+    yield ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value in (None, "", (), {}) or isinstance(value, BaseModel):
+        return ""
+    return f"`{','.join(map(str, value))}`" if isinstance(value, tuple) else f"`{value}`"
+
+
+def all_sections() -> dict[str, type[BaseModel]]:
+    """Return every section of a configuration file, the tables inside sections after their section."""
+    sections: dict[str, type[BaseModel]] = {}
+    stages = {name: config for name, (config, _) in STAGES.items()} | {"tune": TuneConfig, "serve": ServeConfig}
+    for name, model in stages.items():
+        sections[name] = model
+        for key, field in model.model_fields.items():
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            for kind in kinds:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    sections[f"{name}.{key}"] = kind
+    return sections
+
+
+def command_lines(name: str, command: click.Command) -> Iterator[str]:
+    """Yield what `--help` says of one command."""
+    context = click.Context(command, info_name=name, max_content_width=100)
+    yield from (f"## {name}", "", "```text", command.get_help(context), "```", "")
+
+
+def main() -> None:
+    """Write reference/keys.md, reference/commands.md and reference/python.md."""
+    keys = [line for name, model in all_sections().items() for line in key_lines(name, model)]
+    jobs = [
+        line
+        for name in JOBS
+        for line in command_lines(f"python -m jobs.{name}", importlib.import_module(f"jobs.{name}").main)
+    ]
+    shell = [
+        line
+        for name, command in sorted(commands.commands.items())
+        for line in command_lines(f"sentiment-ray {name}", command)
+    ]
+    pages = {
+        "keys.md": ["# Keys", "", "Every key of a configuration file. A simple key is a flag, too.", "", *keys],
+        "commands.md": ["# Commands", "", *jobs, *shell],
+        "python.md": PYTHON.splitlines(),
+    }
+    for name, lines in pages.items():
+        with mkdocs_gen_files.open(f"reference/{name}", "w") as page:
+            page.write("\n".join(lines) + "\n")
+
+
+main()
