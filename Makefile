@@ -4,7 +4,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow lint docs format clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,9 +35,12 @@ lint: $(INSTALLED) ## ruff, codespell and retired words, mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(INSTALLED) ## The documentation as a site in site/: open site/index.html
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet
+
 format: $(INSTALLED) ## Write the code in the project's format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
-clean: ## Remove .venv, data/ and runs/
-	rm -rf .venv data runs
+clean: ## Remove .venv, data/, runs/ and site/
+	rm -rf .venv data runs site

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Iterator
 
 import click
-import mkdocs_gen_files
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -77,8 +78,8 @@ def command_lines(name: str, command: click.Command) -> Iterator[str]:
     yield from (f"## {name}", "", "```text", command.get_help(context), "```", "")
 
 
-def main() -> None:
-    """Write reference/keys.md, reference/commands.md and reference/python.md."""
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add reference/keys.md, reference/commands.md and reference/python.md to the site; called by mkdocs."""
     keys = [line for name, model in all_sections().items() for line in key_lines(name, model)]
     jobs = [
         line
@@ -96,8 +97,5 @@ def main() -> None:
         "python.md": PYTHON.splitlines(),
     }
     for name, lines in pages.items():
-        with mkdocs_gen_files.open(f"reference/{name}", "w") as page:
-            page.write("\n".join(lines) + "\n")
-
-
-main()
+        files.append(File.generated(config, f"reference/{name}", content="\n".join(lines) + "\n"))
+    return files

@@ -143,7 +143,7 @@ def test_extras_add_up_and_kernels_are_not_pinned() -> None:
 
 def test_the_readme_is_short_and_starts_with_a_command() -> None:
     lines = README.splitlines()
-    assert len(lines) <= 150
+    assert len(lines) <= 130
     assert any("make demo" in line for line in lines[:25])
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment_ray.cli import commands
+from tests.conftest import word_pieces, write_tiny_encoder
 from tests.docs.documents import PAGES, ROOT, Command, read_commands
 
 COMMANDS = [command for page in PAGES for command in read_commands(page)]
@@ -22,12 +23,13 @@ def workspace(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     everyday: list[tuple[str, str]],
-    tiny_encoder: Path,
     bundle: Path,
 ) -> Path:
     """The current directory: what a checkout holds after `make demo`, with a tiny encoder and few reviews."""
     (tmp_path / "data/samples").mkdir(parents=True)
-    (tmp_path / "data/samples/minilm").symlink_to(tiny_encoder)
+    write_tiny_encoder(
+        tmp_path / "data/samples/minilm", word_pieces([text for text, _ in everyday], 600), max_positions=130
+    )
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/demo").symlink_to(bundle.parent)
     (tmp_path / "runs/old").symlink_to(bundle.parent)
