@@ -1,4 +1,4 @@
-"""Runs the checks that need tasks of their own, before and after the rows are divided; knows Ray through run_tasks."""
+"""Runs the checks that need tasks of their own, before and after the rows are split. Starts tasks by run_tasks."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.data.config import PrepareConfig, Source
-from sentiment_ray.data.leakage import Related, collect_known, relate, sign
+from sentiment_ray.data.leakage import Comparison, compare_texts, write_signatures, write_test_set
 from sentiment_ray.data.ray_tasks import run_tasks
 from sentiment_ray.data.readers.delimited import columns_of_text_file
 from sentiment_ray.data.readers.units import Unit
-from sentiment_ray.data.report.bucket_stats import SAMPLE_CHARACTERS, Looking, Sample, Survey
+from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow, SampledShares
 from sentiment_ray.data.shuffle import Plan
 from sentiment_ray.data.sources import InputFile, check_files, list_files, resolve
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 
-Embed = Callable[[str, Sequence[str], int], NDArray[np.float32]]
+EmbedTexts = Callable[[str, Sequence[str], int], NDArray[np.float32]]
 """From a model, texts and `max_tokens` to unit vectors float32 `(texts, width)`."""
 LANGUAGE_ROWS = 20_000
 TEXTS_PER_TASK = 500
-MAX_SUSPECTS_SHOWN = 10
+MAX_LABEL_ISSUES_SHOWN = 10
 MAX_RATINGS = 20
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """An external test set: what it is read from."""
+    """An external test set: the files it is read from, and how."""
 
     sources: tuple[Source, ...] = ()
     units: tuple[Unit, ...] = ()
@@ -37,13 +37,13 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class _Embedded:
+class _EmbeddedBatch:
     number: int
     vectors: NDArray[np.float32]
 
 
-def check_config(config: PrepareConfig) -> None:
-    """ConfigError for a check that cannot be run as it is configured; MissingExtraError when its library is missing."""
+def require_check_inputs(config: PrepareConfig) -> None:
+    """Raise ConfigError for a check that cannot run as configured, and MissingExtraError without its library."""
     if config.model:
         require_extra("check", "cleanlab", "sklearn")
         if not (Path(config.model) / "tokenizer.json").is_file():
@@ -58,18 +58,19 @@ def check_config(config: PrepareConfig) -> None:
 
 
 def list_test_set(config: PrepareConfig) -> TestSet:
-    """Return what `against` is read from; ConfigError or DataError when a file or a column is missing."""
+    """Return the files of `against`. Raises ConfigError or DataError when a file or a column is missing."""
     if not config.against:
         return TestSet()
     columns = config.against_text_column or config.sources[0].text_column
     sources = tuple(
         {"path": path, "name": path, "text_column": columns, "label_column": columns[0]} for path in config.against
     )
-    alone = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
-    files = list_files(alone)
-    # An external test set has no format of its own to be told: lines with messages and without its columns are chats.
+    test_config = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
+    files = list_files(test_config)
+    # [prepare] has no key for the format of a test set, so a file of chats is recognised by its keys.
     files = [replace(file, format="chat") if _holds_chats(file, columns) else file for file in files]
-    return TestSet(alone.sources, tuple(check_files(alone, files)), tuple(file.path for file in files))
+    units = check_files(test_config, files)
+    return TestSet(test_config.sources, tuple(units), tuple(file.path for file in files))
 
 
 def _holds_chats(file: InputFile, columns: Sequence[str]) -> bool:
@@ -77,96 +78,99 @@ def _holds_chats(file: InputFile, columns: Sequence[str]) -> bool:
     return "messages" in keys and not set(columns) & set(keys)
 
 
-def relate_rows(plan: Plan, bucket_files: Sequence[Path], known: TestSet, *, good_rows: int) -> Related | None:
-    """Find near duplicates and what stands in the test set, and write it where dividing reads it.
+def compare_rows(plan: Plan, bucket_files: Sequence[Path], test_set: TestSet, *, num_rows: int) -> Comparison | None:
+    """Find near duplicates and rows that are also in the test set, and write them for the tasks that split the rows.
 
-    None when neither is asked for. DataError when clusters are to be kept together and there are too many rows.
+    Returns None when neither check is wanted. Raises DataError when `keep_together` would compare too many rows.
     """
     config = plan.config
-    if not config.near_duplicates and not known.units:
+    if not config.near_duplicates and not test_set.units:
         return None
-    if config.keep_together and good_rows > config.near_duplicate_rows:
+    if config.keep_together and num_rows > config.near_duplicate_rows:
         raise DataError(
-            f"keep_together compares all {good_rows:,} rows, more than near_duplicate_rows = "
-            f"{config.near_duplicate_rows:,} allows. Raise it (some 600 bytes a row), or leave keep_together out."
+            f"keep_together compares all {num_rows:,} rows, more than near_duplicate_rows = "
+            f"{config.near_duplicate_rows:,} allows. Raise it (some 600 bytes a row), or remove keep_together."
         )
-    batches = [(plan, number, [unit], known.sources) for number, unit in enumerate(known.units)]
-    known_rows = sum(run_tasks(collect_known, batches, title="Reading against")) if batches else 0
-    shares = [min(1.0, config.near_duplicate_rows / max(1, rows)) for rows in (good_rows, known_rows)]
-    tasks = [(plan, bucket, bucket_files, *shares) for bucket in range(plan.num_buckets)]
-    run_tasks(sign, tasks, title="Signing")
+    batches = [(plan, number, [unit], test_set.sources) for number, unit in enumerate(test_set.units)]
+    num_test_set_texts = sum(run_tasks(write_test_set, batches, title="Reading against"))
+    share, test_set_share = (
+        min(1.0, config.near_duplicate_rows / max(1, rows)) for rows in (num_rows, num_test_set_texts)
+    )
+    tasks = [(plan, bucket, bucket_files, share, test_set_share) for bucket in range(plan.num_buckets)]
+    run_tasks(write_signatures, tasks, title="Signing")
     if not config.near_duplicates:
-        return Related(known=known_rows)
-    related: Related = run_tasks(relate, [(plan,)], title="Comparing")[0]
-    return replace(related, known=known_rows, share=shares[0], known_share=shares[1])
+        return Comparison(num_test_set_texts=num_test_set_texts)
+    comparison: Comparison = run_tasks(compare_texts, [(plan,)], title="Comparing")[0]
+    return replace(comparison, num_test_set_texts=num_test_set_texts, share=share, test_set_share=test_set_share)
 
 
-def looking_at(config: PrepareConfig, good_rows: int) -> Looking:
-    """Return which shares of the rows the costly checks look at."""
-    rows = max(1, good_rows)
-    return Looking(
-        suspect_share=min(1.0, config.suspect_rows / rows) if config.model else 0.0,
-        language_share=min(1.0, LANGUAGE_ROWS / rows) if config.language else 0.0,
+def choose_sampled_shares(config: PrepareConfig, num_rows: int) -> SampledShares:
+    """Return the shares of the rows that the slow checks examine, so that each examines about as many as it should."""
+    rows = max(1, num_rows)
+    return SampledShares(
+        label_issues=min(1.0, config.suspect_rows / rows) if config.model else 0.0,
+        language=min(1.0, LANGUAGE_ROWS / rows) if config.language else 0.0,
     )
 
 
-def suspect_labels(config: PrepareConfig, survey: Survey, embed: Embed | None) -> dict[str, Any]:
-    """Return counts of suspected labels and sample rows, or `not_run` with the reason."""
+def search_label_issues(config: PrepareConfig, stats: BucketStats, embed: EmbedTexts | None) -> dict[str, Any]:
+    """Return counts and examples of labels that are probably wrong, or the reason as `not_run`."""
     if not config.model:
-        return {"not_run": "no base encoder is named: model"}
+        return {"not_run": "model is not set"}
     if embed is None:
-        return {"not_run": "no encoder was given to prepare_reviews; jobs.prepare_reviews gives one"}
-    drawn, labels = survey.drawn[: config.suspect_rows], {label: place for place, label in enumerate(config.labels)}
-    if not drawn:
-        return {"not_run": "no row is kept"}
-    from sentiment_ray.data.report.label_issues import find_suspects
+        return {"not_run": "prepare_reviews was called without embed; jobs.prepare_reviews passes it"}
+    rows = stats.label_issue_rows[: config.suspect_rows]
+    if not rows:
+        return {"not_run": "no row was kept"}
+    from sentiment_ray.data.report.label_issues import find_label_issues
 
-    texts = [row["text"] for row in drawn]
-    batches = [
-        (embed, config.model, number, texts[start : start + TEXTS_PER_TASK], config.max_tokens)
-        for number, start in enumerate(range(0, len(texts), TEXTS_PER_TASK))
-    ]
-    embedded = sorted(run_tasks(_embed, batches, title="Embedding"), key=lambda each: each.number)
-    features = np.concatenate([each.vectors for each in embedded])
-    given = np.array([labels[row["label"]] for row in drawn], dtype=np.intp)
-    found = find_suspects(features, given, seed=config.seed)
-    if found is None:
-        return {"not_run": f"fewer than two labels have enough rows among the {len(drawn)} that were drawn"}
-    rows = [drawn[place] for place in found.rows]
-    looked_at = [drawn[place] for place in found.looked_at]
-    shown = [
-        _shown(row) | {"proposed": config.labels[proposed], "probability": round(float(probability), 4)}
-        for row, proposed, probability in zip(rows, found.proposed, found.probability, strict=True)
-    ][:MAX_SUSPECTS_SHOWN]
+    features = _embed_rows(config, rows, embed)
+    labels = np.array([config.labels.index(row["label"]) for row in rows], dtype=np.intp)
+    issues = find_label_issues(features, labels, seed=config.seed)
+    if issues is None:
+        return {"not_run": f"fewer than two labels have enough rows among the {len(rows)} that were examined"}
+    wrong_rows = [rows[row] for row in issues.rows]
+    examined_rows = [rows[row] for row in issues.examined_rows]
+    examples = [
+        _shorten_row(row) | {"predicted": config.labels[label], "probability": round(float(probability), 4)}
+        for row, label, probability in zip(wrong_rows, issues.predicted, issues.probability, strict=True)
+    ][:MAX_LABEL_ISSUES_SHOWN]
     return {
-        "rows": len(rows),
-        "of": len(looked_at),
-        "by_label": _by(rows, looked_at, "label"),
-        "by_source": _by(rows, looked_at, "source"),
-        "by_rating": _by_rating(rows, looked_at),
-        "samples": shown if config.report_samples else [],
+        "rows": len(wrong_rows),
+        "of": len(examined_rows),
+        "by_label": _count_by(wrong_rows, examined_rows, "label"),
+        "by_source": _count_by(wrong_rows, examined_rows, "source"),
+        "by_rating": _count_by_rating(wrong_rows, examined_rows),
+        "examples": examples if config.report_samples else [],
     }
 
 
-def _embed(embed: Embed, model: str, number: int, texts: Sequence[str], max_tokens: int) -> _Embedded:
-    return _Embedded(number, embed(model, texts, max_tokens))
+def _shorten_row(row: ExampleRow) -> ExampleRow:
+    characters_left_out = row["characters_left_out"] + max(0, len(row["text"]) - EXAMPLE_CHARACTERS)
+    return row | {"text": row["text"][:EXAMPLE_CHARACTERS], "characters_left_out": characters_left_out}
 
 
-def _by(rows: list[Sample], looked_at: list[Sample], name: str) -> dict[str, dict[str, int]]:
-    suspected, all_rows = (Counter(row[name] for row in each) for each in (rows, looked_at))
-    return {value: {"rows": suspected[value], "of": all_rows[value]} for value in sorted(all_rows)}
+def _embed_rows(config: PrepareConfig, rows: Sequence[ExampleRow], embed: EmbedTexts) -> NDArray[np.float32]:
+    texts = [row["text"] for row in rows]
+    tasks = [
+        (embed, config.model, number, texts[start : start + TEXTS_PER_TASK], config.max_tokens)
+        for number, start in enumerate(range(0, len(texts), TEXTS_PER_TASK))
+    ]
+    batches = sorted(run_tasks(_embed_batch, tasks, title="Embedding"), key=lambda batch: batch.number)
+    return np.concatenate([batch.vectors for batch in batches])
 
 
-def _by_rating(rows: list[Sample], looked_at: list[Sample]) -> dict[str, dict[str, int]]:
-    """Return the counts by the number that a label was mapped from; nothing where there are none, or no few of them."""
-    ratings = sorted({row["rating"] for row in looked_at if row["rating"] is not None})
-    if len(ratings) > MAX_RATINGS:
-        return {}
-    suspected, all_rows = (Counter(row["rating"] for row in each) for each in (rows, looked_at))
-    return {f"{rating:g}": {"rows": suspected[rating], "of": all_rows[rating]} for rating in ratings}
+def _embed_batch(embed: EmbedTexts, model: str, number: int, texts: Sequence[str], max_tokens: int) -> _EmbeddedBatch:
+    return _EmbeddedBatch(number, embed(model, texts, max_tokens))
 
 
-def _shown(row: Sample) -> Sample:
-    text = row["text"]
-    left_out = row["left_out"] + max(0, len(text) - SAMPLE_CHARACTERS)
-    return row | {"text": text[:SAMPLE_CHARACTERS], "left_out": left_out}
+def _count_by(wrong: Sequence[ExampleRow], examined: Sequence[ExampleRow], key: str) -> dict[str, dict[str, int]]:
+    wrong_rows, examined_rows = (Counter(row[key] for row in rows) for rows in (wrong, examined))
+    return {value: {"rows": wrong_rows[value], "of": examined_rows[value]} for value in sorted(examined_rows)}
+
+
+def _count_by_rating(wrong: Sequence[ExampleRow], examined: Sequence[ExampleRow]) -> dict[str, dict[str, int]]:
+    """Return the counts by the number that a label was mapped from; nothing without ratings, or with too many."""
+    wrong, examined = ([row for row in rows if row["rating"] is not None] for rows in (wrong, examined))
+    counts = _count_by(wrong, examined, "rating")
+    return {f"{rating:g}": count for rating, count in counts.items()} if len(counts) <= MAX_RATINGS else {}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sentiment_ray.config.sections import Names, SectionConfig, Share
-from sentiment_ray.data.check_keys import Checking
+from sentiment_ray.data.check_config import CheckConfig
 from sentiment_ray.data.division import Division
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 
@@ -107,7 +107,7 @@ class Hosted(SectionConfig):
     """A tokenizer.json to count with; by default tokens are estimated as characters / 4."""
 
 
-class PrepareConfig(Division, Checking):
+class PrepareConfig(Division, CheckConfig):
     """Keys of [prepare]."""
 
     sources: tuple[Source, ...] = Field(default=(), min_length=1)

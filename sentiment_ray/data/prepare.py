@@ -7,25 +7,31 @@ from shutil import rmtree
 from typing import Any
 
 from sentiment_ray.cluster import connect
-from sentiment_ray.data import relations
+from sentiment_ray.data import leakage_files
 from sentiment_ray.data.chat_costs import ChatCounts, count_chats, describe, load_tokenizer
 from sentiment_ray.data.chat_export import check_target, write_chats
 from sentiment_ray.data.checks import (
-    Embed,
+    EmbedTexts,
     TestSet,
-    check_config,
+    choose_sampled_shares,
+    compare_rows,
     list_test_set,
-    looking_at,
-    relate_rows,
-    suspect_labels,
+    require_check_inputs,
+    search_label_issues,
 )
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.counts import check_rejected, check_splits, manifest_of, summarise
 from sentiment_ray.data.ranks import Tally, balance_of, cuts_of
 from sentiment_ray.data.readers.units import Unit
-from sentiment_ray.data.report.bucket_stats import add_surveys
-from sentiment_ray.data.report.findings import Checked, numbers_of
-from sentiment_ray.data.report.output import end_check, free_for_report, tell_crossed, write_reports
+from sentiment_ray.data.report.bucket_stats import add_stats
+from sentiment_ray.data.report.findings import CheckResults
+from sentiment_ray.data.report.numbers import describe_checks
+from sentiment_ray.data.report.output import (
+    check_report_directory,
+    finish_check,
+    warn_about_crossed_limits,
+    write_reports,
+)
 from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, Plan, collect, divide, tally
 from sentiment_ray.data.sources import InputFile, check_files, list_files, passed_over, resolve, tell_passed_over
 from sentiment_ray.data.split import Settled, merge_pins
@@ -41,7 +47,7 @@ TASKS = 16
 """Tasks that even a small input is read in, so that all CPUs have work."""
 
 
-def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dict[str, Any]:
+def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -> dict[str, Any]:
     """Read, check, deduplicate and split the sources; return the output, the counts and whether it was there already.
 
     `embed` is what wrong labels are looked for with when `model` is set. ConfigError or DataError, and no output, when
@@ -49,14 +55,14 @@ def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dic
     only the reports are written, before such an error or a GateError for crossed limits.
     """
     config = resolve(config)
-    check_config(config)
+    require_check_inputs(config)
     check_target(config)
     output, files, test_set = Path(config.output), list_files(config), list_test_set(config)
     settings = config.model_dump(mode="json", exclude={"output", "restart", "check", "to_chat", "system_message"})
     described = describe_files([file.path for file in files])
     wanted = fingerprint({"config": settings, "files": described, "against": describe_files(list(test_set.paths))})
     if config.check:
-        free_for_report(output, MANIFEST_NAME)
+        check_report_directory(output, MANIFEST_NAME)
     elif finished := finished_result(output, MANIFEST_NAME, wanted, restart=config.restart):
         write_chats(config, output, wanted)
         return _result(config, finished["counts"], skipped=True)
@@ -66,12 +72,12 @@ def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dic
     load_tokenizer(config.hosted)
     connect()
     with new_directory(output) as directory:
-        checked = _divide_all(config, units, test_set, directory, embed)
+        results = _divide_all(config, units, test_set, directory, embed)
         manifest = (
-            manifest_of(config, checked.summary)
+            manifest_of(config, results.summary)
             | _chats(config, units)
             | {
-                "checks": numbers_of(config, checked),
+                "checks": describe_checks(results),
                 "sources": _sources(config, files),
                 "files": described,
                 "config": settings,
@@ -79,14 +85,14 @@ def prepare_reviews(config: PrepareConfig, *, embed: Embed | None = None) -> dic
                 "versions": installed_versions("ray", "pyarrow"),
             }
         )
-        write_reports(config, manifest, checked, directory)
+        write_reports(manifest, results, directory)
         if not config.check:
             write_json(directory / MANIFEST_NAME, manifest)
     if config.check:
-        return end_check(config, manifest, checked)
-    tell_crossed(manifest["checks"]["crossed"])
+        return finish_check(manifest, results)
+    warn_about_crossed_limits(manifest["checks"]["crossed"])
     write_chats(config, output, wanted)
-    return _result(config, checked.summary.counts, skipped=False)
+    return _result(config, results.summary.counts, skipped=False)
 
 
 def _result(config: PrepareConfig, counts: dict[str, int], *, skipped: bool) -> dict[str, Any]:
@@ -95,8 +101,8 @@ def _result(config: PrepareConfig, counts: dict[str, int], *, skipped: bool) -> 
 
 
 def _divide_all(
-    config: PrepareConfig, units: Sequence[Unit], test_set: TestSet, directory: Path, embed: Embed | None
-) -> Checked:
+    config: PrepareConfig, units: Sequence[Unit], test_set: TestSet, directory: Path, embed: EmbedTexts | None
+) -> CheckResults:
     """Write the splits into `directory`; DataError when they could not be trained on."""
     from sentiment_ray.data.ray_tasks import run_tasks
 
@@ -108,11 +114,11 @@ def _divide_all(
     if not config.check:
         check_rejected(config, read)
     good_rows = read.counts["rows_in"] - read.counts["rejected"]
-    plan = replace(plan, looking=looking_at(config, good_rows))
+    plan = replace(plan, sampled_shares=choose_sampled_shares(config, good_rows))
     bucket_files = sorted(path for part in collected for path in part.bucket_files)
-    divided, related = [], None
+    divided, comparison = [], None
     if bucket_files:
-        related = relate_rows(plan, bucket_files, test_set, good_rows=good_rows)
+        comparison = compare_rows(plan, bucket_files, test_set, num_rows=good_rows)
         plan = replace(plan, settled=Settled(merge_pins([pin for part in collected for pin in part.pinned_groups])))
         plan = with_tallies(plan, bucket_files, run_tasks)
         buckets = [(plan, bucket, bucket_files) for bucket in range(plan.num_buckets)]
@@ -120,10 +126,10 @@ def _divide_all(
     summary = summarise(config, collected, divided)
     if not config.check:
         check_splits(config, summary)
-    for name in (BUCKETS_DIRECTORY, relations.DIRECTORY):
+    for name in (BUCKETS_DIRECTORY, leakage_files.DIRECTORY):
         rmtree(directory / name, ignore_errors=True)
-    survey = add_surveys(config, [part.survey for part in divided])
-    return Checked(summary, survey, related, suspect_labels(config, survey, embed))
+    stats = add_stats(config, [part.stats for part in divided])
+    return CheckResults(config, summary, stats, comparison, search_label_issues(config, stats, embed))
 
 
 def _chats(config: PrepareConfig, units: Sequence[Unit]) -> dict[str, Any]:

@@ -32,11 +32,11 @@ from sentiment_ray.data.hashing import (
     text_keys,
     train_keys,
 )
+from sentiment_ray.data.leakage_files import read_bucket_matches
 from sentiment_ray.data.ranks import Balance, Tally, write_tally
 from sentiment_ray.data.readers.rows import read_unit
 from sentiment_ray.data.readers.units import Unit
-from sentiment_ray.data.relations import relations_of
-from sentiment_ray.data.report.bucket_stats import Looking, Survey, survey_bucket
+from sentiment_ray.data.report.bucket_stats import BucketStats, SampledShares, collect_stats
 from sentiment_ray.data.split import OUTCOMES, UNDERSAMPLED, Settled, fates_of, hash_words, in_order, merge_pins
 from sentiment_ray.data.validate import check_rows, clean_texts, ratings_of
 from sentiment_ray.errors import DataError
@@ -66,7 +66,7 @@ class Plan:
     balance: Balance | None = None
     texts: tuple[Path | None, ...] = ()
     """The tally of every bucket's texts, where altered copies must differ from them."""
-    looking: Looking = Looking()
+    sampled_shares: SampledShares = SampledShares()
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Divided:
     outcomes: NDArray[np.int64]
     extras: NDArray[np.int64]
     labels: NDArray[np.int64]
-    survey: Survey
+    stats: BucketStats
 
 
 def collect(plan: Plan, number: int, units: Sequence[Unit]) -> Collected:
@@ -143,8 +143,8 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
     """
     config = plan.config
     table = _read_bucket_files(bucket_files, bucket, config)
-    relations = relations_of(plan.directory, bucket)
-    fates = fates_of(table, config, plan.settled, relations)
+    matches = read_bucket_matches(plan.directory, bucket)
+    fates = fates_of(table, config, plan.settled, matches)
     outcome, source = fates.outcome.copy(), table["source"].to_numpy()
     labels = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
     counts = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
@@ -161,8 +161,8 @@ def divide(plan: Plan, bucket: int, bucket_files: Sequence[Path]) -> Divided:
         if len(rows) and not config.check:
             _write_part(rows, config, plan.directory / name / f"part-{bucket:05d}.parquet")
     np.add.at(counts, (source, outcome), 1)
-    survey = survey_bucket(table, outcome, config=config, relations=relations, looking=plan.looking)
-    return Divided(counts, extras, labels, survey)
+    stats = collect_stats(table, outcome, config=config, matches=matches, sampled_shares=plan.sampled_shares)
+    return Divided(counts, extras, labels, stats)
 
 
 def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["splits", "train", "texts"]) -> Tally:
@@ -175,7 +175,7 @@ def tally(plan: Plan, bucket: int, bucket_files: Sequence[Path], what: Literal["
     directory = plan.directory / BUCKETS_DIRECTORY
     if what == "texts":
         return write_tally(directory, what, bucket, text_keys(words), np.zeros_like(label), num_labels=1)
-    fates = fates_of(table, plan.config, plan.settled, relations_of(plan.directory, bucket))
+    fates = fates_of(table, plan.config, plan.settled, read_bucket_matches(plan.directory, bucket))
     if what == "splits":
         keys, chosen = split_keys(words), fates.is_drawn & (fates.outcome < len(SPLITS))
     else:

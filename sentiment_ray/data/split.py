@@ -23,7 +23,7 @@ from sentiment_ray.data.hashing import (
     split_of_times,
     words_of,
 )
-from sentiment_ray.data.relations import NOT_PINNED, Relations
+from sentiment_ray.data.leakage_files import NO_FIXED_SPLIT, BucketMatches
 
 OUTCOMES = (*SPLITS, "duplicates", "conflicting", "undersampled")
 DUPLICATE, CONFLICTING, UNDERSAMPLED = (OUTCOMES.index(name) for name in OUTCOMES[len(SPLITS) :])
@@ -73,7 +73,7 @@ def in_order(table: pa.Table, config: PrepareConfig) -> pa.Table:
     return table.take(pa.array(np.lexsort((*keys, low, high))))
 
 
-def fates_of(table: pa.Table, config: PrepareConfig, settled: Settled, relations: Relations) -> Fates:
+def fates_of(table: pa.Table, config: PrepareConfig, settled: Settled, matches: BucketMatches) -> Fates:
     """Return what becomes of each row of a table that `in_order` has put in order.
 
     With `keep_together` the cluster of near duplicates that a text is in decides on its split.
@@ -92,16 +92,16 @@ def fates_of(table: pa.Table, config: PrepareConfig, settled: Settled, relations
     drawn = _drawn(table, words, label, config, settled)
     if config.keep_together:
         hashes = table["hash"].take(pa.array(starts)).combine_chunks()
-        leaders, pinned = relations.together(hashes, words[starts], pinned)
+        leaders, pinned = matches.fix_clusters(hashes, words[starts], pinned)
         drawn = split_of(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
-    split = np.where(pinned == NOT_PINNED, drawn[starts], pinned)[text]
+    split = np.where(pinned == NO_FIXED_SPLIT, drawn[starts], pinned)[text]
     # Groups and times decide on rows, hashes on texts with all their rows.
-    fits = np.where(pins == NOT_PINNED, drawn, pins) == split
+    fits = np.where(pins == NO_FIXED_SPLIT, drawn, pins) == split
     fits |= config.split_by in ("hash", "stratified")
     first_that_fits = np.minimum.reduceat(np.where(fits, places, len(places)), starts)[text]
     stays = fits & ((places == first_that_fits) | config.keep_duplicates)
     outcome = np.where(conflicting[text], CONFLICTING, np.where(stays, split, DUPLICATE))
-    return Fates(outcome, places - starts[text], pinned[text] == NOT_PINNED)
+    return Fates(outcome, places - starts[text], pinned[text] == NO_FIXED_SPLIT)
 
 
 def hash_words(table: pa.Table) -> NDArray[np.uint32]:
@@ -112,8 +112,8 @@ def hash_words(table: pa.Table) -> NDArray[np.uint32]:
 
 
 def _pins(table: pa.Table, config: PrepareConfig, settled: Settled) -> NDArray[np.intp]:
-    """Return the split that each row's source, or its group in another source, is put into; NOT_PINNED for none."""
-    of_sources = [SPLITS.index(source.split) if source.split in SPLITS else NOT_PINNED for source in config.sources]
+    """Return the split that each row's source, or its group in another source, is put into; NO_FIXED_SPLIT for none."""
+    of_sources = [SPLITS.index(source.split) if source.split in SPLITS else NO_FIXED_SPLIT for source in config.sources]
     pins = np.array(of_sources)[table["source"].to_numpy()]
     if settled.pinned_groups:
         has_group, groups = table["key"].is_valid().to_numpy(), _keys(table)

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from sentiment_ray.report.formats import interval, measure, number, percent
+from sentiment_ray.report.formats import format_interval, format_measure, format_number, format_percent
 from sentiment_ray.report.page import render_page
-from sentiment_ray.report.plots import Line, lines
+from sentiment_ray.report.plots import Line, draw_lines
 
 TEMPLATE = "evaluate/report.html.j2"
 NUM_SHOWN = 10
@@ -51,16 +51,17 @@ def write_page(report: dict[str, Any], examples: dict[str, Any]) -> str:
 
 def _headline(report: dict[str, Any]) -> str:
     metrics, majority = report["metrics"], report["majority"]
-    reviews = f"{number(metrics['rows'])} review{'' if metrics['rows'] == 1 else 's'}"
+    reviews = f"{format_number(metrics['rows'])} review{'' if metrics['rows'] == 1 else 's'}"
+    interval = format_interval(metrics["intervals"]["macro_f1"])
     return (
-        f"Macro-F1 {measure(metrics['macro_f1'])} ({interval(metrics['intervals']['macro_f1'])}) on {reviews}; "
-        f"{percent(metrics['accuracy'])} are right, {percent(majority['accuracy'])} if all were called "
+        f"Macro-F1 {format_measure(metrics['macro_f1'])} ({interval}) on {reviews}; "
+        f"{format_percent(metrics['accuracy'])} are right, {format_percent(majority['accuracy'])} if all were called "
         f"{majority['label']}"
     )
 
 
 def _measures(report: dict[str, Any]) -> list[dict[str, Any]]:
-    metrics, known = report["metrics"], {"uniform": measure(math.log(len(report["labels"]))), "bins": 15}
+    metrics, known = report["metrics"], {"uniform": format_measure(math.log(len(report["labels"]))), "bins": 15}
     return [
         {
             "title": title,
@@ -114,13 +115,15 @@ def _curve_figures(curves: dict[str, Any]) -> list[dict[str, Any]]:
             "title": "ROC.",
             "note": "Each label against the rest; the grey line is chance.",
             "description": f"A line for each of {names}; the areas are in the table above.",
-            "svg": lines(roc, x_title="share of the rest taken in", y_title="share of the label found", diagonal=True),
+            "svg": draw_lines(
+                roc, x_title="share of the rest taken in", y_title="share of the label found", diagonal=True
+            ),
         },
         {
             "title": "Precision and recall.",
             "note": "Each label against the rest.",
             "description": f"A line for each of {names}; the areas are in the table above.",
-            "svg": lines(precision_recall, x_title="recall", y_title="precision"),
+            "svg": draw_lines(precision_recall, x_title="recall", y_title="precision"),
         },
     ]
 
@@ -139,14 +142,14 @@ def _calibration_figure(calibration: dict[str, Any]) -> dict[str, Any] | None:
         for name in ("before", "after")
     ]
     told = ", ".join(
-        f"{entry['score']:.2f} is right in {percent(entry['accuracy'])} of {number(entry['rows'])}"
+        f"{entry['score']:.2f} is right in {format_percent(entry['accuracy'])} of {format_number(entry['rows'])}"
         for entry in bins["before"]
     )
     return {
         "title": "Score and accuracy.",
         "note": "On the grey line a score of 0.8 is right in 80 % of the rows; below it the scores promise too much.",
         "description": f"Before scaling: {told}.",
-        "svg": lines(drawn, x_title="mean score of a bin", y_title="share right", diagonal=True),
+        "svg": draw_lines(drawn, x_title="mean score of a bin", y_title="share right", diagonal=True),
     }
 
 
@@ -156,12 +159,12 @@ def _risk_figure(curve: dict[str, Any]) -> dict[str, Any]:
     told = []
     for share in (0.25, 0.5, 0.75, 1.0):
         nearest = min(range(len(coverage)), key=lambda place: abs(coverage[place] - share))
-        told.append(f"{percent(coverage[nearest])} answered, {percent(risk[nearest])} of them wrong")
+        told.append(f"{format_percent(coverage[nearest])} answered, {format_percent(risk[nearest])} of them wrong")
     return {
         "title": "Risk and coverage.",
         "note": "Share of wrong answers when only the highest scores are answered, on all rows.",
         "description": "; ".join(dict.fromkeys(told)) + ".",
-        "svg": lines([Line("", coverage, risk)], x_title="share of rows answered", y_title="share wrong", top=top),
+        "svg": draw_lines([Line("", coverage, risk)], x_title="share of rows answered", y_title="share wrong", top=top),
     }
 
 

@@ -1,1 +1,1 @@
-"""What the pages of stages share: one look, plots that stand in the page, numbers for people."""
+"""What all report pages share: their look, plots inside the page, and numbers as people read them."""

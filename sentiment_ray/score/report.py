@@ -4,9 +4,9 @@ import statistics
 from typing import Any
 
 from sentiment_ray.inference.drift import MEASURES, chance_of, reading_of, token_bin_of
-from sentiment_ray.report.formats import number, percent
+from sentiment_ray.report.formats import format_number, format_percent
 from sentiment_ray.report.page import render_page
-from sentiment_ray.report.plots import bars, columns
+from sentiment_ray.report.plots import draw_bars, draw_histogram
 
 TEMPLATE = "score/report.html.j2"
 MAX_LINES = 20
@@ -38,12 +38,12 @@ def write_report(report: dict[str, Any]) -> str:
 
 
 def _headline(report: dict[str, Any]) -> str:
-    scored = f"{number(report['rows_scored'])} rows scored" if report["rows_scored"] else "No rows scored"
-    parts = [scored, f"{number(report['rows_quarantined'])} set aside"]
+    scored = f"{format_number(report['rows_scored'])} rows scored" if report["rows_scored"] else "No rows scored"
+    parts = [scored, f"{format_number(report['rows_quarantined'])} set aside"]
     shares = _shares(report["profile"], "labels")
     if shares:
         label = max(shares, key=lambda name: shares[name])
-        parts.append(f"{percent(shares[label])} {label}")
+        parts.append(f"{format_percent(shares[label])} {label}")
     return ", ".join(parts)
 
 
@@ -86,7 +86,7 @@ def _figures(profile: dict[str, Any], reference: dict[str, Any]) -> list[dict[st
     notes = {
         "labels": "rows with each label",
         "confidence": "rows by the probability of their label",
-        "tokens": f"rows by number of tokens; {percent(cut)} were longer than the model reads, and cut",
+        "tokens": f"rows by number of tokens; {format_percent(cut)} were longer than the model reads, and cut",
         "script": "rows by the writing system of their first letter",
     }
     figures = []
@@ -98,11 +98,13 @@ def _figures(profile: dict[str, Any], reference: dict[str, Any]) -> list[dict[st
         if measure in ("confidence", "tokens"):
             ends = [name.partition("-")[2] for name in names]
             edges = [end if measure == "tokens" or end[2:] in ("00", "20", "40", "60", "80") else "" for end in ends]
-            svg = columns(["", *edges], values, compared)
+            svg = draw_histogram(["", *edges], values, compared)
         else:
             names = [NAMES.get(name, name) if measure == "script" else name for name in names]
-            svg = bars(names, values, [percent(share) for share in values], compared)
-        described = ", ".join(f"{name} {percent(share)}" for name, share in zip(names, values, strict=True) if share)
+            svg = draw_bars(names, values, [format_percent(share) for share in values], compared)
+        described = ", ".join(
+            f"{name} {format_percent(share)}" for name, share in zip(names, values, strict=True) if share
+        )
         figures.append({"title": TITLES[measure], "note": f"Share of {note}.", "description": described, "svg": svg})
     return figures
 
@@ -127,9 +129,10 @@ def _speed(workers: list[dict[str, Any]]) -> str:
     if not rates:
         return "No worker has scored a row."
     if len(rates) == 1:
-        return f"One worker scored {number(rates[0])} rows a second."
-    spread = f"from {number(min(rates))} to {number(max(rates))}"
-    return f"{len(rates)} workers scored {spread} rows a second each, {number(statistics.median(rates))} at the median."
+        return f"One worker scored {format_number(rates[0])} rows a second."
+    spread = f"from {format_number(min(rates))} to {format_number(max(rates))}"
+    median = format_number(statistics.median(rates))
+    return f"{len(rates)} workers scored {spread} rows a second each, {median} at the median."
 
 
 def _speed_figure(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -140,6 +143,6 @@ def _speed_figure(workers: list[dict[str, Any]]) -> dict[str, Any] | None:
     shown = rates[:MAX_BARS]
     note = "Rows a second by worker" + (f", the {MAX_BARS} slowest of {len(rates)}." if len(rates) > MAX_BARS else ".")
     values, names = [rate for rate, _ in shown], [name for _, name in shown]
-    texts = [number(rate) for rate in values]
+    texts = [format_number(rate) for rate in values]
     described = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
-    return {"title": "Workers", "note": note, "description": described, "svg": bars(names, values, texts)}
+    return {"title": "Workers", "note": note, "description": described, "svg": draw_bars(names, values, texts)}

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_ray.data.near_duplicates import components, keys_of, masked_words, nearest, signatures_of
+from sentiment_ray.data.near_duplicates import (
+    compute_signatures,
+    find_clusters,
+    find_most_similar,
+    hash_words,
+    split_masked_words,
+)
 
 REVIEW = (
     "the battery of this phone lasts two days and the camera takes sharp pictures even at night but the speaker is "
@@ -15,8 +21,8 @@ REVIEW = (
 
 
 def clusters_of(*texts: str, threshold: float = 0.8) -> list[int]:
-    words = masked_words(pa.array(texts))
-    return components(keys_of(words), signatures_of(words), threshold=threshold).tolist()
+    words = split_masked_words(pa.array(texts))
+    return find_clusters(hash_words(words), compute_signatures(words), threshold=threshold).tolist()
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ def clusters_of(*texts: str, threshold: float = 0.8) -> list[int]:
     ],
 )
 def test_links_handles_case_and_punctuation_do_not_count(first: str, second: str) -> None:
-    assert np.unique(keys_of(masked_words(pa.array([first, second])))).size == 1
+    assert np.unique(hash_words(split_masked_words(pa.array([first, second])))).size == 1
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def test_links_handles_case_and_punctuation_do_not_count(first: str, second: str
     [("not good", "good"), ("it is not good", "it is good"), ("start here", "art here"), ("とても良い", "とても悪い")],
 )
 def test_words_that_change_the_meaning_count(first: str, second: str) -> None:
-    assert np.unique(keys_of(masked_words(pa.array([first, second])))).size == 2
+    assert np.unique(hash_words(split_masked_words(pa.array([first, second])))).size == 2
     assert len(set(clusters_of(first, second))) == 2
 
 
@@ -54,7 +60,7 @@ def test_a_long_text_with_a_changed_word_is_near_and_another_text_is_not() -> No
 
 def test_the_signature_estimates_the_jaccard_similarity() -> None:
     words = [[f"w{number}" for number in range(start, start + 200)] for start in (0, 50)]
-    first, second = signatures_of(words)
+    first, second = compute_signatures(words)
     assert abs((first == second).mean() - 149 / (2 * 201 - 149)) < 0.12
 
 
@@ -64,10 +70,10 @@ def test_many_texts_of_one_template_are_one_cluster() -> None:
 
 
 def test_the_nearest_text_of_a_test_set_is_found() -> None:
-    held_out = masked_words(pa.array(["something else entirely, in many words", f"RT @eve {REVIEW}!"]))
-    asked = masked_words(pa.array([REVIEW + " always", "short and new"]))
-    place = nearest(signatures_of(asked), signatures_of(held_out), threshold=0.8)
-    assert place.tolist() == [1, -1]
+    held_out = split_masked_words(pa.array(["something else entirely, in many words", f"RT @eve {REVIEW}!"]))
+    asked = split_masked_words(pa.array([REVIEW + " always", "short and new"]))
+    index = find_most_similar(compute_signatures(asked), compute_signatures(held_out), threshold=0.8)
+    assert index.tolist() == [1, -1]
 
 
 @settings(max_examples=30, deadline=None)

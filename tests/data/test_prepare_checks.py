@@ -61,8 +61,8 @@ def test_everything_that_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
         "<b>bold</b> &amp; brave",
         "negative 1, neutral 1",
         f"{second}, row 45",
-        "Not looked at:",
-        "treat it like the reviews themselves",
+        "Not checked:",
+        "protect it as you protect the reviews",
     ):
         assert expected in text
     assert CANARY not in text
@@ -195,7 +195,7 @@ def test_a_check_without_a_good_row_still_has_a_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"limits": {"max_leaked": 0}}, "limits.max_leaked is set, but its check is not run without against"),
+        ({"limits": {"max_leaked": 0}}, "limits.max_leaked is set, but its check does not run without against"),
         ({"limits": {"max_cut": 0}}, "without model"),
         ({"limits": {"max_near_duplicates": 0}, "near_duplicates": False}, "without near_duplicates"),
         ({"keep_together": True, "near_duplicates": False}, "keep_together needs near_duplicates"),

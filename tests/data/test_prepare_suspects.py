@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from checked_reviews import LABELS, THINGS, finding, page_of, run, write
 
-from sentiment_ray.data.report.label_issues import find_suspects
+from sentiment_ray.data.report.label_issues import find_label_issues
 
 needs_ray = pytest.mark.usefixtures("ray_cluster")
 
@@ -22,14 +22,16 @@ def test_injected_wrong_labels_are_found() -> None:
     wrong = random.choice(600, size=30, replace=False)
     given_labels = labels.copy()
     given_labels[wrong] = (labels[wrong] + 1) % 3
-    found = find_suspects(features, given_labels, seed=0)
+    found = find_label_issues(features, given_labels, seed=0)
     assert found is not None
     right = set(found.rows.tolist()) & set(wrong.tolist())
     assert len(right) >= 25
     assert len(found.rows) <= 36
-    agree = [proposed == labels[row] for row, proposed in zip(found.rows, found.proposed, strict=True) if row in right]
+    agree = [
+        predicted == labels[row] for row, predicted in zip(found.rows, found.predicted, strict=True) if row in right
+    ]
     assert np.mean(agree) > 0.9
-    assert find_suspects(features, np.zeros(600, dtype=np.intp), seed=0) is None
+    assert find_label_issues(features, np.zeros(600, dtype=np.intp), seed=0) is None
 
 
 @needs_ray
@@ -67,7 +69,7 @@ def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tin
     assert by_rating["1"]["rows"] >= 9 > by_rating["2"]["rows"]
     page = page_of(tmp_path / "out")
     assert sum(rows[place][0] in page.text for place in wrong) >= 9
-    assert "the classifier says positive" in page.text
+    assert "the classifier predicts positive" in page.text
 
 
 @needs_ray

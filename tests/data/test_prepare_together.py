@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.leakage import relate, sign
+from sentiment_ray.data.leakage import compare_texts, write_signatures
 from sentiment_ray.data.shuffle import Plan, collect, divide
 from sentiment_ray.data.sources import check_files, list_files, resolve
 
@@ -29,8 +29,8 @@ def split_alone(
     units = check_files(config, list_files(config))
     files = collect(plan, 0, units).bucket_files
     for bucket in range(3):
-        sign(plan, bucket, files, 1.0, 1.0)
-    relate(plan)
+        write_signatures(plan, bucket, files, 1.0, 1.0)
+    compare_texts(plan)
     for bucket in range(3):
         divide(plan, bucket, files)
     return {row["text"]: split for split in SPLITS for row in rows_of(directory / "out" / split)}

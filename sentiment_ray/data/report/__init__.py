@@ -1,1 +1,1 @@
-"""What is wrong with reviews before anything is trained on them: counts, sample rows, and the page that shows both."""
+"""What is wrong with the reviews, before a model is trained on them: counts, example rows, and the page with both."""

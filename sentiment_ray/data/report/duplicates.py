@@ -1,4 +1,4 @@
-"""Counts texts that stand several times, within and across sources; knows hashes and labels, no files."""
+"""Counts texts that occur several times, within and across sources. Knows hashes and labels, no files."""
 
 from dataclasses import dataclass
 
@@ -7,46 +7,46 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """What repeats among some rows; texts are equal here when they are equal once normalised."""
+class Duplicates:
+    """The rows of a table that share their text. Texts are equal here when they are equal once normalised."""
 
-    repeated: int
+    num_repeated: int
     """Rows beyond the first of their text, of texts with one label."""
-    matrix: NDArray[np.int64]
-    """`(sources, sources)`: across, the texts that stand in both; on the diagonal, the rows that repeat a text of
-    their own source. Texts with several labels count here as well."""
-    conflicting_rows: NDArray[np.bool_]
-    """`(rows,)`: whether the row's text stands with several labels."""
-    conflicting_texts: int
+    source_pairs: NDArray[np.int64]
+    """`(sources, sources)`: off the diagonal, the texts that occur in both sources; on it, the rows that repeat a text
+    of their own source. Texts with several labels count as well."""
+    is_conflicting: NDArray[np.bool_]
+    """`(rows,)`: whether the row's text has several labels."""
+    num_conflicting_texts: int
 
 
-def repeats_of(
-    group: NDArray[np.intp], source: NDArray[np.intp], label: NDArray[np.intp], *, num_sources: int
-) -> Repeats:
-    """Count repeats in rows `(rows,)` whose `group` is the number of their text, equal numbers side by side."""
-    num_rows = len(group)
-    if not num_rows:
-        return Repeats(0, np.zeros((num_sources, num_sources), dtype=np.int64), np.zeros(0, dtype=np.bool_), 0)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    sizes = np.diff(starts, append=num_rows)
-    conflicting = np.minimum.reduceat(label, starts) != np.maximum.reduceat(label, starts)
-    groups = np.repeat(np.arange(len(starts)), sizes)
-    return Repeats(
-        int((sizes - 1)[~conflicting].sum()),
-        _matrix(groups, source, num_sources),
-        conflicting[groups],
-        int(conflicting.sum()),
+def count_duplicates(
+    text: NDArray[np.intp], source: NDArray[np.intp], label: NDArray[np.intp], *, num_sources: int
+) -> Duplicates:
+    """Count duplicates among rows. `text` `(rows,)` is the number of each row's text; equal numbers are adjacent."""
+    if not len(text):
+        return Duplicates(0, np.zeros((num_sources, num_sources), dtype=np.int64), np.zeros(0, dtype=np.bool_), 0)
+    starts = np.flatnonzero(np.diff(text, prepend=-1))
+    sizes = np.diff(starts, append=len(text))
+    has_conflict = np.minimum.reduceat(label, starts) != np.maximum.reduceat(label, starts)
+    text = np.repeat(np.arange(len(starts)), sizes)
+    return Duplicates(
+        num_repeated=int((sizes - 1)[~has_conflict].sum()),
+        source_pairs=_count_source_pairs(text, source, num_sources),
+        is_conflicting=has_conflict[text],
+        num_conflicting_texts=int(has_conflict.sum()),
     )
 
 
-def _matrix(group: NDArray[np.intp], source: NDArray[np.intp], num_sources: int) -> NDArray[np.int64]:
-    pairs, counts = np.unique(group * num_sources + source, return_counts=True)
-    groups, sources = pairs // num_sources, pairs % num_sources
-    within = np.bincount(sources, weights=counts - 1, minlength=num_sources).astype(np.int64)
-    # Only texts that stand in several sources are spread over columns.
-    several = np.bincount(groups)[groups] > 1
-    stands = np.zeros((len(np.unique(groups[several])), num_sources), dtype=np.int64)
-    stands[np.unique(groups[several], return_inverse=True)[1], sources[several]] = 1
-    matrix = stands.T @ stands
-    np.fill_diagonal(matrix, within)
-    return matrix
+def _count_source_pairs(text: NDArray[np.intp], source: NDArray[np.intp], num_sources: int) -> NDArray[np.int64]:
+    pairs, rows = np.unique(text * num_sources + source, return_counts=True)
+    texts, sources = pairs // num_sources, pairs % num_sources
+    repeated_within = np.bincount(sources, weights=rows - 1, minlength=num_sources).astype(np.int64)
+    # The table of texts by sources holds only the texts of several sources, so it stays small.
+    in_several = np.bincount(texts)[texts] > 1
+    distinct, row = np.unique(texts[in_several], return_inverse=True)
+    occurs = np.zeros((len(distinct), num_sources), dtype=np.int64)
+    occurs[row, sources[in_several]] = 1
+    source_pairs = occurs.T @ occurs
+    np.fill_diagonal(source_pairs, repeated_within)
+    return source_pairs

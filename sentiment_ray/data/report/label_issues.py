@@ -1,13 +1,13 @@
-"""Finds labels that are probably wrong: a cheap classifier that never saw the row says another one; knows arrays alone.
+"""Finds labels that are probably wrong: a simple classifier that never saw the row predicts another one. Knows arrays.
 
-The probabilities are cross-validated and go through confident learning (Northcutt et al. 2021, cleanlab), which takes
-into account how sure the classifier usually is of each label.
+The probabilities are cross-validated. Confident learning (Northcutt et al. 2021, cleanlab) compares them with how
+confident the classifier usually is of each label.
 """
 
 from dataclasses import dataclass
 
+import cleanlab.filter
 import numpy as np
-from cleanlab.filter import find_label_issues
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -20,37 +20,38 @@ INVERSE_REGULARISATION = 0.01
 
 
 @dataclass(frozen=True)
-class Suspects:
-    """Rows with suspected labels, the most suspect first."""
+class LabelIssues:
+    """Rows whose label is probably wrong, the least plausible label first. All arrays but the last are `(issues,)`."""
 
     rows: NDArray[np.intp]
-    proposed: NDArray[np.intp]
-    """`(suspects,)`: the label that the classifier gives each of them."""
+    predicted: NDArray[np.intp]
+    """The label that the classifier predicts."""
     probability: NDArray[np.float64]
-    """`(suspects,)`: what the classifier gives the label that the row has."""
-    looked_at: NDArray[np.intp]
-    """The rows that were looked at: those whose label is not too rare."""
+    """The probability that the classifier gives the label that the row has."""
+    examined_rows: NDArray[np.intp]
+    """The rows that were examined: those whose label is not too rare."""
 
 
-def find_suspects(features: NDArray[np.float32], labels: NDArray[np.intp], *, seed: int) -> Suspects | None:
-    """Return the suspected labels among rows with `features` `(rows, width)` and `labels` `(rows,)`.
+def find_label_issues(features: NDArray[np.float32], labels: NDArray[np.intp], *, seed: int) -> LabelIssues | None:
+    """Return the labels that are probably wrong, of rows with `features` `(rows, width)` and `labels` `(rows,)`.
 
-    Rows of a label that has fewer rows than there are folds are left out; None when not two labels are left.
+    A label with fewer rows than there are folds is not examined. Returns None when fewer than two labels are left.
     """
-    counts = np.bincount(labels)
-    looked_at = np.flatnonzero(counts[labels] >= NUM_FOLDS)
-    known, classes = np.unique(labels[looked_at], return_inverse=True)
-    if len(known) < 2:
+    examined = np.flatnonzero(np.bincount(labels)[labels] >= NUM_FOLDS)
+    classes, row_class = np.unique(labels[examined], return_inverse=True)
+    if len(classes) < 2:
         return None
-    # Embeddings of an encoder that was not trained for it lie close together: each dimension is scaled first.
+    # Embeddings of an encoder that was not trained for this are close together, so each dimension is scaled first.
     model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_REGULARISATION, max_iter=MAX_ITERATIONS))
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
-    probabilities = cross_val_predict(model, features[looked_at], classes, cv=folds, method="predict_proba")
-    found = find_label_issues(classes, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    places = np.asarray(found, dtype=np.intp)
-    return Suspects(
-        looked_at[places],
-        known[probabilities[places].argmax(axis=1)],
-        probabilities[places, classes[places]],
-        looked_at,
+    probabilities = cross_val_predict(model, features[examined], row_class, cv=folds, method="predict_proba")
+    ranked = cleanlab.filter.find_label_issues(
+        row_class, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    issues = np.asarray(ranked, dtype=np.intp)
+    return LabelIssues(
+        rows=examined[issues],
+        predicted=classes[probabilities[issues].argmax(axis=1)],
+        probability=probabilities[issues, row_class[issues]],
+        examined_rows=examined,
     )

@@ -1,4 +1,4 @@
-"""What the checks leave behind: the reports as files, a line on stderr, or the error that ends --check."""
+"""Writes what the checks leave behind: the page, the numbers, a warning on stderr, or the error that ends --check."""
 
 from pathlib import Path
 from shutil import rmtree
@@ -6,38 +6,40 @@ from typing import Any
 
 import click
 
-from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.counts import check_rejected, check_splits
-from sentiment_ray.data.limits import spell_crossed
-from sentiment_ray.data.report.findings import Checked
-from sentiment_ray.data.report.page import write_page
+from sentiment_ray.data.report.findings import CheckResults, describe_crossed_limits
+from sentiment_ray.data.report.page import render_report
 from sentiment_ray.errors import ConfigError, GateError
 from sentiment_ray.manifest import read_json, write_json
 
 PAGE_NAME, REPORT_NAME = "report.html", "report.json"
 
 
-def free_for_report(output: Path, manifest_name: str) -> None:
-    """ConfigError unless an output is free, or holds no more than the reports of an earlier check."""
+def check_report_directory(output: Path, manifest_name: str) -> None:
+    """Raise ConfigError unless the output is free, or holds nothing but the reports of an earlier --check."""
     if (output / manifest_name).is_file():
         raise ConfigError(
-            f"output = {str(output)!r} holds prepared reviews, which --check would replace. Name another."
+            f"output = {str(output)!r} holds prepared reviews, which --check would replace. Choose another output."
         )
     if not output.exists():
         return
     names = {path.name for path in output.glob("*")}
-    if not output.is_dir() or (names and not (names <= {PAGE_NAME, REPORT_NAME} and _is_ours(output / REPORT_NAME))):
-        raise ConfigError(f"output = {str(output)!r} is there and holds more than a report of --check. Name another.")
+    has_only_reports = names <= {PAGE_NAME, REPORT_NAME} and _is_report(output / REPORT_NAME)
+    if not output.is_dir() or (names and not has_only_reports):
+        raise ConfigError(
+            f"output = {str(output)!r} exists and holds more than a report of --check. Choose another output."
+        )
 
 
-def _is_ours(report: Path) -> bool:
-    return report.is_file() and "checks" in read_json(report)
+def _is_report(path: Path) -> bool:
+    return path.is_file() and "checks" in read_json(path)
 
 
-def write_reports(config: PrepareConfig, manifest: dict[str, Any], checked: Checked, directory: Path) -> None:
-    """Write the page and, with `check`, the numbers as JSON instead of everything else."""
-    samples = checked.survey.samples | {"suspect_labels": checked.suspects.get("samples", [])}
-    page = write_page(manifest | config.model_dump(mode="json", exclude={"sources"}), samples)
+def write_reports(manifest: dict[str, Any], results: CheckResults, directory: Path) -> None:
+    """Write the page. With `check`, also write the numbers as JSON, and remove everything else."""
+    config = results.config
+    examples = results.stats.examples | {"suspect_labels": results.label_issues.get("examples", [])}
+    page = render_report(manifest | config.model_dump(mode="json", exclude={"sources"}), examples)
     if config.check:
         for path in directory.iterdir():
             rmtree(path)
@@ -45,18 +47,24 @@ def write_reports(config: PrepareConfig, manifest: dict[str, Any], checked: Chec
     (directory / PAGE_NAME).write_text(page, encoding="utf-8")
 
 
-def tell_crossed(crossed: list[dict[str, Any]]) -> None:
-    """Tell on stderr which limits are crossed, where any are."""
+def warn_about_crossed_limits(crossed: list[dict[str, Any]]) -> None:
+    """Write a line to stderr that names the crossed limits, if there are any."""
     if crossed:
-        click.echo(f"warning: crossed limits of [prepare.limits]: {spell_crossed(crossed)}", err=True)
+        click.echo(f"warning: crossed limits of [prepare.limits]: {describe_crossed_limits(crossed)}", err=True)
 
 
-def end_check(config: PrepareConfig, manifest: dict[str, Any], checked: Checked) -> dict[str, Any]:
-    """Return the result of --check; DataError for what cannot be prepared, GateError when a limit is crossed."""
-    check_rejected(config, checked.summary)
-    check_splits(config, checked.summary)
+def finish_check(manifest: dict[str, Any], results: CheckResults) -> dict[str, Any]:
+    """Return the result of --check.
+
+    Raises DataError for reviews that cannot be prepared, and GateError when a limit is crossed.
+    """
+    config = results.config
+    check_rejected(config, results.summary)
+    check_splits(config, results.summary)
     crossed = manifest["checks"]["crossed"]
     if crossed:
         page = Path(config.output) / PAGE_NAME
-        raise GateError(f"The reviews cross limits of [prepare.limits]: {spell_crossed(crossed)}. See {page}.")
-    return {"output": config.output, "counts": checked.summary.counts, "crossed": crossed}
+        raise GateError(
+            f"The reviews cross limits of [prepare.limits]: {describe_crossed_limits(crossed)}. See {page}."
+        )
+    return {"output": config.output, "counts": results.summary.counts, "crossed": crossed}

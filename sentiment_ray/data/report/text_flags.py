@@ -1,4 +1,8 @@
-"""Marks what is odd about texts, a column at a time; a pure function of Arrow arrays that changes and drops nothing."""
+"""The checks of texts: each function marks the texts with one kind of flaw. Nothing is changed or dropped.
+
+Every `has_x` takes texts, an Arrow array of strings, and returns a mask, bool `(texts,)`. The table of checks names
+them. Patterns are RE2's.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -6,42 +10,63 @@ import pyarrow.compute as pc
 from ftfy.badness import is_bad
 from numpy.typing import NDArray
 
-PATTERNS = {
-    "url": r"(?i)\bhttps?://\S|\bwww\.\S",
-    "html": r"(?i)</?[a-z][a-z0-9]*(\s[^<>]*)?/?>|&(#\d+|#x[0-9a-f]+|[a-z]+[0-9]*);",
-    "handle": r"(^|[^\w@])@\w",
-    "white_space": r"^[\s\pZ]|[\s\pZ]$|[\s\pZ]{2}",
-    "lost_letters": "\ufffd",
-}
-"""RE2's spelling. Lost letters are those that an earlier reader replaced by U+FFFD: no step brings them back."""
-FLAGS = (*PATTERNS, "mojibake", "no_letter")
-FLAWS = ("mojibake", "lost_letters", "html", "no_letter")
-"""Flags that are told as findings; the others are usual in reviews."""
-TITLES = {
-    "mojibake": "Wrongly decoded letters (mojibake)",
-    "lost_letters": "Letters lost to U+FFFD",
-    "no_letter": "No letter at all",
-    "html": "HTML tags or entities",
-    "url": "Links",
-    "handle": "@handles",
-    "white_space": "Superfluous white space",
-}
-LETTERS_READ = 10_000
-"""Characters of a text that are searched for mojibake."""
+from sentiment_ray.data.check_table import TEXT_CHECKS
+
+MAX_MOJIBAKE_CHARACTERS = 10_000
+"""Characters at the start of a text that are searched for mojibake."""
 
 
-def flags_of(texts: pa.Array) -> NDArray[np.bool_]:
-    """Return which of FLAGS each text has: bool `(flags, texts)`. Mojibake is what ftfy's heuristic calls so."""
-    found = [pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False) for pattern in PATTERNS.values()]
-    # Only a text with letters outside ASCII can be mojibake, and few have them; lost letters are counted as such alone.
-    is_lost = found[list(PATTERNS).index("lost_letters")]
-    may_be = np.flatnonzero(~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False) & ~is_lost)
-    mojibake = np.zeros(len(texts), dtype=np.bool_)
-    mojibake[may_be] = [bool(is_bad(text[:LETTERS_READ])) for text in texts.take(pa.array(may_be)).to_pylist()]
-    no_letter = ~pc.match_substring_regex(texts, r"\pL").to_numpy(zero_copy_only=False)
-    return np.stack([*found, mojibake, no_letter])
+def flag_texts(texts: pa.Array) -> NDArray[np.bool_]:
+    """Return which of TEXT_CHECKS apply to each text: bool `(checks, texts)`."""
+    return np.stack([check.load_function()(texts) for check in TEXT_CHECKS])
+
+
+def has_url(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts with a link."""
+    return _matches(texts, r"(?i)\bhttps?://\S|\bwww\.\S")
+
+
+def has_html(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts with HTML tags or entities."""
+    return _matches(texts, r"(?i)</?[a-z][a-z0-9]*(\s[^<>]*)?/?>|&(#\d+|#x[0-9a-f]+|[a-z]+[0-9]*);")
+
+
+def has_handle(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts with an @handle."""
+    return _matches(texts, r"(^|[^\w@])@\w")
+
+
+def has_extra_space(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts with white space at an end, or several of it in a row."""
+    return _matches(texts, r"^[\s\pZ]|[\s\pZ]$|[\s\pZ]{2}")
+
+
+def has_no_letter(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts without a letter of any script."""
+    return ~_matches(texts, r"\pL")
+
+
+def has_lost_letters(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts in which an earlier reader replaced letters by U+FFFD: no cleaning step brings them back."""
+    return _matches(texts, "\ufffd")
+
+
+def has_mojibake(texts: pa.Array) -> NDArray[np.bool_]:
+    """Mark texts that ftfy's heuristic calls mojibake. Texts with lost letters have a check of their own."""
+    is_mojibake = np.zeros(len(texts), dtype=np.bool_)
+    # Only a text with letters outside ASCII can be mojibake, and few texts have them.
+    is_ascii = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
+    candidates = np.flatnonzero(~is_ascii & ~has_lost_letters(texts))
+    is_mojibake[candidates] = [
+        bool(is_bad(text[:MAX_MOJIBAKE_CHARACTERS])) for text in texts.take(pa.array(candidates)).to_pylist()
+    ]
+    return is_mojibake
 
 
 def count_words(texts: pa.Array) -> NDArray[np.int64]:
-    """Return the number of words, runs without white space, of each text: int64 `(texts,)`."""
+    """Return the number of words of each text, runs of characters without white space: int64 `(texts,)`."""
     return pc.count_substring_regex(texts, r"[^\s\pZ]+").to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
