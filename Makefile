@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
 INSTALLED := .venv/.installed
+LOWEST := .venv-lowest
+# What needs neither Ray nor torch: the command, the service and the configuration.
+LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
-.PHONY: help demo test test-slow lint docs format clean
+.PHONY: help demo test test-lowest test-slow lint docs format clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +27,13 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 test: $(INSTALLED) ## All tests but the slow ones, a file in one of two processes
 	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadgroup
 
+test-lowest: ## The light tests on the lowest versions that pyproject.toml allows
+	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
+	@$(PYTHON) .ci/lowest_versions.py cpu serve > $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[cpu,serve]' \
+		$$(grep -E '^(httpx|pytest)==' constraints.txt)
+	@$(LOWEST)/bin/python -m pytest --noconftest $(LOWEST_TESTS)
+
 test-slow: $(INSTALLED) ## The long runs only
 	@$(BIN)/python -m pytest -m slow
 
@@ -42,5 +52,5 @@ format: $(INSTALLED) ## Write the code in the project's format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
-clean: ## Remove .venv, data/, runs/ and site/
-	rm -rf .venv data runs site
+clean: ## Remove the virtual environments, data/, runs/ and site/
+	rm -rf .venv $(LOWEST) data runs site

@@ -1,6 +1,7 @@
-"""The command as an application engineer types it."""
+"""The command as an application engineer types it, on a bundle that an earlier release wrote; needs no Ray."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,10 @@ import pytest
 from sentiment_ray import Predictor
 
 COMMAND = str(Path(sys.executable).parent / "sentiment-ray")
+GOLDEN = Path(__file__).parent / "golden"
+BUNDLE = GOLDEN / "bundle"
+TOLERANCES = {"fp32": 1e-4, "int8_weights": 1e-2}
+"""Largest difference of a probability from the recorded one; OpenVINO may compute in bf16."""
 
 
 def _run(*arguments: str, stdin: bytes = b"") -> list[dict[str, object]]:
@@ -20,29 +25,51 @@ def _run(*arguments: str, stdin: bytes = b"") -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_predict_prints_one_json_line_for_each_text(bundle: Path, predictor: Predictor) -> None:
-    arguments = ("predict", str(bundle), "--engine", "onnxruntime", "--variant", "fp32", "--threads", "2")
+def test_predict_prints_one_json_line_for_each_text() -> None:
+    arguments = ("predict", str(BUNDLE), "--engine", "onnxruntime", "--variant", "fp32", "--threads", "2")
     rows = _run(*arguments, "I love this little shop.", "tea")
+    predictor = Predictor.load(BUNDLE, engine="onnxruntime", variant="fp32", threads=2)
     expected = predictor.predict(["I love this little shop.", "tea"])
     assert [row["label"] for row in rows] == [prediction.label for prediction in expected]
     assert [row["score"] for row in rows] == pytest.approx([prediction.score for prediction in expected], abs=1e-5)
 
 
-def test_predict_reads_lines_from_stdin_whatever_their_bytes(bundle: Path) -> None:
-    rows = _run("predict", str(bundle), stdin=b"tea\r\n\n\xff\xfe broken\nlast")
+def test_predict_reads_lines_from_stdin_whatever_their_bytes() -> None:
+    rows = _run("predict", str(BUNDLE), stdin=b"tea\r\n\n\xff\xfe broken\nlast")
     assert [row["text"] for row in rows] == ["tea", "", "\ufffd\ufffd broken", "last"]
 
 
-def test_inspect_prints_the_manifest(bundle: Path) -> None:
-    done = subprocess.run([COMMAND, "inspect", str(bundle)], capture_output=True, check=True)
-    assert json.loads(done.stdout) == json.loads((bundle / "bundle.json").read_text())
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("variant", ["fp32", "int8_weights"])
+def test_a_bundle_of_an_earlier_release_gives_the_scores_that_it_gave(engine: str, variant: str) -> None:
+    expected = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
+    predictor = Predictor.load(BUNDLE, engine=engine, variant=variant, threads=1)
+    scores = predictor.score(expected["texts"])
+    tolerance = TOLERANCES[variant] if engine == "onnxruntime" else 2e-2
+    assert scores.probabilities.tolist() == [pytest.approx(row, abs=tolerance) for row in expected["probabilities"]]
 
 
-def test_bench_measures_every_file_and_engine_that_passed(bundle: Path) -> None:
+def test_verify_proves_every_file_of_a_bundle(tmp_path: Path) -> None:
+    files = json.loads((BUNDLE / "bundle.json").read_text())["files"]
+    assert _run("verify", str(BUNDLE)) == [{"bundle": str(BUNDLE), "verified": True, "files": len(files)}]
+    damaged = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    with (damaged / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    done = subprocess.run([COMMAND, "verify", str(damaged)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "tokenizer.json" in done.stderr
+
+
+def test_inspect_prints_the_manifest() -> None:
+    done = subprocess.run([COMMAND, "inspect", str(BUNDLE)], capture_output=True, check=True)
+    assert json.loads(done.stdout) == json.loads((BUNDLE / "bundle.json").read_text())
+
+
+def test_bench_measures_every_file_and_engine_that_passed() -> None:
     command = [
         COMMAND,
         "bench",
-        str(bundle),
+        str(BUNDLE),
         "--batch",
         "1,4",
         "--tokens",
@@ -54,7 +81,7 @@ def test_bench_measures_every_file_and_engine_that_passed(bundle: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    variants = json.loads((bundle / "bundle.json").read_text())["variants"]
+    variants = json.loads((BUNDLE / "bundle.json").read_text())["variants"]
     passed = {
         (name, kind) for name, variant in variants.items() for kind, gate in variant["gate"].items() if gate["passed"]
     }
@@ -69,26 +96,26 @@ def test_bench_measures_every_file_and_engine_that_passed(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "a", "1,,2"])
-def test_bench_refuses_what_is_no_number(bundle: Path, value: str) -> None:
-    done = subprocess.run([COMMAND, "bench", str(bundle), "--batch", value], capture_output=True, text=True)
+def test_bench_refuses_what_is_no_number(value: str) -> None:
+    done = subprocess.run([COMMAND, "bench", str(BUNDLE), "--batch", value], capture_output=True, text=True)
     assert done.returncode == 2
     assert f"--batch = '{value}'" in done.stderr
 
 
-def test_doctor_says_what_is_here_and_what_auto_loads(bundle: Path, predictor: Predictor) -> None:
-    done = subprocess.run([COMMAND, "doctor", str(bundle)], capture_output=True, text=True, check=True)
+def test_doctor_says_what_is_here_and_what_auto_loads() -> None:
+    done = subprocess.run([COMMAND, "doctor", str(BUNDLE)], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["cores"] >= 1
     assert set(found["engines"]) == {"openvino", "onnxruntime"}
     assert "CPUExecutionProvider" in found["engines"]["onnxruntime"]["providers"]
-    loaded = Predictor.load(bundle)
+    loaded = Predictor.load(BUNDLE)
     assert found["bundle"]["auto"] == {"engine": loaded.engine, "variant": loaded.variant}
     assert found["bundle"]["tried"][0]["note"] == "its self-test passed here"
 
 
-def test_serve_answers_over_http_and_stops_when_asked(bundle: Path) -> None:
+def test_serve_answers_over_http_and_stops_when_asked() -> None:
     port = _free_port()
-    process = subprocess.Popen([COMMAND, "serve", str(bundle), "--port", str(port)], stderr=subprocess.PIPE)
+    process = subprocess.Popen([COMMAND, "serve", str(BUNDLE), "--port", str(port)], stderr=subprocess.PIPE)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
         request = urllib.request.Request(

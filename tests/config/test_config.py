@@ -1,19 +1,13 @@
 """A configuration's mistakes are named in one line with the remedy, on the command line and in the file."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from click.testing import CliRunner
 
 from jobs.evaluate_bundle import main as evaluate_job
-from sentiment_ray.config import sections
-from sentiment_ray.config.sections import SectionConfig, load_config
-from sentiment_ray.config.shell import stage_job
+from sentiment_ray.config.sections import load_config
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.evaluate.config import EvaluateConfig
@@ -21,35 +15,6 @@ from sentiment_ray.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 GOOD = 'prepared = "p"\nmodel = "m"\noutput = "o"\n'
-
-
-class _Part(SectionConfig):
-    """A table inside a section, with one renamed key."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"old_rows": "rows"}
-    rows: int = 1
-
-
-class _Renamed(SectionConfig):
-    """A section with one renamed key and a table."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"old_share": "ratio"}
-    ratio: float = 0.0
-    """A ratio."""
-    parts: tuple[_Part, ...] = ()
-
-
-@stage_job("train", _Renamed, example="none")
-def _renamed_job(config: _Renamed) -> dict[str, object]:
-    """Print the configuration."""
-    return config.model_dump()
-
-
-@pytest.fixture
-def warn_again() -> Iterator[None]:
-    sections._warn_renamed.cache_clear()
-    yield
-    sections._warn_renamed.cache_clear()
 
 
 def _file(tmp_path: Path, text: str) -> str:
@@ -160,48 +125,3 @@ def test_what_a_library_says_as_the_process_ends_is_no_result() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ('{"rows": 1}\n', "bye\n", 0)
-
-
-def _run_renamed_job(*arguments: str) -> tuple[dict[str, object] | None, str]:
-    """Return the configuration that the job printed, if it ran, and the lines on stderr or the error."""
-    done = CliRunner().invoke(_renamed_job, arguments)
-    if isinstance(done.exception, ConfigError):
-        return None, str(done.exception)
-    return json.loads(done.stdout), done.stderr
-
-
-@pytest.mark.usefixtures("warn_again")
-def test_the_old_name_of_a_key_is_read_from_a_file_with_one_warning(tmp_path: Path) -> None:
-    text = "[train]\nold_share = 0.5\n[[train.parts]]\nold_rows = 7\n[[train.parts]]\nold_rows = 8\n"
-    config, stderr = _run_renamed_job("--config", _file(tmp_path, text))
-    assert config == {"ratio": 0.5, "parts": [{"rows": 7}, {"rows": 8}]}
-    assert stderr.splitlines() == [
-        "warning: 'old_share' is now called 'ratio'. The next release no longer knows the old name.",
-        "warning: 'old_rows' is now called 'rows'. The next release no longer knows the old name.",
-    ]
-
-
-@pytest.mark.usefixtures("warn_again")
-def test_the_old_name_of_a_flag_wins_over_the_file_and_is_not_in_the_help(tmp_path: Path) -> None:
-    config, stderr = _run_renamed_job("--config", _file(tmp_path, "[train]\nratio = 0.5"), "--old-share", "0.25")
-    assert config is not None
-    assert config["ratio"] == 0.25
-    assert stderr.count("warning: 'old_share' is now called 'ratio'") == 1
-    help_text = CliRunner().invoke(_renamed_job, ["--help"]).output
-    assert "--ratio" in help_text
-    assert "--old-share" not in help_text
-
-
-@pytest.mark.parametrize(
-    ("text", "flags"),
-    [
-        ("", ["--ratio", "0.1", "--old-share", "0.1"]),
-        ("ratio = 0.1\nold_share = 0.1", []),
-        ("parts = [{ rows = 1, old_rows = 1 }]", []),
-    ],
-)
-def test_both_names_of_a_key_are_refused(tmp_path: Path, text: str, flags: list[str]) -> None:
-    config, error = _run_renamed_job("--config", _file(tmp_path, f"[train]\n{text}\n"), *flags)
-    assert config is None
-    assert "is the old name of" in error
-    assert "both are given" in error

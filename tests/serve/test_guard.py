@@ -1,0 +1,134 @@
+"""No request passes the door of the service without the key, whatever its Host header says, and none is too large."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fastapi.testclient import TestClient
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
+
+from sentiment_ray import Predictor
+from sentiment_ray.serve.app import create_app
+from sentiment_ray.serve.config import ServeConfig
+
+BUNDLE = Path(__file__).parents[1] / "golden/bundle"
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[TestClient]:
+    """A client of a service that wants the API key `sésame`."""
+    predictor = Predictor.load(BUNDLE, engine="onnxruntime", threads=1)
+    config = ServeConfig(bundle=str(BUNDLE), max_body_bytes=100_000)
+    with TestClient(create_app(predictor, config, api_key="sésame")) as client:
+        yield client
+
+
+KEY = {"authorization": "Bearer sésame".encode()}
+NO_KEYS = [{}, {"authorization": b"Bearer wrong"}, {"authorization": b"Bearer"}, {"authorization": b"Basic c2VzYW1l"}]
+
+
+@pytest.mark.parametrize("headers", NO_KEYS)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/predict"), ("GET", "/info"), ("GET", "/openapi.json"), ("GET", "/nowhere"), ("GET", "//health")],
+)
+def test_without_the_key_only_health_answers(
+    locked: TestClient, method: str, path: str, headers: dict[str, str]
+) -> None:
+    refused = locked.request(method, path, headers=headers)
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert refused.json()["error_type"] == "Unauthorized"
+    assert locked.get("/health", headers=headers).status_code == 200
+
+
+def test_with_the_key_the_service_answers(locked: TestClient) -> None:
+    assert locked.post("/predict", json={"inputs": "tea"}, headers=KEY).status_code == 200
+    assert locked.get("/info", headers=KEY).status_code == 200
+    assert locked.get("/nowhere", headers=KEY).status_code == 404
+
+
+HOSTILE_HOSTS = [
+    b"x/health?",
+    b"x/health#",
+    b"x/health/?",
+    b"x:80/health?a=",
+    b"/health?",
+    b"//x/health?",
+    b"x@y/health?",
+    b"x\\health?",
+    b"",
+]
+
+
+@pytest.mark.parametrize("host", HOSTILE_HOSTS)
+def test_a_host_header_does_not_pass_for_a_path(locked: TestClient, host: bytes) -> None:
+    status, body = anyio.run(_ask, locked.app, "/predict", host)
+    assert status == 401
+    assert b"score" not in body
+    assert anyio.run(_ask, locked.app, "/info", host)[0] == 401
+    assert anyio.run(_ask, locked.app, "/health", host)[0] == 405, "health takes no POST, but asks for no key"
+
+
+def test_no_answer_depends_on_a_url_made_from_the_host_header(
+    locked: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HTTPConnection, "url", property(lambda request: pytest.fail("request.url was read")))
+    monkeypatch.setattr(HTTPConnection, "base_url", property(lambda request: pytest.fail("request.base_url was read")))
+    for path in ("/predict", "/info", "/health", "/nowhere", "/predict/"):
+        for headers in ({}, KEY):
+            anyio.run(_ask, locked.app, path, b"x/health?", headers)
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/health/", "/info/"])
+def test_no_path_is_redirected_to_the_host_that_a_client_names(locked: TestClient, path: str) -> None:
+    answer = locked.post(path, headers=KEY | {"host": "stranger.example"}, follow_redirects=False)
+    assert answer.status_code == 404
+
+
+async def _ask(app: ASGIApp, path: str, host: bytes, headers: Mapping[str, bytes] | None = None) -> tuple[int, bytes]:
+    """Send POST `path` with this Host header as a server would: as an ASGI scope, past every check of a client."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"inputs": "tea"}', "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    given = {"host": host, "content-type": b"application/json", **(headers or {})}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value) for name, value in given.items()],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8080),
+    }
+    await app(scope, receive, send)
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], body
+
+
+def test_a_large_body_is_refused_declared_or_streamed(locked: TestClient) -> None:
+    large = b'{"inputs": "' + b"x" * 100_000 + b'"}'
+    headers = KEY | {"content-type": "application/json"}
+    for content in (large, iter([large[:50_000], large[50_000:]])):
+        refused = locked.post("/predict", content=content, headers=headers)
+        assert refused.status_code == 413
+        assert refused.json() == {"error": "The body is larger than 100000 bytes.", "error_type": "Validation"}
+
+
+def test_a_body_in_pieces_is_read_whole(locked: TestClient) -> None:
+    headers = KEY | {"content-type": "application/json"}
+    answer = locked.post("/predict", content=iter([b'{"inp', b"", b'uts": "tea"}']), headers=headers)
+    assert len(answer.json()) == 3
