@@ -1,4 +1,4 @@
-"""Two bundles on the same rows: where they differ, whether that is chance, and whether one is worse than allowed."""
+"""Compares two bundles on the same rows: how they differ, and whether one is worse than allowed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from sentiment_ray.evaluate.scored import Scored
+from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.metrics.classification import Measures, compute_measures
 from sentiment_ray.metrics.intervals import (
     COMPARED,
@@ -18,14 +18,14 @@ from sentiment_ray.metrics.intervals import (
 )
 
 
-def comparison_of(scored: Scored, other: Scored, *, max_macro_f1_drop: float, seed: int) -> dict[str, Any]:
-    """Return what changes when a bundle takes the place of the other one, both scored on the same rows.
+def compare_bundles(scored: ScoredRows, other: ScoredRows, *, max_macro_f1_drop: float, seed: int) -> dict[str, Any]:
+    """Return how a bundle differs from the other one, both scored on the same rows.
 
-    `pairs` counts the rows that both, one, or none of them got right. `mcnemar_p` is the chance that the
-    rows which one alone got right are split at least as unevenly when both are equally good (McNemar, "Note on the
-    sampling error of the difference between correlated proportions", 1947, https://doi.org/10.1007/BF02295996; here
-    in the exact form). `differences` are this one's measures minus the other's, and their intervals
-    come from resampling the same rows for both. `passed` says that no more macro-F1 was lost than allowed.
+    `pairs` counts the rows that both, one, or neither of them got right. `differences` are the measures of this bundle
+    minus those of the other, with paired intervals. `passed` says that no more macro-F1 was lost than allowed.
+    `mcnemar_p` is the probability that, for two equally good bundles, the rows that only one got right are split at
+    least as unevenly (McNemar, "Note on the sampling error of the difference between correlated proportions", 1947,
+    https://doi.org/10.1007/BF02295996; here the exact form).
     """
     same = scored.predicted_ids == other.predicted_ids
     only_this = int((scored.correct & ~other.correct).sum())
@@ -34,7 +34,7 @@ def comparison_of(scored: Scored, other: Scored, *, max_macro_f1_drop: float, se
         scored.label_ids, scored.predicted_ids, other.predicted_ids, num_labels=len(scored.labels), seed=seed
     )
     return {
-        "metrics": bootstrap(_compared(other), other.num_rows, seed=seed),
+        "metrics": bootstrap(_make_compared_measure(other), other.num_rows, seed=seed),
         "agreement": float(same.mean()),
         "agreement_interval": wilson_interval(int(same.sum()), scored.num_rows),
         "flips": int((~same).sum()),
@@ -44,20 +44,20 @@ def comparison_of(scored: Scored, other: Scored, *, max_macro_f1_drop: float, se
             "only_other_right": only_other,
             "both_wrong": int((~scored.correct & ~other.correct).sum()),
         },
-        "mcnemar_p": mcnemar_p(only_this, only_other),
+        "mcnemar_p": compute_mcnemar_p(only_this, only_other),
         "differences": differences,
         "max_macro_f1_drop": max_macro_f1_drop,
         "passed": differences["macro_f1"] >= -max_macro_f1_drop - 1e-12,
     }
 
 
-def mcnemar_p(only_one: int, only_other: int) -> float:
-    """Return the two-sided exact p-value for rows that one alone got right; 1 where there are none."""
+def compute_mcnemar_p(only_one: int, only_other: int) -> float:
+    """Return the two-sided exact p-value for the rows that only one of two bundles got right; 1 if there are none."""
     num_differing = only_one + only_other
     return float(binomtest(only_one, num_differing, 0.5).pvalue) if num_differing else 1.0
 
 
-def _compared(scored: Scored) -> Measure:
+def _make_compared_measure(scored: ScoredRows) -> Measure:
     count = confusion_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
 
     def measure(weights: NDArray[np.float64]) -> Measures:

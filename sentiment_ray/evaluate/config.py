@@ -9,7 +9,7 @@ from sentiment_ray.config.sections import Names, Share, StageConfig
 Count = Annotated[int, Field(ge=0)]
 
 
-def _numbers(value: object) -> object:
+def _split_commas(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
@@ -19,7 +19,7 @@ def _check_shares(shares: tuple[float, ...]) -> tuple[float, ...]:
     return shares
 
 
-Shares = Annotated[tuple[float, ...], BeforeValidator(_numbers), AfterValidator(_check_shares)]
+Shares = Annotated[tuple[float, ...], BeforeValidator(_split_commas), AfterValidator(_check_shares)]
 """Several shares: a TOML array, or one flag with commas between them."""
 
 
@@ -27,38 +27,38 @@ class EvaluateConfig(StageConfig):
     """Keys of [evaluate]."""
 
     bundle: str
-    """Directory that export_bundle wrote."""
+    """Directory of the bundle that export_bundle wrote."""
     input: str
-    """Labelled reviews: a directory of Parquet files or one file, such as the test split."""
+    """Labelled reviews, such as the test split: one Parquet file, or a directory of them."""
     text_column: str = "text"
-    """Column that holds the review."""
+    """Column with the review."""
     label_column: str = "label"
-    """Column that holds the label."""
+    """Column with the label."""
     engine: str = "auto"
-    """openvino, onnxruntime, cuda or tensorrt; auto takes the fastest on the CPU that passed the bundle's gate."""
+    """openvino, onnxruntime, cuda or tensorrt. auto is the fastest CPU engine that passed the gate of the bundle."""
     variant: str = "auto"
-    """Variant of the bundle; auto takes the fastest that passed its gate."""
+    """Variant of the bundle. auto is the fastest that passed its gate."""
     against: str | None = None
-    """Another bundle with the same labels, the champion that this one must not fall behind."""
+    """Another bundle with the same labels to compare with, such as the one in production."""
     against_engine: str = "auto"
-    """Engine of the other bundle."""
+    """Engine of the bundle to compare with."""
     against_variant: str = "auto"
-    """Variant of the other bundle."""
+    """Variant of the bundle to compare with."""
     max_macro_f1_drop: Share = 0.01
-    """Macro-F1 that may be lost to the other bundle; more ends with exit code 3, after the report is written."""
+    """Largest allowed loss of macro-F1 to the other bundle, 0 to 1. A larger loss ends with exit code 3."""
     ordered: bool | None = None
-    """Whether the labels are steps of a scale, for quadratic kappa; by default true of the default three alone."""
+    """Whether the labels are steps of a scale, for quadratic kappa. By default only the default labels are."""
     slice_by: Names = ()
-    """Columns by which quality is told apart; by default source and language, where the input has them."""
+    """Columns to measure quality by value. The default is source and language, where the input has them."""
     precisions: Shares = (0.9, 0.95, 0.99)
-    """Precisions for which to find the score below which the bundle had better abstain."""
+    """Wanted precisions, 0 to 1. For each, the report has the score below which a person should decide."""
     examples: Count = 200
-    """Rows of mistakes.parquet and of uncertain.parquet at most."""
+    """Most rows of mistakes.parquet and of uncertain.parquet."""
     attributions: Count = 5
-    """Rows of which the report shows what each word does to the answer."""
+    """Rows for which the report shows the effect of each word."""
     show_texts: bool = True
-    """Show texts in the report; the Parquet files hold them in any case."""
+    """Show texts in the report. The Parquet files hold texts in any case."""
     max_rejected: Share = 0.05
-    """Share of rows without a text or a known label that may be set aside."""
+    """Largest share of rows without a text or a known label, 0 to 1. With more the job stops."""
     seed: Count = 0
-    """Seed of the resamples behind the intervals, and of the halves that calibration needs."""
+    """Seed of the resamples for the intervals, and of the two random halves for calibration."""

@@ -1,4 +1,4 @@
-"""Quality told apart by what the rows are like: length, label, source, negation, confidence; knows no files."""
+"""Measures quality on slices of the rows: by label, column, length, negation and confidence; knows no files."""
 
 import re
 from collections import Counter
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.evaluate.scored import Scored
+from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.inference.drift import token_bin_of
 from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.metrics.classification import compute_measures
 from sentiment_ray.metrics.intervals import bootstrap_counts, wilson_interval
 
 MIN_ROWS = 20
-"""Rows under which a slice is counted and not measured."""
+"""A slice with fewer rows is counted but not measured."""
 MAX_VALUES = 20
-"""Values of a column that get a slice of their own, those with most rows; the others are one slice."""
+"""The most frequent values of a column get one slice each; all other values share one slice."""
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
 ENGLISH_NEGATION = re.compile(
     r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|cannot|without|hardly|barely|scarcely)\b|n['’]t\b",
@@ -25,48 +25,48 @@ ENGLISH_NEGATION = re.compile(
 )
 
 Values = tuple[Sequence[str], Sequence[str]]
-"""The value of each row, and the values there are, in the order to show them."""
+"""The value of each row, and the distinct values in the order to show them."""
 
 
-def slices_of(
-    scored: Scored, scores: Scores, texts: Sequence[str], columns: Mapping[str, Sequence[Any]], *, seed: int
+def measure_slices(
+    scored: ScoredRows, scores: Scores, texts: Sequence[str], columns: Mapping[str, Sequence[Any]], *, seed: int
 ) -> list[dict[str, Any]]:
     """Return quality by slice: `by`, `value`, `rows`, `share` and, from 20 rows on, accuracy and macro-F1.
 
-    `columns` has the values of further columns by name. Accuracies have Wilson's interval, macro-F1 a bootstrap one;
-    there is no macro-F1 where a label has no rows. `below` says that all of the accuracy's interval is below the
-    accuracy of all rows; slices by confidence lack it, for that is what confidence means.
+    `columns` has the values of further columns by name. The interval of accuracy is Wilson's, that of macro-F1 comes
+    from a bootstrap. Macro-F1 is None where a label has no rows. `below` says that the whole interval of accuracy lies
+    below the accuracy of all rows. It is false for slices by confidence, where low accuracy is expected.
     """
     accuracy = float(scored.correct.mean())
-    found = []
-    for by, (values, order) in _sliced(scored, scores, texts, columns):
-        of_row = np.asarray(values, dtype=object)
+    slices = []
+    for by, (values, order) in _list_slicings(scored, scores, texts, columns):
+        value_by_row = np.asarray(values, dtype=object)
         for value in order:
-            rows = np.flatnonzero(of_row == value)
+            rows = np.flatnonzero(value_by_row == value)
             entry: dict[str, Any] = {"by": by, "value": value, "rows": len(rows), "share": len(rows) / scored.num_rows}
             if len(rows) >= MIN_ROWS:
-                entry |= _quality(scored.take(rows), seed=seed)
+                entry |= _measure_slice(scored.take(rows), seed=seed)
                 entry["below"] = by != "confidence" and entry["accuracy_interval"][1] < accuracy
-            found.append(entry)
-    return found
+            slices.append(entry)
+    return slices
 
 
-def _sliced(
-    scored: Scored, scores: Scores, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]
+def _list_slicings(
+    scored: ScoredRows, scores: Scores, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, Values]]:
-    """Yield the name of each way of slicing and, by it, the value of each row."""
-    labels = [scored.labels[place] for place in scored.label_ids]
+    """Yield the name of each way to slice the rows, and the value of each row."""
+    labels = [scored.labels[label_id] for label_id in scored.label_ids]
     yield "label", (labels, [label for label in scored.labels if label in set(labels)])
     for name, values in columns.items():
-        yield name, _largest(values)
+        yield name, _merge_rare_values(values)
     bins = [token_bin_of(int(length)) for length in scores.tokens]
     yield "tokens", (bins, sorted(set(bins), key=lambda name: int(name.partition("-")[0])))
-    yield "truncated", _yes_or_no(scores.truncated)
-    yield "negation (English)", _yes_or_no(np.array([bool(ENGLISH_NEGATION.search(text)) for text in texts]))
-    yield "confidence", _confidence(scored.score)
+    yield "truncated", _name_yes_or_no(scores.truncated)
+    yield "negation (English)", _name_yes_or_no(np.array([bool(ENGLISH_NEGATION.search(text)) for text in texts]))
+    yield "confidence", _name_confidence_bins(scored.score)
 
 
-def _quality(scored: Scored, *, seed: int) -> dict[str, Any]:
+def _measure_slice(scored: ScoredRows, *, seed: int) -> dict[str, Any]:
     counts = scored.counts
     num_labels = len(counts)
     quality: dict[str, Any] = {
@@ -76,17 +76,17 @@ def _quality(scored: Scored, *, seed: int) -> dict[str, Any]:
         "macro_f1_interval": None,
     }
     if counts.sum(axis=1).all():
-        found = bootstrap_counts(
+        estimate = bootstrap_counts(
             lambda cells: compute_measures(cells.reshape(-1, num_labels, num_labels)),
             counts.ravel(),
             seed=seed,
         )
-        quality |= {"macro_f1": found["macro_f1"], "macro_f1_interval": found["intervals"]["macro_f1"]}
+        quality |= {"macro_f1": estimate["macro_f1"], "macro_f1_interval": estimate["intervals"]["macro_f1"]}
     return quality
 
 
-def _largest(values: Sequence[Any]) -> Values:
-    """Return values as text, those beyond the 20 with most rows under one name."""
+def _merge_rare_values(values: Sequence[Any]) -> Values:
+    """Return values as text, with one name for all but the 20 most frequent ones."""
     names = ["(null)" if value is None else str(value) for value in values]
     counted = Counter(names).most_common()
     kept = [name for name, _ in counted[:MAX_VALUES]]
@@ -97,13 +97,13 @@ def _largest(values: Sequence[Any]) -> Values:
     return [name if name in known else others for name in names], [*kept, others]
 
 
-def _yes_or_no(values: NDArray[np.bool_]) -> Values:
+def _name_yes_or_no(values: NDArray[np.bool_]) -> Values:
     names = ["yes" if value else "no" for value in values]
     return names, [name for name in ("no", "yes") if name in set(names)]
 
 
-def _confidence(scores: NDArray[np.float64]) -> Values:
+def _name_confidence_bins(scores: NDArray[np.float64]) -> Values:
     edges = (0.0, *CONFIDENCE_EDGES, 1.0)
     bins = [f"{low:.1f}-{high:.1f}" for low, high in zip(edges, edges[1:], strict=False)]
-    names = [bins[place] for place in np.digitize(scores, CONFIDENCE_EDGES)]
+    names = [bins[index] for index in np.digitize(scores, CONFIDENCE_EDGES)]
     return names, [name for name in bins if name in set(names)]

@@ -1,4 +1,4 @@
-"""The small table at the end of a pipeline; reads what the stages wrote and measures nothing itself."""
+"""Prints the summary at the end of a pipeline from the files of its stages; measures nothing itself."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ MESSAGES = {
     "I have to be honest, I'm just not enjoying this movie.": "negative",
     "This is a cherry pie.": "neutral",
 }
-"""The messages that the field's tutorials try, and what a person says of them."""
+"""Messages from well-known tutorials, and the label that a person gives them."""
 
 
 def print_summary(results: dict[str, dict[str, Any]]) -> None:
-    """Write quality, variants and three messages to stderr, as far as the pipeline had the stages for them."""
+    """Write quality, variants and three messages to stderr, for the stages that the pipeline ran."""
     if "evaluate" in results:
         _print_quality(Path(results["evaluate"]["output"]))
     if "export" in results:
@@ -57,7 +57,9 @@ def _print_variants(bundle: Bundle) -> None:
 def _print_messages(predictor: Predictor) -> None:
     _say("")
     for (text, expected), answer in zip(MESSAGES.items(), predictor.predict(list(MESSAGES)), strict=True):
-        wrong = f"  (a person says {expected})" if expected in predictor.labels and expected != answer.label else ""
+        wrong = (
+            f"  (a person would say {expected})" if expected in predictor.labels and expected != answer.label else ""
+        )
         _say(f"{answer.label:<9}{answer.score:.2f}  {text}{wrong}")
 
 

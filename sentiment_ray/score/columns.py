@@ -1,4 +1,4 @@
-"""What a part looks like: the columns of the input that are kept and those that scoring adds; scores nothing."""
+"""Defines the columns of a part: those kept from the input and those that scoring adds; scores nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,51 +14,51 @@ from sentiment_ray.score.config import ScoreConfig
 QUARANTINE_SCHEMA = pa.schema(
     [("path", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())]
 )
-"""A row that could not be scored, or `rows` neighbouring ones from `row` on; null means the whole file."""
+"""One row that cannot be scored, or `rows` neighbouring rows from `row` on. A null `row` means the whole file."""
 
 
-def added_fields(config: ScoreConfig, labels: Sequence[str]) -> list[pa.Field]:
+def list_added_fields(config: ScoreConfig, labels: Sequence[str]) -> list[pa.Field]:
     """Return the fields that scoring adds, in order."""
     each = [(label, pa.float32()) for label in labels] if config.probabilities else []
     fields = [("label", pa.string()), ("score", pa.float32()), *each, ("tokens", pa.int32()), ("truncated", pa.bool_())]
     return [pa.field(config.prefix + name, kind) for name, kind in fields]
 
 
-def added_columns(config: ScoreConfig, labels: Sequence[str], scores: Scores) -> list[pa.Array]:
-    """Return the columns of `added_fields`: label, its probability, one of each label, tokens, truncated."""
-    best = scores.probabilities[np.arange(len(scores.label_ids)), scores.label_ids]
+def make_added_columns(config: ScoreConfig, labels: Sequence[str], scores: Scores) -> list[pa.Array]:
+    """Return the columns that `list_added_fields` names, in its order."""
+    score = scores.probabilities[np.arange(len(scores.label_ids)), scores.label_ids]
     names = pa.DictionaryArray.from_arrays(pa.array(scores.label_ids, pa.int8()), pa.array(labels, pa.string()))
     each = [pa.array(column, pa.float32()) for column in scores.probabilities.T] if config.probabilities else []
     return [
         names.cast(pa.string()),
-        pa.array(best, pa.float32()),
+        pa.array(score, pa.float32()),
         *each,
         pa.array(scores.tokens, pa.int32()),
         pa.array(scores.truncated, pa.bool_()),
     ]
 
 
-def quarantine_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Return rows of QUARANTINE_SCHEMA as a table; bytes of a file's name that are no UTF-8 become question marks."""
+def make_quarantine_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return rows of QUARANTINE_SCHEMA as a table; bytes of a file name that are not UTF-8 become question marks."""
     valid = [row | {key: row[key].encode("utf-8", "replace").decode() for key in ("path", "reason")} for row in rows]
     return pa.Table.from_pylist(valid, schema=QUARANTINE_SCHEMA)
 
 
-def kept_names(config: ScoreConfig, schema: pa.Schema) -> list[str]:
+def list_kept_names(config: ScoreConfig, schema: pa.Schema) -> list[str]:
     """Return the names of the input's columns that go into the output."""
     names = list(config.columns) or schema.names
     return [name for name in names if not (config.drop_text and name in config.text_column)]
 
 
-def output_schema(config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str) -> pa.Schema:
-    """Return the schema of a part; its metadata is the input's with the bundle's id."""
+def make_output_schema(config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str) -> pa.Schema:
+    """Return the schema of a part; its metadata is that of the input, with the id of the bundle added."""
     metadata = (schema.metadata or {}) | {b"sentiment_ray.bundle_id": bundle_id.encode()}
-    kept = [schema.field(name) for name in kept_names(config, schema)]
-    return pa.schema([*kept, *added_fields(config, labels)], metadata=metadata)
+    kept = [schema.field(name) for name in list_kept_names(config, schema)]
+    return pa.schema([*kept, *list_added_fields(config, labels)], metadata=metadata)
 
 
-def part_writer(path: Path, schema: pa.Schema) -> parquet.ParquetWriter:
-    """Return a writer of parts: zstd, and no dictionaries for the probabilities, which hardly repeat."""
+def open_part_writer(path: Path, schema: pa.Schema) -> parquet.ParquetWriter:
+    """Open a writer of parts: compressed with zstd, without dictionaries for probabilities, which rarely repeat."""
     dictionaries = [
         field.name for field in schema if not pa.types.is_floating(field.type) and not field.type.num_fields
     ]

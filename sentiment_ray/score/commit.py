@@ -1,9 +1,24 @@
-"""Ends a run: all receipts there and their sums right, then the manifest, then _SUCCESS; scores nothing."""
+"""Commits a scoring run: the last steps of the protocol by which every input row ends up exactly once in the output.
+
+The protocol. Each file is written completely or not at all (`storage`), so a crash between two steps loses nothing:
+the next run with the same bundle, configuration and input resumes at the first step that is not done.
+
+1. The driver takes the lock of the output, `_plan/lock-….json` (`lock`).
+2. It writes the plan, `_plan/plan.json`: every input file, cut into units of rows (`plan`, `resume`).
+3. A worker scores a unit and writes its part, then its sums by group and its quarantined rows (`scorer`, `part`).
+4. The worker writes the receipt of the unit, `_receipts/….json`, which names these files with size and sha256
+   (`receipts`). A unit with a valid receipt is never scored again.
+5. When every unit has a receipt, `commit` checks that the rows of all receipts and of unreadable files add up to the
+   rows of the plan, and that no more of them are quarantined than `max_quarantined` allows.
+6. It adds the parts to a Delta Lake or Iceberg table in one atomic commit, if `sink` names one (`sinks`).
+7. It writes the group means, the quarantined files and the reports, and then `_MANIFEST.json`, which names every file
+   of the output with size and sha256.
+8. It writes `_SUCCESS`, which holds the sha256 of the manifest. Only then the output is finished.
+"""
 
 import hashlib
 import io
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,28 +27,29 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import GateError
-from sentiment_ray.inference.drift import add_profiles, drift_of
 from sentiment_ray.inference.predictor import PackedBundle
-from sentiment_ray.score.columns import quarantine_table
+from sentiment_ray.score.aggregation import compute_group_means, merge_group_sums
+from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.groups import add_groups, mean_groups
+from sentiment_ray.score.crash_search import CRASH_RECORDS
 from sentiment_ray.score.lock import Lock, refuse_if_taken_over
+from sentiment_ray.score.page import write_page
 from sentiment_ray.score.plan import PLAN_NAME, Plan
-from sentiment_ray.score.receipts import receipt_name
-from sentiment_ray.score.report import write_report
+from sentiment_ray.score.receipts import Files, Receipt, receipt_name
+from sentiment_ray.score.report import build_report
+from sentiment_ray.score.scorer import GROUP_PARTS
 from sentiment_ray.score.sinks import DELTA_LOG, commit_to_sink
 from sentiment_ray.storage import TEMPORARY, Store
-from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "_MANIFEST.json"
 SUCCESS_NAME = "_SUCCESS"
 GROUPS_NAME = "_groups/groups.parquet"
 
-Receipts = Sequence[dict[str, Any]]
+Receipts = Sequence[Receipt]
 
 
-def committed_manifest(store: Store) -> dict[str, Any] | None:
-    """Return the manifest of an output that is finished, or None."""
+def read_committed_manifest(store: Store) -> dict[str, Any] | None:
+    """Return the manifest of a finished output; None when the output is not finished."""
     try:
         data = store.read(MANIFEST_NAME)
         stamp = store.read(SUCCESS_NAME).decode("ascii", "replace").strip()
@@ -52,25 +68,27 @@ def commit(
     *,
     started_at: float,
 ) -> dict[str, Any]:
-    """Write what stands beside the parts, then the manifest in one step, then _SUCCESS with the manifest's sha256.
+    """Do the steps 5 to 8 of the protocol and return the manifest; `receipts` are those of all units of the plan.
 
-    GateError, and no manifest, when more is in quarantine than `max_quarantined` allows.
+    GateError, before anything is written, when more is quarantined than `max_quarantined` allows. ConfigError when
+    another run has taken over the output.
     """
-    counts = _counts(plan, receipts)
+    counts = _count_rows(plan, receipts)
     _check_quarantine(counts, plan, config)
     refuse_if_taken_over(store, config.output, lock)
-    parts = [_part_of(receipt) for receipt in receipts if receipt["part"] in receipt["files"]]
-    commit_to_sink(store, config, plan, parts)  # first, for a sink that refuses leaves a finished output finished
-    for name in (TEMPORARY, "_plan/attempts", SUCCESS_NAME):
+    parts = [_describe_part(receipt) for receipt in receipts if receipt.part in receipt.files]
+    # The sink is first: a finished output stays finished when the sink refuses the parts.
+    commit_to_sink(store, config, plan, parts)
+    for name in (TEMPORARY, CRASH_RECORDS, SUCCESS_NAME):
         store.remove(name)
-    files = {name: entry for receipt in receipts for name, entry in receipt["files"].items()}
-    files |= _write_bad_files(store, plan) | _write_groups(store, config, bundle, receipts)
-    report = _report(config, plan, bundle, receipts, counts, started_at)
+    files = {name: entry for receipt in receipts for name, entry in receipt.files.items()}
+    files |= _write_bad_files(store, plan) | _write_group_means(store, config, bundle, receipts)
+    report = build_report(config, plan, bundle, receipts, counts, started_at)
     files |= _write(store, "_report.json", json.dumps(report, indent=2).encode())
-    files |= _write(store, "_report.html", write_report(report).encode())
-    for name in (PLAN_NAME, *(receipt_name(receipt["part"]) for receipt in receipts)):
-        files[name] = _entry(store.read(name))
-    files |= {name: _entry(store.read(name)) for name in store.list(DELTA_LOG)}
+    files |= _write(store, "_report.html", write_page(report).encode())
+    for name in (PLAN_NAME, *(receipt_name(receipt.part) for receipt in receipts)):
+        files[name] = _describe_bytes(store.read(name))
+    files |= {name: _describe_bytes(store.read(name)) for name in store.list(DELTA_LOG)}
     manifest = counts | {
         "format_version": 1,
         "bundle_id": bundle.manifest.bundle_id,
@@ -90,17 +108,16 @@ def commit(
     return manifest
 
 
-def _counts(plan: Plan, receipts: Receipts) -> dict[str, Any]:
-    """Return the sums over all receipts and bad files, held against the plan."""
-    bad_rows = sum(bad.rows for bad in plan.bad_files)
-    rows_scored = sum(receipt["rows"] for receipt in receipts)
-    quarantined = sum(receipt["rows_quarantined"] for receipt in receipts) + bad_rows
-    is_each_once = len({receipt["part"] for receipt in receipts}) == len(plan.units) == len(receipts)
+def _count_rows(plan: Plan, receipts: Receipts) -> dict[str, Any]:
+    """Return the sums over all receipts and bad files, after checking them against the plan."""
+    rows_scored = sum(receipt.rows for receipt in receipts)
+    quarantined = sum(receipt.rows_quarantined for receipt in receipts) + sum(bad.rows for bad in plan.bad_files)
+    is_each_once = len({receipt.part for receipt in receipts}) == len(plan.units) == len(receipts)
     if rows_scored + quarantined != plan.num_rows or not is_each_once:
         raise AssertionError(f"rows were lost or doubled: {plan.num_rows} in, {rows_scored} + {quarantined} out")
     reasons: Counter[str] = Counter()
     for receipt in receipts:
-        reasons.update(receipt["reasons"])
+        reasons.update(receipt.reasons)
     for bad in plan.bad_files:
         reasons[bad.reason.partition(" (")[0]] += bad.rows
     return {
@@ -114,92 +131,47 @@ def _counts(plan: Plan, receipts: Receipts) -> dict[str, Any]:
 
 def _check_quarantine(counts: dict[str, Any], plan: Plan, config: ScoreConfig) -> None:
     rows_in, quarantined = counts["rows_in"], counts["rows_quarantined"]
-    bad_files, num_files = counts["files_quarantined"], len(plan.wanted["files"])
+    bad_files, num_files = counts["files_quarantined"], len(plan.identity["files"])
     if quarantined > config.max_quarantined * rows_in or len(bad_files) > config.max_quarantined * num_files:
         example = f" First file: {bad_files[0]['path']}: {bad_files[0]['reason']}." if bad_files else ""
         raise GateError(
             f"{quarantined} of {rows_in} rows and {len(bad_files)} of {num_files} files cannot be scored, more than "
             f"max_quarantined = {config.max_quarantined:g}; the scores in {config.output} are not committed.{example} "
-            "Mend the input and pass --restart, or raise --max-quarantined to commit without them."
+            "Repair the input and pass --restart, or raise --max-quarantined to commit without them."
         )
 
 
-def _part_of(receipt: dict[str, Any]) -> dict[str, Any]:
+def _describe_part(receipt: Receipt) -> dict[str, Any]:
     keys = ("input", "first_row", "rows_in", "rows", "rows_quarantined")
-    return {"path": receipt["part"]} | {key: receipt[key] for key in keys} | receipt["files"][receipt["part"]]
+    return {"path": receipt.part} | {key: getattr(receipt, key) for key in keys} | receipt.files[receipt.part]
 
 
-def _write_bad_files(store: Store, plan: Plan) -> dict[str, Any]:
+def _write_bad_files(store: Store, plan: Plan) -> Files:
     rows = [{"path": bad.path, "row": None, "rows": bad.rows, "reason": bad.reason} for bad in plan.bad_files]
-    return _write_table(store, "_quarantine/_files.parquet", quarantine_table(rows)) if rows else {}
+    return _write_table(store, "_quarantine/_files.parquet", make_quarantine_table(rows)) if rows else {}
 
 
-def _write_groups(store: Store, config: ScoreConfig, bundle: PackedBundle, receipts: Receipts) -> dict[str, Any]:
-    names = [name for receipt in receipts for name in receipt["files"] if name.startswith("_groups/parts/")]
+def _write_group_means(store: Store, config: ScoreConfig, bundle: PackedBundle, receipts: Receipts) -> Files:
+    names = [name for receipt in receipts for name in receipt.files if name.startswith(GROUP_PARTS + "/")]
     if not config.group_by or not names:
         return {}
     total = None
     for name in names:
         table = parquet.read_table(io.BytesIO(store.read(name)))
-        total = add_groups([table] if total is None else [total, table])
-    return _write_table(store, GROUPS_NAME, mean_groups(total, config.group_by, bundle.manifest.labels))
+        total = merge_group_sums([table] if total is None else [total, table])
+    return _write_table(store, GROUPS_NAME, compute_group_means(total, config.group_by, bundle.manifest.labels))
 
 
-def _report(
-    config: ScoreConfig,
-    plan: Plan,
-    bundle: PackedBundle,
-    receipts: Receipts,
-    counts: dict[str, Any],
-    started_at: float,
-) -> dict[str, Any]:
-    profile = add_profiles(receipt["profile"] for receipt in receipts)
-    reference = bundle.manifest.reference
-    workers: dict[str, dict[str, Any]] = {}
-    for receipt in receipts:
-        worker = workers.setdefault(
-            receipt["worker"], {"worker": receipt["worker"], "rows": 0, "seconds": 0.0, "units": 0}
-        )
-        worker["rows"] += receipt["rows"]
-        worker["seconds"] += receipt["seconds"]
-        worker["units"] += 1
-    finished_at = time.time()
-    return counts | {
-        "output": config.output,
-        "bundle": config.bundle,
-        "bundle_id": bundle.manifest.bundle_id,
-        "engine": bundle.engine,
-        "variant": bundle.variant,
-        "started_at": _when(started_at),
-        "finished_at": _when(finished_at),
-        "elapsed_s": finished_at - started_at,
-        "files": len(plan.wanted["files"]),
-        "parts": sum(receipt["part"] in receipt["files"] for receipt in receipts),
-        "bytes_out": sum(entry["bytes"] for receipt in receipts for entry in receipt["files"].values()),
-        "profile": profile,
-        "reference": reference,
-        "drift": drift_of(reference, profile) if reference and profile["rows"] else {},
-        "workers": sorted(workers.values(), key=lambda worker: worker["worker"]),
-        "crashes": sum(receipt["crashes"] for receipt in receipts),
-        "duplicates": sum(receipt["duplicates"] for receipt in receipts),
-        "versions": installed_versions("ray", "pyarrow", "onnxruntime", "openvino"),
-    }
-
-
-def _when(time_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time_s))
-
-
-def _write_table(store: Store, name: str, table: pa.Table) -> dict[str, Any]:
+def _write_table(store: Store, name: str, table: pa.Table) -> Files:
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
     return _write(store, name, buffer.getvalue())
 
 
-def _write(store: Store, name: str, data: bytes) -> dict[str, Any]:
+def _write(store: Store, name: str, data: bytes) -> Files:
     store.write(name, data)
-    return {name: _entry(data)}
+    return {name: _describe_bytes(data)}
 
 
-def _entry(data: bytes) -> dict[str, Any]:
+def _describe_bytes(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

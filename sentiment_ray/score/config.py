@@ -1,6 +1,7 @@
 """The keys of [score]; knows no Ray and no Parquet, so that --help is quick."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,77 +9,81 @@ from sentiment_ray.config.sections import Names, Share, StageConfig
 
 
 class ScoreConfig(StageConfig):
-    """Keys of [score]. Paths are local or any URL that fsspec knows (s3://, gs://, …)."""
+    """Keys of [score]. Paths are local, or URLs that fsspec knows (s3://, gs://, …)."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"remembered_texts": "max_cached_texts"}
 
     bundle: str
-    """Directory that export_bundle wrote."""
+    """Directory of the bundle that export_bundle wrote."""
     input: str
-    """Parquet to score: a file, a directory with everything below it, or a glob."""
+    """Parquet files to score: a file, a directory with its subdirectories, or a glob."""
     text_column: Names = ("text",)
-    """Column that holds the review; several, as title,body, are read one after the other, a line each."""
+    """Column with the review. Several columns, as in title,body, are joined, one line each."""
     columns: Names = ()
-    """Columns of the input to carry into the output; by default all of them."""
+    """Columns of the input to copy into the output. The default is all columns."""
     drop_text: bool = False
-    """Leave the text itself out of the output."""
+    """Leave the text columns out of the output."""
     prefix: str = "sentiment_"
-    """What the names of the added columns begin with."""
+    """Prefix of the names of the added columns."""
     probabilities: bool = True
-    """Add a column with the probability of each label."""
+    """Add one column for each label with its probability, 0 to 1."""
     group_by: str | None = None
-    """Column to aggregate by, into _groups/groups.parquet: rows, mean probabilities, share of uncertain rows."""
+    """Column to group by. _groups/groups.parquet then has rows, mean probabilities and uncertain rows of each value."""
     uncertain_below: Share = 0.6
-    """Score under which a row counts as uncertain in the groups."""
+    """Score, 0 to 1, below which a row counts as uncertain in _groups/groups.parquet."""
     num_workers: Annotated[int, Field(ge=1)] | None = None
-    """Actors that score, each with an engine of its own; by default as many as the cluster's CPUs allow."""
+    """Number of workers, each with its own engine. The default is as many as fit the CPUs of the cluster."""
     max_workers: Annotated[int, Field(ge=1)] | None = None
-    """Actors that the pool may grow to, on a cluster that adds nodes; by default it keeps its first size."""
+    """Number of workers that the pool may grow to when the cluster adds nodes. By default the pool does not grow."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
-    """CPUs, and so threads, of each actor."""
+    """CPUs, and threads, of each worker."""
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
-    """Rows that an actor takes at a time: whole row groups of one file, as many as fit."""
+    """Most rows of a unit, which one worker scores into one part. A unit is at least one row group of a file."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Tokens of a batch; its texts have one length, rounded up a little."""
-    remembered_texts: Annotated[int, Field(ge=0)] = 1_000_000
-    """Places for texts whose scores all actors share, some 60 bytes each; a text that is met again costs nothing."""
+    """Most tokens of a batch. All texts of a batch have nearly one length."""
+    max_cached_texts: Annotated[int, Field(ge=0)] = 1_000_000
+    """Texts whose scores all workers share in a cache, about 60 bytes each. 0 turns the cache off."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
-    """Bytes of all strings of a row, decoded, above which the row is quarantined."""
+    """Most bytes of all strings of a row together. Longer rows are quarantined."""
     max_quarantined: Share = 0.05
-    """Share of rows, or of files, in quarantine above which nothing is committed and the exit code is 3."""
+    """Largest share of rows, or of files, in quarantine, 0 to 1. Above it nothing is committed; the exit code is 3."""
     engine: str = "auto"
-    """openvino, onnxruntime, cuda or tensorrt; auto takes the fastest on the CPU that passed the bundle's gate."""
+    """openvino, onnxruntime, cuda or tensorrt. auto is the fastest CPU engine that passed the gate of the bundle."""
     variant: str = "auto"
-    """Variant of the bundle; auto takes the fastest that passed its gate."""
+    """Variant of the bundle. auto is the fastest that passed its gate."""
     sink: Literal["parquet", "delta", "iceberg"] = "parquet"
-    """Table that the parts are also committed to, where they stand: of Delta Lake in the output itself, or Iceberg."""
+    """Table to commit the parts to, in place: delta makes the output a Delta Lake table, iceberg adds to a table."""
     iceberg_table: str | None = None
-    """With --sink iceberg: namespace.table, made when it is missing."""
+    """With --sink iceberg: namespace.table. It is created if it does not exist."""
     iceberg_catalog: str = "default"
-    """With --sink iceberg: name of a catalog in .pyiceberg.yaml or in PYICEBERG_CATALOG__ variables."""
+    """With --sink iceberg: name of the catalog in .pyiceberg.yaml or in PYICEBERG_CATALOG__ variables."""
     plan: bool = False
-    """Print files, rows, token lengths, speed, time and cost, measured on a sample, and score nothing."""
+    """Score nothing: print files, rows, text lengths, speed, time and cost, estimated from a sample."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None
-    """With --plan: price of an hour of one worker, in any currency."""
+    """With --plan: price of one worker for one hour, in any currency."""
     within_hours: Annotated[float, Field(gt=0)] | None = None
-    """With --plan: say how many workers finish in that time."""
+    """With --plan: hours to finish in. The output says how many workers that takes."""
     progress: Literal["auto", "json", "none"] = "auto"
-    """On stderr: a bar on a terminal (auto), a JSON line every ten seconds (json), or nothing."""
+    """Progress on stderr: a bar on a terminal (auto), a JSON line every 10 seconds (json), or none."""
 
     @model_validator(mode="after")
-    def _groups_have_a_name_of_their_own(self) -> "ScoreConfig":
+    def _check_group_by_is_no_output_column(self) -> "ScoreConfig":
         if self.group_by in ("rows", "uncertain_share") or (self.group_by or "").startswith("mean_"):
-            raise ValueError(f"group_by = {self.group_by!r} is what a column of _groups is called. Rename the column.")
+            raise ValueError(
+                f"group_by = {self.group_by!r} is also the name of another column in _groups. Rename the column."
+            )
         return self
 
     @model_validator(mode="after")
-    def _iceberg_needs_a_table(self) -> "ScoreConfig":
+    def _check_iceberg_has_a_table(self) -> "ScoreConfig":
         if self.sink == "iceberg" and "." not in (self.iceberg_table or ""):
             raise ValueError("sink = 'iceberg' needs a table. Pass --iceberg-table namespace.table.")
         return self
 
 
-HOW = (
-    "output", "restart", "bundle", "num_workers", "max_workers", "cpus_per_worker", "remembered_texts",
+EXECUTION_KEYS = (
+    "output", "restart", "bundle", "num_workers", "max_workers", "cpus_per_worker", "max_cached_texts",
     "max_quarantined", "engine", "variant", "sink", "iceberg_table", "iceberg_catalog", "plan", "price_per_hour",
     "within_hours", "progress",
 )  # fmt: skip
-"""Keys that say how a corpus is scored and not what a row gets: a run may go on with other values of these."""
+"""Keys that do not change the scores of a row: a run may be resumed with other values of these."""

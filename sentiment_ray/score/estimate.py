@@ -1,4 +1,4 @@
-"""Says what a run would take before it is begun, from a sample that is scored on the cluster; writes nothing."""
+"""Estimates the time and cost of a run from a sample that is scored on the cluster; writes nothing."""
 
 import math
 import random
@@ -13,36 +13,38 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import profile_of
 from sentiment_ray.inference.engines import GPU_ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, Predictor
+from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.part import DistinctTexts
+from sentiment_ray.score.distinct_texts import DistinctTexts
 from sentiment_ray.score.plan import Plan, Unit
-from sentiment_ray.score.reading import open_parquet, read_windows, texts_of
+from sentiment_ray.score.reading import open_parquet, read_chunks
 
 SAMPLE_UNITS = 16
 SAMPLE_ROWS = 4_096
 WARM_UP_ROWS = 64
-MEASURE_S = 10.0
-ROWS_AT_ONCE = 256
+MAX_MEASURE_S = 10.0
+FIRST_BATCH_ROWS = 256
+"""Rows of the first measurement; each further one has as many rows as all before it together."""
 
 
 def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers: int) -> dict[str, Any]:
     """Return rows, bytes, token lengths, duplicates, rows a second, time and cost of a plan.
 
-    The speed is that of one actor on this cluster over a sample; the time assumes that actors do not slow each other.
+    The speed is that of one worker on this cluster; the time assumes that workers do not slow each other down.
     """
     num_gpus = 1 if bundle.engine in GPU_ENGINES else 0
     task = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=num_gpus, max_retries=0)(measure_sample)
     try:
-        sample = ray.get(task.remote(config, _sample_units(plan.units), ray.put(bundle)))
+        sample = ray.get(task.remote(config, _choose_sample_units(plan.units), ray.put(bundle)))
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, SentimentRayError) else error) from None
     rate = sample["rows_per_s"]
     seconds = plan.num_rows / (rate * num_workers) if rate else None
-    found = {
-        "files": len(plan.wanted["files"]),
+    result = {
+        "files": len(plan.identity["files"]),
         "files_unreadable": len(plan.bad_files),
         "rows": plan.num_rows,
-        "bytes": sum(file["bytes"] for file in plan.wanted["files"]),
+        "bytes": sum(file["bytes"] for file in plan.identity["files"]),
         "units": len(plan.units),
         "engine": bundle.engine,
         "variant": bundle.variant,
@@ -51,27 +53,27 @@ def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers:
         "expected_s": seconds and round(seconds, 1),
     }
     if config.price_per_hour and rate:
-        found["expected_cost"] = round(plan.num_rows / rate / 3600 * config.price_per_hour, 2)
+        result["expected_cost"] = round(plan.num_rows / rate / 3600 * config.price_per_hour, 2)
     if config.within_hours and rate:
-        found["workers_needed"] = max(1, math.ceil(plan.num_rows / rate / 3600 / config.within_hours))
-    return found
+        result["workers_needed"] = max(1, math.ceil(plan.num_rows / rate / 3600 / config.within_hours))
+    return result
 
 
 def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> dict[str, Any]:
-    """Score up to SAMPLE_ROWS rows for about MEASURE_S seconds and return what they are like and how fast it went."""
+    """Score up to SAMPLE_ROWS rows for about MAX_MEASURE_S seconds; return text lengths, shares and rows a second."""
     texts: list[str] = []
-    share = math.ceil(SAMPLE_ROWS / max(1, len(units)))
+    rows_per_unit = math.ceil(SAMPLE_ROWS / max(1, len(units)))
     for unit in units:
-        texts += _first_texts(config, unit, share)
+        texts += _read_first_texts(config, unit, rows_per_unit)
     random.Random(0).shuffle(texts)
     predictor = Predictor(bundle, threads=max(1, round(config.cpus_per_worker)))
     predictor.score(texts[:WARM_UP_ROWS], tokens_per_batch=config.tokens_per_batch)
     distinct = DistinctTexts(predictor, config.tokens_per_batch)
     started, scored, profiles = time.monotonic(), 0, []
-    while scored < len(texts) and (not scored or time.monotonic() - started < MEASURE_S):
-        some = texts[scored : scored + max(ROWS_AT_ONCE, scored)]
-        profiles.append(profile_of(some, distinct.score(some), predictor.labels))
-        scored += len(some)
+    while scored < len(texts) and (not scored or time.monotonic() - started < MAX_MEASURE_S):
+        batch = texts[scored : scored + max(FIRST_BATCH_ROWS, scored)]
+        profiles.append(profile_of(batch, distinct.score(batch), predictor.labels))
+        scored += len(batch)
     seconds = time.monotonic() - started
     lengths: dict[str, int] = {}
     for profile in profiles:
@@ -86,16 +88,16 @@ def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> d
     }
 
 
-def _sample_units(units: Sequence[Unit]) -> list[Unit]:
+def _choose_sample_units(units: Sequence[Unit]) -> list[Unit]:
     filled = [unit for unit in units if unit.num_rows]
     return random.Random(0).sample(filled, min(SAMPLE_UNITS, len(filled)))
 
 
-def _first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
+def _read_first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
     with open_parquet(unit) as file:
         schema = pa.schema([file.schema.field(name) for name in config.text_column])
-        for window in read_windows(file, schema, unit, max_row_bytes=config.max_row_bytes):
-            if window.table is not None:
-                texts, _ = texts_of(window, config.text_column)
+        for chunk in read_chunks(file, schema, unit, max_row_bytes=config.max_row_bytes):
+            if chunk.table is not None:
+                texts, _ = extract_texts(chunk, config.text_column)
                 return [text for text in texts if text is not None][:count]
     return []

@@ -1,4 +1,4 @@
-"""Adds files that are there to an Iceberg table, in one snapshot; knows nothing of plans, receipts or manifests."""
+"""Adds existing files to an Iceberg table in one snapshot; knows no plans, receipts or manifests."""
 
 import functools
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import first_line
 
 FINGERPRINT, OUTPUT = "sentiment_ray.fingerprint", "sentiment_ray.output"
-"""Properties of a snapshot: the plan of the run, and the directory whose parts it added."""
+"""Properties of a snapshot: the fingerprint of the plan, and the output whose parts the snapshot added."""
 NAME_MAPPING = "schema.name-mapping.default"
-FILES_AT_A_TIME = 16
+MAX_PARALLEL_READS = 16
 
 
 def open_catalog(config: ScoreConfig) -> Any:
-    """Return the catalog that pyiceberg's configuration describes; ConfigError when it describes none."""
+    """Return the catalog that the configuration of pyiceberg describes; ConfigError when it describes none."""
     from pyiceberg.catalog import load_catalog
     from pyiceberg.exceptions import NotInstalledError
 
@@ -39,10 +39,10 @@ def add_to_iceberg(
     columns: pa.Schema,
     partitions: pa.Schema,
 ) -> None:
-    """Add files below `output`, each with the values of its partition, in place of those that stood there before.
+    """Replace the files of `output` in the table by `files`, each with the values of its partition, in one snapshot.
 
     Files of other outputs stay in the table. Nothing happens when the last snapshot of this output is of the same plan.
-    DataError when the table's columns or partitions are not those of the files.
+    DataError when the files have other columns or partitions than the table.
     """
     from pyiceberg.io.pyarrow import UnsupportedPyArrowTypeException, parquet_file_to_data_file
     from pyiceberg.table.snapshots import ancestors_of
@@ -55,8 +55,8 @@ def add_to_iceberg(
             return
         present = [task.file for task in table.scan().plan_files()]
         replaced = [file for file in present if file.file_path.startswith(output.rstrip("/") + "/")]
-        places = _partition_places(table, partitions)
-        with table.transaction() as transaction, ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+        partition_fields = _find_partition_fields(table, partitions)
+        with table.transaction() as transaction, ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
             if table.name_mapping() is None:
                 transaction.set_properties({NAME_MAPPING: table.schema().name_mapping.model_dump_json()})
             update = transaction.update_snapshot(snapshot_properties={OUTPUT: output, FINGERPRINT: fingerprint})
@@ -65,18 +65,18 @@ def add_to_iceberg(
                     snapshot.delete_data_file(file)
                 for file in pool.map(lambda path: parquet_file_to_data_file(table.io, table.metadata, path), files):
                     values = files[file.file_path]
-                    for name, (place, value_of) in places.items():
-                        file.partition[place] = value_of(values[name])
+                    for name, (index, parse) in partition_fields.items():
+                        file.partition[index] = parse(values[name])
                     snapshot.append_data_file(file)
     except (ValueError, TypeError, ArithmeticError, UnsupportedPyArrowTypeException) as error:
         raise DataError(
             f"Iceberg table {config.iceberg_table} cannot hold the parts of {output}: {str(error).rstrip('.')}. "
-            "Change the table or name another, or commit with --sink parquet, which scores nothing again."
+            "Change the table, name another one, or commit with --sink parquet; no row is scored again."
         ) from error
 
 
 def _open_table(config: ScoreConfig, columns: pa.Schema, partitions: pa.Schema) -> Any:
-    """Return the table, which is made, empty, when it is missing."""
+    """Return the table; create it, empty, if it does not exist."""
     catalog, name = open_catalog(config), str(config.iceberg_table)
     if not catalog.table_exists(name):
         catalog.create_namespace_if_not_exists(name.rpartition(".")[0])
@@ -87,17 +87,17 @@ def _open_table(config: ScoreConfig, columns: pa.Schema, partitions: pa.Schema) 
     return catalog.load_table(name)
 
 
-def _partition_places(table: Any, partitions: pa.Schema) -> dict[str, Any]:
-    """Return for each partition column its place in the table's partitions and what makes its value of a text."""
+def _find_partition_fields(table: Any, partitions: pa.Schema) -> dict[str, Any]:
+    """Return for each partition column its index in the partitioning of the table, and the parser of its values."""
     from pyiceberg.conversions import partition_to_py
     from pyiceberg.transforms import IdentityTransform
 
-    places = {}
-    for place, field in enumerate(table.spec().fields):
+    fields = {}
+    for index, field in enumerate(table.spec().fields):
         source = table.schema().find_field(field.source_id)
         if isinstance(field.transform, IdentityTransform):
-            places[source.name] = (place, functools.partial(partition_to_py, source.field_type))
-    missing = [name for name in partitions.names if name not in places]
+            fields[source.name] = (index, functools.partial(partition_to_py, source.field_type))
+    missing = [name for name in partitions.names if name not in fields]
     if missing:
-        raise ValueError(f"its partitions are {', '.join(places) or 'none'}, the parts have {missing[0]!r} too")
-    return {name: places[name] for name in partitions.names}
+        raise ValueError(f"its partitions are {', '.join(fields) or 'none'}, but the parts also have {missing[0]!r}")
+    return {name: fields[name] for name in partitions.names}

@@ -1,4 +1,4 @@
-"""Which Parquet files there are, on a disk or an object store, and what tells that one has changed; opens none."""
+"""Lists the Parquet files of a corpus on a disk or an object store; opens none."""
 
 import glob
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sentiment_ray.storage import file_info, full_path, open_location
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file of the corpus: `name` is its path below the input, `version` changes when its content does."""
+    """A file of the corpus; `name` is its path below the input, and `version` changes with its content."""
 
     path: str
     name: str
@@ -21,31 +21,31 @@ class InputFile:
 def list_files(location: str, output: str) -> list[InputFile]:
     """Return the Parquet files of a file, a directory or a glob, sorted by name.
 
-    In a directory every *.parquet is taken, except below names that begin with _ or a dot, which are no data.
-    ConfigError when the output lies inside the input, DataError when there is no file.
+    A directory stands for every *.parquet below it, except where a name begins with _ or a dot: that is not data.
+    ConfigError when the output lies inside the input or the input inside the output, DataError when there is no file.
     """
     fs, root = open_location(location)
     root = root.rstrip("/")
     missing = DataError(f"input = {location!r}: there is no Parquet file. Name a file, a directory or a glob.")
     try:
         if glob.has_magic(root) and not fs.exists(root):
-            base = _fixed_part(root)
-            found = {path: info for path, info in fs.glob(root, detail=True).items() if info["type"] != "directory"}
+            base = _directory_above_wildcard(root)
+            infos = {path: info for path, info in fs.glob(root, detail=True).items() if info["type"] != "directory"}
         elif fs.isfile(root):
             base = root.rpartition("/")[0]
-            found = {root: fs.info(root)}
+            infos = {root: fs.info(root)}
         else:
             base = root
             _refuse_inside(location, root, output)
-            found = {path: info for path, info in fs.find(root, detail=True).items() if _is_data(path[len(root) :])}
+            infos = {path: info for path, info in fs.find(root, detail=True).items() if _is_data(path[len(root) :])}
     except FileNotFoundError:
         raise missing from None
-    if not found:
+    if not infos:
         raise missing
-    _refuse_scores(location, [full_path(fs, path) for path in found], output)
+    _refuse_scores(location, [full_path(fs, path) for path in infos], output)
     files = []
-    for path in sorted(found):
-        info = file_info(found[path])
+    for path in sorted(infos):
+        info = file_info(infos[path])
         files.append(InputFile(full_path(fs, path), path[len(base) + 1 :], info.bytes, info.version))
     return files
 
@@ -67,13 +67,13 @@ def _refuse_scores(location: str, paths: Sequence[str], output: str) -> None:
     inside = [path for path in paths if path.startswith(below)]
     if inside:
         raise ConfigError(
-            f"input = {location!r} names {inside[0]}, which lies in the output {output!r}: --restart would remove it. "
-            "Name another output."
+            f"input = {location!r} names {inside[0]}, which lies inside the output {output!r}. --restart would remove "
+            "it. Name another output."
         )
 
 
-def _fixed_part(pattern: str) -> str:
-    """Return the directory above the first part of a path that has a wildcard."""
+def _directory_above_wildcard(pattern: str) -> str:
+    """Return the part of a path above its first wildcard."""
     parts = pattern.split("/")
-    first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     return "/".join(parts[:first])

@@ -1,8 +1,8 @@
-"""Lets one run at a time write into an output, and takes the lock of a run that has died; knows nothing of scores.
+"""Lets one run at a time write into an output, and replaces the lock of a run that has died; knows no scores.
 
-A lock is a file `_plan/lock-00001.json` that only one run can create. Who finds a lock whose run is dead creates the
-next number, which again only one can, and removes the lower ones. A run holds its lock as long as the file with its
-number names it.
+1. A run creates `_plan/lock-00001.json`. Only one of several runs can create a file.
+2. A run that finds the lock of a dead run creates the next number, `lock-00002.json`, and removes the lower ones.
+3. A run holds the lock as long as the file with the highest number names it as the owner.
 """
 
 import json
@@ -26,27 +26,27 @@ from sentiment_ray.storage import Store
 LOCKS = "_plan/lock-"
 RENEW_S = 10.0
 STALE_S = 120.0
-"""Seconds without renewal after which a run on another machine counts as dead."""
+"""Seconds without a renewal after which a run on another machine counts as dead."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that this process was given: the name of its file and who it says holds it."""
+    """A lock of this process: the name of its file, and the random owner that the file names."""
 
     name: str
     owner: str
 
 
 @contextmanager
-def locked(store: Store, output: str) -> Iterator[Lock]:
-    """Hold the lock of an output; ConfigError when another run that is alive holds it."""
+def hold_lock(store: Store, output: str) -> Iterator[Lock]:
+    """Hold the lock of an output until the block ends; ConfigError when a live run holds it."""
     held = sorted(name for name in store.list("_plan") if name.startswith(LOCKS))
     if held:
         _refuse_if_alive(store, held[-1], output)
     number = int(held[-1].removeprefix(LOCKS).removesuffix(".json")) + 1 if held else 1
     lock = Lock(f"{LOCKS}{number:05d}.json", uuid.uuid4().hex)
     if not store.create(lock.name, _content(lock)):
-        raise ConfigError(f"output = {output!r}: another run has just begun to write there. Wait for it to end.")
+        raise ConfigError(f"output = {output!r}: another run has just begun to write there. Wait until it ends.")
     for name in held:
         store.remove(name)
     stop = threading.Event()
@@ -61,15 +61,15 @@ def locked(store: Store, output: str) -> Iterator[Lock]:
             store.remove(lock.name)
 
 
-def is_lock(name: str) -> bool:
-    """Whether a file of an output is a lock."""
+def is_lock_name(name: str) -> bool:
+    """Whether a file name in an output is that of a lock."""
     return re.fullmatch(rf"{LOCKS}\d{{5,}}\.json", name) is not None
 
 
 def is_held(store: Store, lock: Lock) -> bool:
-    """Whether the lock's file is still there and names this owner, and no other has a higher number.
+    """Whether the file of the lock still names this owner and no lock has a higher number.
 
-    A renewal that hangs may bring the file back after another run has taken the lock and removed it.
+    The second check is needed: a renewal that hangs may write the file again after another run has removed it.
     """
     store.fs.invalidate_cache()
     held = [str(path).rpartition("/")[2] for path in store.fs.glob(store.path(f"{LOCKS}*.json"))]
@@ -78,33 +78,33 @@ def is_held(store: Store, lock: Lock) -> bool:
 
 
 def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
-    """ConfigError when another run has taken the lock."""
+    """Raise ConfigError when another run has taken the lock."""
     if not is_held(store, lock):
-        raise ConfigError(f"output = {output!r} was taken over by another run, so this one ends.")
+        raise ConfigError(f"output = {output!r} has been taken over by another run, so this run ends.")
 
 
 def _renew(store: Store, lock: Lock, stop: threading.Event) -> None:
     while not stop.wait(RENEW_S):
-        with suppress(Exception):  # a store that fails once must not end the renewal, and with it the run's claim
+        with suppress(Exception):  # one failure of the store must not end the renewal
             if not is_held(store, lock):
                 return
             store.write(lock.name, _content(lock))
 
 
 def _refuse_if_alive(store: Store, name: str, output: str) -> None:
-    found = _read(store, name)
-    if not found:
+    holder = _read(store, name)
+    if not holder:
         return
-    here = _process()
-    if all(found.get(key) == here[key] for key in ("host", "boot", "namespace")):
-        if _started(found["pid"]) != found["started"]:
+    this = _describe_process()
+    if all(holder.get(key) == this[key] for key in ("host", "boot", "namespace")):
+        if _start_time(holder["pid"]) != holder["started"]:
             return
-    elif time.time() - found["renewed_at"] > STALE_S:
+    elif time.time() - holder["renewed_at"] > STALE_S:
         return
-    age_s = max(0, round(time.time() - found["renewed_at"]))
+    age_s = max(0, round(time.time() - holder["renewed_at"]))
     raise ConfigError(
-        f"output = {output!r} is being written by another run (process {found['pid']} on {found['host']}, last seen "
-        f"{age_s} s ago). Wait for it to end, or name another output."
+        f"output = {output!r} is being written by another run (process {holder['pid']} on {holder['host']}, last seen "
+        f"{age_s} s ago). Wait until it ends, or name another output."
     )
 
 
@@ -116,23 +116,23 @@ def _read(store: Store, name: str) -> dict[str, Any]:
 
 
 def _content(lock: Lock) -> bytes:
-    return json.dumps(asdict(lock) | _process() | {"renewed_at": time.time()}).encode()
+    return json.dumps(asdict(lock) | _describe_process() | {"renewed_at": time.time()}).encode()
 
 
-def _process() -> dict[str, Any]:
-    """Return what tells this process from every other, also from later ones with its number."""
+def _describe_process() -> dict[str, Any]:
+    """Return what identifies this process, also among later processes with the same id."""
     namespace = Path("/proc/self/ns/pid")
     return {
         "host": socket.gethostname(),
         "boot": psutil.boot_time(),
         "namespace": os.readlink(namespace) if namespace.exists() else "",
         "pid": os.getpid(),
-        "started": _started(os.getpid()),
+        "started": _start_time(os.getpid()),
     }
 
 
-def _started(pid: int) -> float | None:
-    """Return when a process was started, in seconds since 1970; None when there is none."""
+def _start_time(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970; None when it does not run."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()

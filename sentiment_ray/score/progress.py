@@ -1,4 +1,4 @@
-"""Tells how far a scoring run is: a bar for people, JSON lines for machines, gauges for Prometheus; scores nothing."""
+"""Shows the progress of a scoring run: a bar for people, JSON lines for machines, gauges for Prometheus."""
 
 import json
 import sys
@@ -18,26 +18,26 @@ JSON_EVERY_S = 10.0
 
 @ray.remote(num_cpus=0)
 class Progress:
-    """Counts the rows of units that are under way and keeps Ray's gauges, which Ray exports to Prometheus."""
+    """Counts the finished rows of all units and sets gauges, which Ray exports to Prometheus."""
 
-    def __init__(self, planned: int, done: int, quarantined: int) -> None:
-        self._parts: dict[str, tuple[int, int]] = {"": (done, quarantined)}
+    def __init__(self, planned: int, scored: int, quarantined: int) -> None:
+        self._parts: dict[str, tuple[int, int]] = {"": (scored, quarantined)}
         self._gauges = {
             name: Gauge(f"sentiment_ray_score_rows_{name}", description=text)
             for name, text in {
                 "planned": "Rows of the corpus.",
                 "scored": "Rows scored so far.",
-                "quarantined": "Rows that cannot be scored, so far.",
+                "quarantined": "Rows quarantined so far.",
             }.items()
         }
         self._gauges["planned"].set(planned)
 
     def report(self, part: str, scored: int, quarantined: int) -> None:
-        """Note the rows of a part so far; a unit that is done again replaces what it had."""
+        """Set the rows of a part so far; a unit that is scored again starts over."""
         self._parts[part] = (scored, quarantined)
 
-    def totals(self) -> tuple[int, int]:
-        """Return the rows scored and set aside so far."""
+    def sum_rows(self) -> tuple[int, int]:
+        """Return the rows scored and quarantined so far."""
         scored, quarantined = (sum(counts) for counts in zip(*self._parts.values(), strict=True))
         self._gauges["scored"].set(scored)
         self._gauges["quarantined"].set(quarantined)
@@ -45,12 +45,12 @@ class Progress:
 
 
 @contextmanager
-def shown_progress(mode: str, planned: int, done: int, quarantined: int) -> Iterator[Any]:
-    """Yield the actor that counts and show its counts on stderr until the block ends: `mode` is auto, json or none."""
-    counter = Progress.remote(planned, done, quarantined)  # type: ignore[attr-defined]
+def show_progress(mode: str, planned: int, scored: int, quarantined: int) -> Iterator[Any]:
+    """Show progress on stderr until the block ends, and yield the actor that counts; `mode` is auto, json or none."""
+    counter = Progress.remote(planned, scored, quarantined)  # type: ignore[attr-defined]
     stop = threading.Event()
-    show = {"auto": _bar, "json": _json_lines, "none": _nothing}[mode]
-    thread = threading.Thread(target=show, args=(counter, planned, done + quarantined, stop), daemon=True)
+    show = {"auto": _show_bar, "json": _write_json_lines, "none": _show_nothing}[mode]
+    thread = threading.Thread(target=show, args=(counter, planned, scored + quarantined, stop), daemon=True)
     thread.start()
     try:
         yield counter
@@ -60,24 +60,26 @@ def shown_progress(mode: str, planned: int, done: int, quarantined: int) -> Iter
         ray.kill(counter)
 
 
-def _bar(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
-    form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+def _show_bar(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
+    bar_format = (
+        "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+    )
     with tqdm(
         total=planned, initial=before, desc="scoring", unit=" rows", unit_scale=True, disable=None, leave=False,
-        bar_format=form, smoothing=0.05,
+        bar_format=bar_format, smoothing=0.05,
     ) as bar:  # fmt: skip
         while not bar.disable and not stop.wait(POLL_S):
-            scored, quarantined = ray.get(counter.totals.remote())
+            scored, quarantined = ray.get(counter.sum_rows.remote())
             bar.set_postfix_str(f"{quarantined} quarantined", refresh=False)
             bar.update(max(0, scored + quarantined - bar.n))
     stop.wait()
 
 
-def _json_lines(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
+def _write_json_lines(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
     started = time.monotonic()
     while True:
         ended = stop.wait(JSON_EVERY_S)
-        scored, quarantined = ray.get(counter.totals.remote())
+        scored, quarantined = ray.get(counter.sum_rows.remote())
         rate = (scored + quarantined - before) / (time.monotonic() - started)
         left = planned - scored - quarantined
         line = {
@@ -92,5 +94,5 @@ def _json_lines(counter: Any, planned: int, before: int, stop: threading.Event) 
             return
 
 
-def _nothing(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
+def _show_nothing(counter: Any, planned: int, before: int, stop: threading.Event) -> None:
     stop.wait()

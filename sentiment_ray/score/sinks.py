@@ -1,4 +1,4 @@
-"""Commits finished parts to a table of Delta Lake or Iceberg, in one step and where they stand; writes no data."""
+"""Commits finished parts, in place, to a Delta Lake or Iceberg table in one atomic step; copies no data."""
 
 import json
 import re
@@ -20,39 +20,41 @@ from sentiment_ray.storage import Store, full_path
 DELTA_LOG = "_delta_log"
 FIELD_ID = b"PARQUET:field_id"
 WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
-FOOTERS_AT_A_TIME = 16
-REMEDY = "Commit with --sink parquet, which scores nothing again, or choose other --columns and pass --restart."
+MAX_PARALLEL_READS = 16
+REMEDY = "Commit with --sink parquet (no row is scored again), or choose other --columns and pass --restart."
 
 Parts = Sequence[dict[str, Any]]
 
 
 def check_sink(config: ScoreConfig) -> None:
-    """Refuse a sink that cannot be committed to, before anything is scored: a missing library, an unknown catalog."""
+    """Refuse, before anything is scored, a sink whose library is missing or whose catalog is unknown."""
     if config.sink == "delta":
         require_extra("delta", "deltalake")
         if "%" in config.output:
-            raise ConfigError(f"output = {config.output!r}: Delta Lake keeps no table where a name has a %. Rename it.")
+            raise ConfigError(
+                f"output = {config.output!r}: Delta Lake cannot keep a table below a name with a %. Rename it."
+            )
     elif config.sink == "iceberg":
         require_extra("iceberg", "pyiceberg")
         open_catalog(config)
 
 
 def is_in_sink(config: ScoreConfig, manifest: dict[str, Any]) -> bool:
-    """Whether the run that wrote a manifest also committed its parts to the sink that is asked for."""
+    """Whether the run that wrote this manifest also committed its parts to the sink of `config`."""
     keys = ("sink", "iceberg_table", "iceberg_catalog")
     return config.sink == "parquet" or all(manifest["config"].get(key) == getattr(config, key) for key in keys)
 
 
 def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) -> None:
-    """Add the parts to the table of `config.sink` in one atomic commit; nothing happens when it was done before.
+    """Add the parts to the table of `config.sink` in one atomic commit; nothing happens if they were added before.
 
-    What only the paths hold (Hive partitions) becomes columns. DataError when the parts differ in their columns, or
-    the table cannot hold them.
+    Hive partitions in the paths become columns. DataError when the parts differ in their columns, or the table cannot
+    hold them.
     """
     if config.sink == "parquet" or not parts:
         return
-    columns = _common_columns(store, parts, config.sink)
-    partitions = _partition_columns(parts, columns)
+    columns = _read_common_columns(store, parts, config.sink)
+    partitions = _find_partition_columns(parts, columns)
     output = full_path(store.fs, store.root)
     if config.sink == "iceberg":
         files = {
@@ -64,24 +66,25 @@ def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) 
 
 
 def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schema, partitions: pa.Schema) -> None:
-    """Make the output a Delta table whose first version, written in one step, is the parts."""
+    """Make the output a Delta table; its first version, written in one step, holds the parts."""
     from deltalake import CommitProperties, DeltaTable, Schema, Transaction
     from deltalake.transaction import AddAction, create_table_with_add_actions
 
-    foreign = [field for field in columns if not _fits_delta(field.type)]
-    if foreign:
-        raise DataError(f"{output}: column {foreign[0].name!r} is {foreign[0].type}, unknown to Delta Lake. {REMEDY}")
+    unsupported = [field for field in columns if not _is_delta_type(field.type)]
+    if unsupported:
+        name, data_type = unsupported[0].name, unsupported[0].type
+        raise DataError(f"{output}: column {name!r} is {data_type}, which Delta Lake does not support. {REMEDY}")
     if DeltaTable.is_deltatable(output):
         if DeltaTable(output).transaction_version(fingerprint) is None:
-            raise DataError(f"{output} is a Delta table that this run did not make. Remove {output}/{DELTA_LOG}.")
+            raise DataError(f"{output} is a Delta table that another run made. Remove {output}/{DELTA_LOG}.")
         return
     now_ms = int(time.time() * 1000)
     actions = []
     for part in parts:
-        values = hive_values(part["path"].split("/")[:-1])
-        found = {name: values[name] for name in partitions.names}
+        hive = hive_values(part["path"].split("/")[:-1])
+        values = {name: hive[name] for name in partitions.names}
         stats = json.dumps({"numRecords": part["rows"]})
-        actions.append(AddAction(part["path"], part["bytes"], found, now_ms, True, stats))
+        actions.append(AddAction(part["path"], part["bytes"], values, now_ms, True, stats))
     create_table_with_add_actions(
         output,
         Schema.from_arrow(pa.schema([*columns, *partitions])),
@@ -91,25 +94,25 @@ def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schem
     )
 
 
-def _common_columns(store: Store, parts: Parts, sink: str) -> pa.Schema:
-    """Return the columns that every part has; DataError names the first part and column that differ."""
+def _read_common_columns(store: Store, parts: Parts, sink: str) -> pa.Schema:
+    """Return the columns that all parts have; DataError names the first part and column that differ."""
     first: dict[str, pa.DataType] = {}
-    with ThreadPoolExecutor(FOOTERS_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
         for part, schema in zip(parts, pool.map(lambda part: _read_schema(store, part["path"]), parts), strict=True):
-            columns = {field.name: _as_stored(field.type) for field in schema}
+            columns = {field.name: _to_stored_type(field.type) for field in schema}
             numbered = [field.name for field in schema if FIELD_ID in (field.metadata or {})]
             if numbered and sink == "iceberg":
                 raise DataError(
-                    f"{part['path']}: column {numbered[0]!r} carries the field id of another table, by which Iceberg "
-                    "would read it. Commit with --sink parquet or delta, which scores nothing again."
+                    f"{part['path']}: column {numbered[0]!r} carries the field id of another table, and Iceberg would "
+                    "read it by this id. Commit with --sink parquet or delta; no row is scored again."
                 )
             first = first or columns
             for name in {**first, **columns}:
                 if first.get(name) != columns.get(name):
-                    kinds = [f"{each[name]}" if name in each else "missing" for each in (columns, first)]
+                    types = [f"{each[name]}" if name in each else "missing" for each in (columns, first)]
                     raise DataError(
-                        f"{part['path']}: column {name!r} is {kinds[0]} here and {kinds[1]} in {parts[0]['path']}, "
-                        f"but all parts of a table have the same columns. {REMEDY}"
+                        f"{part['path']}: column {name!r} is {types[0]} here and {types[1]} in {parts[0]['path']}, "
+                        f"but all parts of a table must have the same columns. {REMEDY}"
                     )
     return pa.schema(list(first.items()))
 
@@ -119,33 +122,35 @@ def _read_schema(store: Store, name: str) -> pa.Schema:
         return parquet.read_schema(handle)
 
 
-def _as_stored(kind: pa.DataType) -> pa.DataType:
-    """Return the type that Parquet keeps: dictionaries and large strings are ways to hold it in memory."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+def _to_stored_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the type as Parquet stores it: dictionaries, views and large strings exist in memory alone."""
+    data_type = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+    if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
         return pa.string()
-    return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
+    is_binary = pa.types.is_large_binary(data_type) or pa.types.is_binary_view(data_type)
+    return pa.binary() if is_binary else data_type
 
 
-def _fits_delta(kind: pa.DataType) -> bool:
-    """Whether Delta Lake has a type that every reader takes this one for."""
-    if kind.num_fields:
-        return all(_fits_delta(kind.field(place).type) for place in range(kind.num_fields))
-    has = pa.types
-    foreign = (has.is_unsigned_integer, has.is_float16, has.is_time, has.is_duration, has.is_null)
-    return not any(test(kind) for test in foreign) and not (has.is_timestamp(kind) and kind.unit == "ns")
+def _is_delta_type(data_type: pa.DataType) -> bool:
+    """Whether Delta Lake has an equal type, so that every reader reads the column alike."""
+    if data_type.num_fields:
+        return all(_is_delta_type(data_type.field(index).type) for index in range(data_type.num_fields))
+    types = pa.types
+    unsupported = (types.is_unsigned_integer, types.is_float16, types.is_time, types.is_duration, types.is_null)
+    is_nanoseconds = types.is_timestamp(data_type) and data_type.unit == "ns"
+    return not is_nanoseconds and not any(is_type(data_type) for is_type in unsupported)
 
 
-def _partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
-    """Return the columns that only the paths hold, whole numbers where all values are; DataError when paths differ."""
+def _find_partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
+    """Return the Hive partition columns: int64 where all values are whole numbers; DataError when paths differ."""
     values = [hive_values(part["path"].split("/")[:-1]) for part in parts]
-    for part, found in zip(parts, values, strict=True):
-        if list(found) != list(values[0]):
+    for part, own in zip(parts, values, strict=True):
+        if list(own) != list(values[0]):
             raise DataError(
-                f"{part['path']} is partitioned by {', '.join(found) or 'nothing'}, {parts[0]['path']} by "
+                f"{part['path']} is partitioned by {', '.join(own) or 'nothing'}, {parts[0]['path']} by "
                 f"{', '.join(values[0]) or 'nothing'}. A table has one partitioning. {REMEDY}"
             )
     names = [name for name in values[0] if name not in columns.names]
-    texts = {name: {found[name] for found in values} - {None} for name in names}
+    texts = {name: {own[name] for own in values} - {None} for name in names}
     whole = {name for name in names if texts[name] and all(WHOLE_NUMBER.fullmatch(str(text)) for text in texts[name])}
     return pa.schema([(name, pa.int64() if name in whole else pa.string()) for name in names])

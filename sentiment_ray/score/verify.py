@@ -1,4 +1,4 @@
-"""Proves a finished output: every byte against the manifest, every sum against the plan; scores only a sample."""
+"""Verifies a finished output: every byte against the manifest, every sum against the plan, and a sample of scores."""
 
 import hashlib
 import json
@@ -12,18 +12,19 @@ from tqdm import tqdm
 
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
-from sentiment_ray.score.lock import is_lock
-from sentiment_ray.score.plan import read_plan, unit_from
-from sentiment_ray.score.reading import open_parquet, read_windows, texts_of
+from sentiment_ray.score.lock import is_lock_name
+from sentiment_ray.score.plan import Unit, parse_unit, read_plan
+from sentiment_ray.score.reading import open_parquet, read_chunks
 from sentiment_ray.storage import Store, absolute, local_copy, open_store
 
 MAX_DIFFERENCE = 1e-3
-"""Largest difference of a probability that batches of other texts explain in fp32."""
+"""Largest difference of a probability that fp32 can have between batches of different texts."""
 
 
 def verify_scores(location: str) -> dict[str, Any]:
-    """Re-read an output and prove its manifest; DataError names the first defect and counts the others."""
+    """Read a whole output and compare it with its manifest; DataError names the first defect and counts the others."""
     store = open_store(absolute(location))
     problems = list(find_problems(store))
     if problems:
@@ -36,11 +37,11 @@ def verify_scores(location: str) -> dict[str, Any]:
 
 
 def find_problems(store: Store) -> Iterator[str]:
-    """Yield in words whatever does not match: files missing, added or changed, rows that do not add up."""
-    found = store.list()
+    """Yield a sentence for every defect: a file is missing, added or changed, or rows do not add up."""
+    present = store.list()
     for name in (MANIFEST_NAME, SUCCESS_NAME):
-        if name not in found:
-            yield f"{name} is missing: the run that wrote this has not ended"
+        if name not in present:
+            yield f"{name} is missing: the run has not finished"
             return
     data = store.read(MANIFEST_NAME)
     if store.read(SUCCESS_NAME) != (hashlib.sha256(data).hexdigest() + "\n").encode():
@@ -49,25 +50,25 @@ def find_problems(store: Store) -> Iterator[str]:
     manifest = json.loads(data)
     files = manifest["files"]
     known = {*files, MANIFEST_NAME, SUCCESS_NAME}
-    # A run that dies right after its last step leaves its lock behind; nothing reads it but the next run.
-    extra = [name for name in found if name not in known and not is_lock(name)]
+    # A run that crashes right after its last step leaves its lock behind, which only the next run reads.
+    extra = [name for name in present if name not in known and not is_lock_name(name)]
     yield from (f"{name} is not in the manifest" for name in extra)
-    missing = {name for name in files if name not in found}
+    missing = {name for name in files if name not in present}
     yield from (f"{name} is missing" for name in sorted(missing))
     changed = set()
     for name in tqdm([name for name in files if name not in missing], desc="verifying", disable=None, leave=False):
         entry = files[name]
-        if found[name].bytes != entry["bytes"] or store.sha256(name) != entry["sha256"]:
+        if present[name].bytes != entry["bytes"] or store.sha256(name) != entry["sha256"]:
             changed.add(name)
             yield f"{name} is not the file that was written"
     if not missing and not changed:
-        yield from _wrong_sums(store, manifest)
+        yield from _find_wrong_sums(store, manifest)
 
 
 def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> dict[str, Any]:
-    """Score `rows` random rows of an output again, each alone, and hold them against what stands there.
+    """Score `rows` random rows of an output again, each alone, and compare them with the scores in the output.
 
-    The text is read from the input. GateError when a label differs, or a probability by more than MAX_DIFFERENCE.
+    The texts are read from the input. GateError when a label differs, or a probability by more than MAX_DIFFERENCE.
     """
     store = open_store(absolute(location))
     manifest = json.loads(store.read(MANIFEST_NAME))
@@ -75,10 +76,10 @@ def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> d
         predictor = Predictor.load(directory, engine=manifest["engine"], variant=manifest["variant"])
     if predictor.manifest.bundle_id != manifest["bundle_id"]:
         raise DataError(
-            f"{bundle} is bundle {predictor.manifest.bundle_id}, the scores are of {manifest['bundle_id']}."
+            f"{bundle} is bundle {predictor.manifest.bundle_id}, but bundle {manifest['bundle_id']} made the scores."
         )
     plan = json.loads(store.read("_plan/plan.json"))
-    units = {unit["part"]: unit_from(unit) for unit in plan["units"]}
+    units = {unit["part"]: parse_unit(unit) for unit in plan["units"]}
     parts = [part for part in manifest["parts"] if part["rows"]]
     generator = random.Random(seed)
     drawn = generator.choices(parts, weights=[part["rows"] for part in parts], k=rows) if parts else []
@@ -86,49 +87,50 @@ def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> d
     largest, checked = 0.0, 0
     for name, count in sorted(chosen.items()):
         table = _read_table(store, name)
-        places = generator.sample(range(len(table)), min(count, len(table)))
-        texts = _texts_of(store, units[name], manifest, places)
-        for place, text in zip(sorted(places), texts, strict=True):
-            largest = max(largest, _difference(table, place, text, predictor, manifest["config"]["prefix"], name))
+        rows_of_part = sorted(generator.sample(range(len(table)), min(count, len(table))))
+        texts = _read_texts(store, units[name], manifest, rows_of_part)
+        for row, text in zip(rows_of_part, texts, strict=True):
+            difference = _compare_row(table, row, text, predictor, manifest["config"]["prefix"], name)
+            largest = max(largest, difference)
             checked += 1
     if largest > MAX_DIFFERENCE:
         raise GateError(f"{location}: a probability differs by {largest:.2g} from a fresh prediction of its text.")
     return {"sampled": checked, "largest_difference": largest}
 
 
-def _difference(table: pa.Table, place: int, text: str, predictor: Predictor, prefix: str, name: str) -> float:
+def _compare_row(table: pa.Table, index: int, text: str, predictor: Predictor, prefix: str, name: str) -> float:
     answer = predictor.predict([text])[0]
-    row = {key: table[prefix + key][place].as_py() for key in ("label", "score")}
+    row = {key: table[prefix + key][index].as_py() for key in ("label", "score")}
     difference = abs(row["score"] - answer.probabilities[row["label"]])
     if row["label"] != answer.label and difference > MAX_DIFFERENCE:
         raise GateError(
-            f"{name}: row {place} is {row['label']!r}, a fresh prediction of its text says {answer.label!r}."
+            f"{name}: row {index} is {row['label']!r}, but a fresh prediction of its text is {answer.label!r}."
         )
     return difference
 
 
-def _texts_of(store: Store, unit: Any, manifest: dict[str, Any], places: list[int]) -> list[str]:
-    """Return the input's texts of some rows of a part, in order; quarantined rows are no rows of the part."""
-    set_aside: set[int] = set()
+def _read_texts(store: Store, unit: Unit, manifest: dict[str, Any], rows_of_part: list[int]) -> list[str]:
+    """Read the texts of some rows of a part from the input; the quarantined rows of the unit are not in the part."""
+    quarantined: set[int] = set()
     name = f"_quarantine/{unit.part}"
     if name in manifest["files"]:
         for row in _read_table(store, name).to_pylist():
-            set_aside.update(range(row["row"], row["row"] + row["rows"]))
-    rows = [row for row in range(unit.first_row, unit.first_row + unit.num_rows) if row not in set_aside]
-    wanted = [rows[place] for place in sorted(places)]
+            quarantined.update(range(row["row"], row["row"] + row["rows"]))
+    rows = [row for row in range(unit.first_row, unit.first_row + unit.num_rows) if row not in quarantined]
+    wanted = [rows[row] for row in rows_of_part]
     columns, longest = manifest["config"]["text_column"], manifest["config"]["max_row_bytes"]
     texts: dict[int, str | None] = {}
     with open_parquet(unit) as file:
         schema = pa.schema([file.schema.field(name) for name in columns])
-        for window in read_windows(file, schema, unit, max_row_bytes=longest):
-            if window.table is not None:
-                found, _ = texts_of(window, columns)
-                inside = [row for row in wanted if 0 <= row - window.first_row < window.num_rows]
-                texts |= {row: found[row - window.first_row] for row in inside}
+        for chunk in read_chunks(file, schema, unit, max_row_bytes=longest):
+            if chunk.table is not None:
+                chunk_texts, _ = extract_texts(chunk, columns)
+                inside = [row for row in wanted if 0 <= row - chunk.first_row < chunk.num_rows]
+                texts |= {row: chunk_texts[row - chunk.first_row] for row in inside}
     return [texts[row] or "" for row in wanted]
 
 
-def _wrong_sums(store: Store, manifest: dict[str, Any]) -> Iterator[str]:
+def _find_wrong_sums(store: Store, manifest: dict[str, Any]) -> Iterator[str]:
     plan = read_plan(store)
     if plan is None or plan.fingerprint != manifest["fingerprint"]:
         yield "the plan is not the one that the manifest names"
@@ -139,10 +141,11 @@ def _wrong_sums(store: Store, manifest: dict[str, Any]) -> Iterator[str]:
         part = parts.get(unit.part)
         rows = _num_rows(store, unit.part) if part else 0
         name = f"_quarantine/{unit.part}"
-        aside = sum(_read_table(store, name)["rows"].to_pylist()) if name in manifest["files"] else 0
-        if rows + aside != unit.num_rows or (part and (part["rows"], part["rows_quarantined"]) != (rows, aside)):
-            yield f"{unit.part}: {unit.num_rows} rows were read, {rows} are there and {aside} in quarantine"
-        scored, quarantined = scored + rows, quarantined + aside
+        unit_quarantined = sum(_read_table(store, name)["rows"].to_pylist()) if name in manifest["files"] else 0
+        expected = (part["rows"], part["rows_quarantined"]) if part else (0, unit.num_rows)
+        if rows + unit_quarantined != unit.num_rows or (rows, unit_quarantined) != expected:
+            yield f"{unit.part}: of {unit.num_rows} rows {rows} are in the part and {unit_quarantined} in quarantine"
+        scored, quarantined = scored + rows, quarantined + unit_quarantined
     quarantined += sum(bad.rows for bad in plan.bad_files)
     sums = (plan.num_rows, scored, quarantined)
     if (manifest["rows_in"], manifest["rows_scored"], manifest["rows_quarantined"]) != sums:

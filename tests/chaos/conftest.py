@@ -1,4 +1,4 @@
-"""A cluster of two nodes, a corpus in two places, and runs that are killed until they are done."""
+"""A cluster of two nodes, a corpus, and runs that are killed and started again until they are done."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Cluster:
 
 
 def start_cluster(num_cpus: int = 1) -> Cluster:
-    """Start a cluster of its own; its files stand apart, or others' drivers would take it for theirs."""
+    """Start a separate cluster; its files have their own directory, or other drivers would connect to it."""
     from ray.cluster_utils import Cluster as RayCluster
 
     directory = tempfile.mkdtemp(prefix="chaos")
@@ -70,7 +70,7 @@ def start_cluster(num_cpus: int = 1) -> Cluster:
 
 @pytest.fixture(scope="session")
 def two_nodes(ray_cluster: None) -> Iterator[Cluster]:
-    """A head and a second node; begun after the tests' own cluster, which turns token authentication on."""
+    """A head and a second node, started after the cluster of the tests, which turns token authentication on."""
     cluster = start_cluster()
     cluster.add_node()
     yield cluster
@@ -98,7 +98,7 @@ def chaos_corpus(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[
 
 @dataclass
 class Chaos:
-    """Runs of one scoring configuration that are killed in seeded ways; counts the kills that hit."""
+    """Runs of one scoring configuration that are killed at random; `kills` lists the kills that happened."""
 
     cluster: Cluster
     config: dict[str, Any]
@@ -107,7 +107,7 @@ class Chaos:
     kills: list[str] = field(default_factory=list)
 
     def run_until_done(self, max_kills: int) -> dict[str, Any]:
-        """Start the driver again and again, with one kill a start while there are kills left, and return its result."""
+        """Start the driver until it finishes, with one kill a start up to `max_kills`, and return its result."""
         for _ in range(4 * max_kills + 8):
             result = self._run(self._order() if len(self.kills) < max_kills else "none")
             if result is not None:
@@ -122,7 +122,7 @@ class Chaos:
         step = ""
         if order == "step":
             step = self.generator.choice(
-                ["lock", "plan", "attempts", "part", "quarantine", "receipt", "group part", "bad files", "groups",
+                ["lock", "plan", "crash record", "part", "quarantine", "receipt", "group part", "bad files", "groups",
                  "report", "manifest", "success"]
             )  # fmt: skip
             file.write_text(json.dumps([step, self.generator.choice(["before", "after"])]))
@@ -189,8 +189,8 @@ def own_processes(is_wanted: Callable[[list[str]], bool]) -> list[psutil.Process
 def contents(location: str) -> dict[str, bytes]:
     """Return the bytes of every part and quarantine file of an output by name."""
     store = open_store(location)
-    beside = ("_plan/", "_receipts/", "_report", "_MANIFEST", "_SUCCESS")
-    return {name: store.read(name) for name in store.list() if not name.startswith(beside)}
+    excluded = ("_plan/", "_receipts/", "_report", "_MANIFEST", "_SUCCESS")
+    return {name: store.read(name) for name in store.list() if not name.startswith(excluded)}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Ends processes at named steps of the scoring protocol; installed in the driver and in every worker of a run.
+"""Kills processes at named steps of the scoring protocol; installed in the driver and in every worker of a run.
 
-An order is a file that holds a step and whether to strike before or after it; whoever takes the file strikes once.
+An order is a file with a step, and `before` or `after`. The first process that reaches the step removes the file and
+kills itself.
 """
 
 import json
@@ -15,7 +16,7 @@ POISON = "CHAOS_POISON"
 STEPS = {
     "_plan/lock-": "lock",
     "_plan/plan.json": "plan",
-    "_plan/attempts/": "attempts",
+    "_plan/attempts/": "crash record",
     "_receipts/": "receipt",
     "_quarantine/_files": "bad files",
     "_quarantine/": "quarantine",
@@ -25,38 +26,38 @@ STEPS = {
     "_MANIFEST": "manifest",
     "_SUCCESS": "success",
 }
-"""What stands at a name, by how it begins; everything else is a part."""
+"""Steps by the start of the file name that they write; every other file is a part."""
 
 
-def step_of(name: str) -> str:
+def find_step(name: str) -> str:
     """Return the step of the protocol that writes a file."""
     return next((step for start, step in STEPS.items() if name.startswith(start)), "part")
 
 
 def install() -> None:
-    """Wrap everything that changes a store, and the scoring of texts when there is a poison."""
+    """Wrap all methods that change a store, and the scoring of texts if there is a poison."""
     from sentiment_ray.inference.predictor import Predictor
     from sentiment_ray.storage import Store
 
     if ORDER in os.environ:
-        for method, place in (("write", 0), ("create", 0), ("place", 1)):
-            setattr(Store, method, _sabotaged(getattr(Store, method), place))
+        for method, name_index in (("write", 0), ("create", 0), ("place", 1)):
+            setattr(Store, method, _sabotage(getattr(Store, method), name_index))
     if POISON in os.environ:
-        Predictor.score_in_batches = _poisonable(Predictor.score_in_batches)  # type: ignore[method-assign]
+        Predictor.score_in_batches = _poison(Predictor.score_in_batches)  # type: ignore[method-assign]
 
 
-def _sabotaged(operation: Callable[..., Any], name_at: int) -> Callable[..., Any]:
+def _sabotage(operation: Callable[..., Any], name_index: int) -> Callable[..., Any]:
     def sabotaged(store: Any, *arguments: Any) -> Any:
-        step = step_of(arguments[name_at])
-        _strike(step, "before")
+        step = find_step(arguments[name_index])
+        _kill_if_ordered(step, "before")
         result = operation(store, *arguments)
-        _strike(step, "after")
+        _kill_if_ordered(step, "after")
         return result
 
     return sabotaged
 
 
-def _strike(step: str, when: str) -> None:
+def _kill_if_ordered(step: str, when: str) -> None:
     order = Path(os.environ[ORDER])
     try:
         wanted = json.loads(order.read_text())
@@ -67,7 +68,7 @@ def _strike(step: str, when: str) -> None:
         return
 
 
-def _poisonable(score: Callable[..., Any]) -> Callable[..., Any]:
+def _poison(score: Callable[..., Any]) -> Callable[..., Any]:
     def poisoned(self: Any, texts: Any, **options: Any) -> Any:
         if any(os.environ[POISON] in text for text in texts):
             os._exit(1)

@@ -1,4 +1,4 @@
-"""Whatever is killed, whenever: every row ends once, and every file has the bytes of a run that nobody disturbed."""
+"""After any kills every row is written once, and every file has the bytes of an undisturbed run."""
 
 import itertools
 import random
@@ -29,7 +29,7 @@ def settings(bundle: Path, chaos_corpus: Path) -> dict[str, Any]:
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, two_nodes: Cluster, settings: dict[str, Any], chaos_corpus: Path
 ) -> dict[str, bytes]:
-    """The files of a run that nobody disturbed."""
+    """The files of an undisturbed run."""
     work = tmp_path_factory.mktemp("undisturbed")
     config = settings | {"input": str(chaos_corpus), "output": str(work / "scores")}
     result = Chaos(two_nodes, config, work, random.Random(0)).run_until_done(max_kills=0)
@@ -38,11 +38,11 @@ def undisturbed(
 
 
 @pytest.mark.parametrize(
-    ("place", "kills"),
-    [("local", 14), ("s3", 6), *(pytest.param(place, 100, marks=pytest.mark.slow) for place in ("local", "s3"))],
+    ("store", "kills"),
+    [("local", 14), ("s3", 6), *(pytest.param(store, 100, marks=pytest.mark.slow) for store in ("local", "s3"))],
 )
 def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
-    place: str,
+    store: str,
     kills: int,
     two_nodes: Cluster,
     settings: dict[str, Any],
@@ -54,14 +54,14 @@ def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
     generator = random.Random(kills)
     done: list[str] = []
     source = str(chaos_corpus)
-    if place == "s3":
+    if store == "s3":
         source = f"{s3}/corpus-{kills}"
         open_store(source).fs.put(f"{chaos_corpus}/", source + "/", recursive=True)
     expected = undisturbed
     for episode in itertools.count():
         if len(done) >= kills:
             break
-        output = f"{workplace}/scores-{episode}" if place == "local" else f"{s3}/scores-{kills}-{episode}"
+        output = f"{workplace}/scores-{episode}" if store == "local" else f"{s3}/scores-{kills}-{episode}"
         chaos = Chaos(two_nodes, settings | {"input": source, "output": output}, workplace, generator)
         result = chaos.run_until_done(max_kills=min(8, kills - len(done)))
         done += chaos.kills

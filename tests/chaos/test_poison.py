@@ -1,4 +1,4 @@
-"""One text ends every process that scores it: it alone is set aside, soon, and everybody else's rows are delivered."""
+"""One text crashes every process that scores it: it alone is quarantined, and all other rows are scored."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def poisoned(tmp_path: Path) -> Path:
     return directory
 
 
-def test_a_row_that_kills_its_process_is_isolated(
+def test_a_row_that_crashes_its_process_is_quarantined_alone(
     two_nodes: Cluster, bundle: Path, poisoned: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "scores"
@@ -48,7 +48,7 @@ def test_a_row_that_kills_its_process_is_isolated(
     result = json.loads(run.stdout)
     assert (result["rows_scored"], result["rows_quarantined"]) == (2 * ROWS - 1, 1)
     (row,) = parquet.read_table(output / "_quarantine/b.parquet").to_pylist()
-    assert (row["row"], row["reason"]) == (123, "scoring this text ends the process that does")
+    assert (row["row"], row["reason"]) == (123, "scoring this text crashes the process")
     assert json.loads((output / "_receipts/b.parquet.json").read_text())["crashes"] <= 3 + math.log2(ROWS)
     texts = parquet.read_table(poisoned / "b.parquet")["text"].to_pylist()
     assert parquet.read_table(output / "b.parquet")["text"].to_pylist() == texts[:123] + texts[124:]

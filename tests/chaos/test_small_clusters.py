@@ -1,4 +1,4 @@
-"""A run ends on clusters of one, two, four and eight CPUs, and refuses at once what can never fit."""
+"""A run ends on clusters of one, two, four and eight CPUs; workers that cannot fit are refused at once."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_a_run_ends_on_a_small_cluster(num_cpus: int, bundle: Path, corpus: Path
     assert json.loads(run.stdout)["rows_quarantined"] == 3
 
 
-def test_what_can_never_fit_is_refused_at_once(bundle: Path, corpus: Path, tmp_path: Path) -> None:
+def test_workers_that_cannot_fit_are_refused_at_once(bundle: Path, corpus: Path, tmp_path: Path) -> None:
     code = (
         "import sys, json; from sentiment_ray.score.config import ScoreConfig\n"
         "from sentiment_ray.score.score import score_reviews\n"

@@ -16,7 +16,7 @@ from sentiment_ray.data.readers.rows import read_unit
 from sentiment_ray.data.sources import check_files, list_files, resolve
 from sentiment_ray.data.validate import check_rows
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.score.reading import Window, texts_of
+from sentiment_ray.score.chunks import RowChunk, extract_texts
 
 ROWS = [("A fine day.", "positive"), ('She said "no",\nand left.', "negative"), ("Ärger 🙂\u2028ja", "neutral")]
 LABELS = ("negative", "neutral", "positive")
@@ -120,8 +120,8 @@ def test_several_text_columns_are_joined_as_scoring_joins_them(tmp_path: Path) -
         write_parquet(tmp_path / "a.parquet", title=titles, body=bodies, label=labels), text_column="title,body"
     )
     table = pa.table({"title": titles, "body": bodies})
-    scored, reasons = texts_of(
-        Window(0, len(cells), table, pa.nulls(0).to_numpy(zero_copy_only=False)), ["title", "body"]
+    scored, reasons = extract_texts(
+        RowChunk(0, len(cells), table, pa.nulls(0).to_numpy(zero_copy_only=False)), ["title", "body"]
     )
     assert [row["text"] if row["reason"] is None else None for row in rows] == scored
     assert [row["text"] for row in rows[:4]] == ["Great\nWorks.", "Works.", "Great", "Works."]

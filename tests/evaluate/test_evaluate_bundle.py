@@ -1,4 +1,4 @@
-"""A real bundle, measured on labelled sentences: the numbers, the files, the page, and what another bundle changes."""
+"""Evaluates a real bundle on labelled sentences: the numbers, the files, the page, and the comparison."""
 
 import json
 import os
@@ -34,7 +34,7 @@ Evaluate = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
     """The everyday sentences with their labels, hostile ones among them, and a row without a label."""
-    rows = [*everyday, *[(f"{HOSTILE} {place}", "positive") for place in range(25)], ("tea", None)]
+    rows = [*everyday, *[(f"{HOSTILE} {number}", "positive") for number in range(25)], ("tea", None)]
     texts, labels = zip(*rows, strict=True)
     sources = [HOSTILE if "script" in text else "everyday" for text in texts]
     path = tmp_path_factory.mktemp("labelled") / "reviews.parquet"
@@ -69,10 +69,10 @@ def contrary(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(bundle, path)
     model = onnx.load(path / "onnx/model.onnx")
     last = next(node for node in model.graph.node if "logits" in node.output)
-    last.output[0] = "agreeable"
-    model.graph.node.append(onnx.helper.make_node("Neg", ["agreeable"], ["logits"]))
+    last.output[0] = "not_negated"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["not_negated"], ["logits"]))
     onnx.save(model, path / "onnx/model.onnx")
-    _edit_manifest(path, self_test=None)  # which would notice
+    _edit_manifest(path, self_test=None)  # the self-test would fail
     return path
 
 
@@ -84,7 +84,7 @@ def _edit_manifest(path: Path, **values: Any) -> None:
 
 def _report(output: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads((output / "evaluation.json").read_text(), parse_constant=refuse)
 
@@ -113,7 +113,7 @@ def test_the_numbers_are_those_of_the_predictor(evaluation: Path, labelled: Path
     assert report["ordered"]
 
 
-def test_mistakes_and_unsure_rows_keep_their_columns_and_order(evaluation: Path, labelled: Path) -> None:
+def test_tables_of_examples_keep_the_columns_and_are_sorted(evaluation: Path, labelled: Path) -> None:
     source = parquet.read_table(labelled)
     added = ["sentiment_label", "sentiment_score", "sentiment_negative", "sentiment_neutral", "sentiment_positive"]
     for name in ("mistakes", "uncertain"):
@@ -127,30 +127,30 @@ def test_mistakes_and_unsure_rows_keep_their_columns_and_order(evaluation: Path,
     assert parquet.read_table(evaluation / "uncertain.parquet").to_pandas()["sentiment_score"].is_monotonic_increasing
 
 
-def test_the_page_opens_with_the_result_in_words(evaluation: Path) -> None:
+def test_the_page_opens_with_the_result_in_a_sentence(evaluation: Path) -> None:
     report, text = _report(evaluation), _words(_page(evaluation))
     metrics = report["metrics"]
     low, high = metrics["intervals"]["macro_f1"]
     headline = f"Macro-F1 {metrics['macro_f1']:.3f} ({low:.3f}–{high:.3f}) on {metrics['rows']} reviews; "
     assert text.strip().startswith(headline)
     for part in (
-        "Always saying ",
+        "Always predicting ",
         "label is null (1)",
         "Quality",
-        "What is taken for what",
-        "Can the scores be believed?",
-        "Where it is better and worse",
-        "Confident and wrong",
-        "Least certain",
-        "What the words do",
-        "When to leave it to a person",
-        "Sentences without doubt",
+        "Confusion matrix",
+        "Calibration: is a score of 0.9 right in 90 % of the rows?",
+        "Quality by slice",
+        "Confident mistakes",
+        "Uncertain predictions",
+        "Effect of single words",
+        "When a person should decide",
+        "Sentiment suite",
     ):
         assert part in text
-    assert "Against the other bundle" not in text
+    assert "Comparison with the other bundle" not in text
 
 
-def test_the_page_loads_nothing_and_believes_no_text(evaluation: Path) -> None:
+def test_the_page_loads_nothing_and_escapes_every_text(evaluation: Path) -> None:
     html = _page(evaluation)
     assert_loads_nothing(html)
     page = Page(html)
@@ -160,7 +160,7 @@ def test_the_page_loads_nothing_and_believes_no_text(evaluation: Path) -> None:
     assert len(described) == sum(tag == "svg" for tag, _ in page.tags) == 4
 
 
-def test_each_shaded_word_carries_what_its_absence_costs(evaluation: Path, predictor: Predictor) -> None:
+def test_each_word_shows_the_drop_of_the_score_without_it(evaluation: Path, predictor: Predictor) -> None:
     page = Page(_page(evaluation))
     titles = [attributes["title"] for tag, attributes in page.tags if tag == "span" and "title" in attributes]
     assert len(titles) > 10
@@ -183,14 +183,14 @@ def test_texts_stay_out_of_the_page_when_asked(evaluate: Evaluate, tmp_path: Pat
     assert "alert(1)" not in (tmp_path / "out/evaluation.json").read_text()
 
 
-def test_labels_that_are_no_scale_have_no_quadratic_kappa(evaluate: Evaluate) -> None:
+def test_labels_without_an_order_have_no_quadratic_kappa(evaluate: Evaluate) -> None:
     report = evaluate(ordered=False, precisions="0.5", examples=3, attributions=0)
     assert not report["ordered"]
     assert "quadratic_kappa" not in report["metrics"]
     assert [row["wanted"] for row in report["abstain"]["thresholds"]] == [0.5]
 
 
-def test_few_rows_have_a_page_as_well(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_one_row_has_a_page(evaluate: Evaluate, tmp_path: Path) -> None:
     path = tmp_path / "one.parquet"
     parquet.write_table(pa.table({"text": [HOSTILE], "label": ["positive"]}), path)
     report = evaluate(input=str(path))
@@ -202,7 +202,7 @@ def test_few_rows_have_a_page_as_well(evaluate: Evaluate, tmp_path: Path) -> Non
     assert text.count("<script>alert(1)</script><img") >= 2  # among the least certain, and as words
 
 
-def test_columns_that_would_be_written_twice_are_refused(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_a_column_that_the_evaluation_would_add_is_refused(evaluate: Evaluate, tmp_path: Path) -> None:
     path = tmp_path / "scored.parquet"
     parquet.write_table(pa.table({"text": ["good"], "label": ["positive"], "sentiment_label": ["neutral"]}), path)
     with pytest.raises(DataError, match="has a column 'sentiment_label'"):
@@ -213,34 +213,34 @@ def test_a_bundle_with_other_labels_cannot_be_compared(evaluate: Evaluate, bundl
     shutil.copytree(bundle, tmp_path / "other")
     names = ["bad", "neutral", "good"]
     config = json.loads((tmp_path / "other/config.json").read_text())
-    config |= {"id2label": dict(enumerate(names)), "label2id": {name: place for place, name in enumerate(names)}}
+    config |= {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     (tmp_path / "other/config.json").write_text(json.dumps(config))
     _edit_manifest(tmp_path / "other", labels=names)
     with pytest.raises(BundleError, match="negative, neutral, positive.*bad, neutral, good"):
         evaluate(against=str(tmp_path / "other"))
 
 
-def test_a_better_bundle_passes_and_what_flips_is_written(
+def test_a_better_bundle_passes_and_its_flips_are_written(
     evaluate: Evaluate, contrary: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    found = evaluate(against=str(contrary), **AGAINST_EXACT)["comparison"]
-    assert found["passed"]
-    assert found["bundle_id"] == json.loads((contrary / "bundle.json").read_text())["bundle_id"]
+    comparison = evaluate(against=str(contrary), **AGAINST_EXACT)["comparison"]
+    assert comparison["passed"]
+    assert comparison["bundle_id"] == json.loads((contrary / "bundle.json").read_text())["bundle_id"]
     flips = parquet.read_table(tmp_path / "out/flips.parquet").to_pandas()
-    assert len(flips) == found["flips"] > 0
+    assert len(flips) == comparison["flips"] > 0
     assert (flips["sentiment_label"] != flips["against_label"]).all()
     assert {"id", "text", "label", "source", "against_score", "against_negative"} < set(flips)
     html = _page(tmp_path / "out")
     assert_loads_nothing(html)
-    assert "Against the other bundle" in _words(html)
+    assert "Comparison with the other bundle" in _words(html)
 
 
-def test_a_worse_bundle_ends_with_3_after_its_report_is_written(
+def test_a_worse_bundle_exits_with_3_after_its_report_is_written(
     contrary: Path, bundle: Path, labelled: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "jobs.evaluate_bundle", "--bundle", contrary, "--engine", "onnxruntime"]
     command += ["--variant", "fp32", "--against", bundle, "--input", labelled, "--output", tmp_path / "out"]
-    for _ in range(2):  # the second time the report is found, and says the same
+    for _ in range(2):  # the second time the report exists, and the result is the same
         done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
         assert done.returncode == 3, done.stderr
         assert done.stdout == ""
@@ -251,7 +251,7 @@ def test_a_worse_bundle_ends_with_3_after_its_report_is_written(
     assert "Worse than the other bundle" in _words(_page(tmp_path / "out"))
 
 
-def test_an_evaluation_is_made_again_for_another_bundle_to_compare_with(
+def test_an_evaluation_is_repeated_for_another_bundle_to_compare_with(
     evaluate: Evaluate, contrary: Path, bundle: Path
 ) -> None:
     evaluate(against=str(contrary), **AGAINST_EXACT)

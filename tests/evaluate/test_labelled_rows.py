@@ -1,4 +1,4 @@
-"""Rows that cannot be measured are set aside and counted; a wrong file, column or label column is named."""
+"""Rows that cannot be measured are rejected and counted; a wrong file, column or label column is named."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
-from sentiment_ray.evaluate.reading import Labelled, list_inputs, read_labelled, slice_columns
+from sentiment_ray.evaluate.labelled_rows import LabelledRows, list_inputs, read_labelled, select_slice_columns
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -20,19 +20,19 @@ def _write(path: Path, **columns: Any) -> Path:
     return path
 
 
-def _read(*files: Path, **keys: Any) -> Labelled:
+def _read(*files: Path, **keys: Any) -> LabelledRows:
     config = EvaluateConfig(**{"bundle": "bundle", "input": "reviews", "output": "out"} | keys)
     return read_labelled(files, config, LABELS)
 
 
-def test_rows_without_text_or_known_label_are_set_aside_with_their_reasons(tmp_path: Path) -> None:
+def test_rows_without_text_or_known_label_are_rejected_with_their_reasons(tmp_path: Path) -> None:
     text = pa.array([b"good", None, b"", b" \t", b"\xff\xfe", b"fine", b"odd", b"tea"]).view(pa.string())
     label = ["positive", "positive", "neutral", "neutral", "neutral", None, "mixed", "neutral"]
-    found = _read(_write(tmp_path / "a.parquet", text=text, label=label, id=range(8)), max_rejected=0.9)
-    assert found.texts == ["good", "tea"]
-    assert found.label_ids.tolist() == [2, 1]
-    assert found.table["id"].to_pylist() == [0, 7]
-    assert found.rejected == {
+    labelled = _read(_write(tmp_path / "a.parquet", text=text, label=label, id=range(8)), max_rejected=0.9)
+    assert labelled.texts == ["good", "tea"]
+    assert labelled.label_ids.tolist() == [2, 1]
+    assert labelled.table["id"].to_pylist() == [0, 7]
+    assert labelled.rejected == {
         "rows": 6,
         "reasons": {
             "text is empty": 2,
@@ -60,7 +60,7 @@ def test_a_long_label_is_not_quoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ({"text": ["tea"], "stars": [3]}, r"'label' is missing \(found: text, stars\)"),
         ({"body": ["tea"], "label": ["neutral"]}, r"'text' is missing \(found: body, label\)"),
@@ -70,34 +70,34 @@ def test_a_long_label_is_not_quoted(tmp_path: Path) -> None:
     ],
     ids=["no label", "no text", "numbers", "lists", "no rows"],
 )
-def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, columns: dict[str, Any], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_an_error_names_the_defect_of_a_file(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         _read(_write(tmp_path / "a.parquet", **columns))
 
 
-def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_column_that_exists_twice_is_refused(tmp_path: Path) -> None:
     table = pa.table([["tea"], ["coffee"], ["neutral"]], names=["text", "text", "label"])
     parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="'text' is there 2 times"):
+    with pytest.raises(DataError, match="'text' exists 2 times"):
         _read(tmp_path / "a.parquet")
 
 
-def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("text,label")
     with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file"):
         _read(tmp_path / "a.parquet")
 
 
-def test_files_whose_columns_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+def test_files_with_different_types_of_a_column_are_refused(tmp_path: Path) -> None:
     files = [
-        _write(tmp_path / f"{place}.parquet", text=["tea"], label=["neutral"], extra=[extra])
-        for place, extra in enumerate(("x", [1]))
+        _write(tmp_path / f"{number}.parquet", text=["tea"], label=["neutral"], extra=[extra])
+        for number, extra in enumerate(("x", [1]))
     ]
     with pytest.raises(DataError, match="columns of different types"):
         _read(*files)
 
 
-def test_files_with_other_columns_are_one_table(tmp_path: Path) -> None:
+def test_files_with_different_columns_are_one_table(tmp_path: Path) -> None:
     first = _write(tmp_path / "a.parquet", text=["tea"], label=["neutral"], source=["a"])
     second = _write(tmp_path / "b.parquet", text=["good"], label=["positive"], language=["en"])
     table = _read(first, second).table
@@ -110,20 +110,20 @@ def test_files_with_other_columns_are_one_table(tmp_path: Path) -> None:
 )
 def test_strings_of_any_kind_are_read(tmp_path: Path, kind: pa.DataType) -> None:
     text, label = (pa.array([value] * 2).cast(kind) for value in ("tea", "neutral"))
-    found = _read(_write(tmp_path / "a.parquet", text=text, label=label))
-    assert (found.texts, found.label_ids.tolist()) == (["tea", "tea"], [1, 1])
+    labelled = _read(_write(tmp_path / "a.parquet", text=text, label=label))
+    assert (labelled.texts, labelled.label_ids.tolist()) == (["tea", "tea"], [1, 1])
 
 
-def test_source_and_language_are_slices_where_they_are(tmp_path: Path) -> None:
+def test_source_and_language_are_slices_where_they_exist(tmp_path: Path) -> None:
     table = pa.table({"text": ["tea"], "source": ["a"], "stars": [3]})
     config = EvaluateConfig(bundle="bundle", input="reviews", output="out")
-    assert slice_columns(table, config) == {"source": ["a"]}
-    assert slice_columns(table, config.model_copy(update={"slice_by": ("stars",)})) == {"stars": [3]}
+    assert select_slice_columns(table, config) == {"source": ["a"]}
+    assert select_slice_columns(table, config.model_copy(update={"slice_by": ("stars",)})) == {"stars": [3]}
     with pytest.raises(DataError, match=r"'year' is missing from reviews \(found: text, source, stars\)"):
-        slice_columns(table, config.model_copy(update={"slice_by": ("year",)}))
+        select_slice_columns(table, config.model_copy(update={"slice_by": ("year",)}))
 
 
-def test_names_that_begin_with_an_underscore_or_a_dot_are_no_data(tmp_path: Path) -> None:
+def test_names_that_begin_with_an_underscore_or_a_dot_are_skipped(tmp_path: Path) -> None:
     kept = _write(tmp_path / "in/part.parquet", text=["tea"])
     for name in ("in/_quarantine/part.parquet", "in/.tmp.parquet"):
         _write(tmp_path / name, text=["tea"])

@@ -1,4 +1,4 @@
-"""Measures equal scikit-learn's, also of resampled rows, and intervals hold what they promise."""
+"""Measures equal those of scikit-learn, also on resampled rows, and intervals cover the truth."""
 
 import math
 from typing import Any
@@ -8,20 +8,20 @@ import pytest
 from hand_scored import LABELS, calibrated, graded, random_scored, scored_from
 from sklearn import metrics
 
-from sentiment_ray.evaluate.measures import all_measures, losses
-from sentiment_ray.evaluate.ranking import MAX_POINTS, curves
-from sentiment_ray.evaluate.scored import Scored
+from sentiment_ray.evaluate.measures import make_all_measures, make_loss_measure
+from sentiment_ray.evaluate.ranking import MAX_POINTS, compute_curves
+from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.metrics.classification import compute_measures
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_counts, wilson_interval
 
 
-def _by_scikit_learn(scored: Scored, rows: np.ndarray) -> dict[str, Any]:
+def _by_scikit_learn(scored: ScoredRows, rows: np.ndarray) -> dict[str, Any]:
     truth, answers = scored.label_ids[rows], scored.predicted_ids[rows]
     probabilities = scored.probabilities[rows]
-    places = range(len(scored.labels))
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, answers, labels=places, zero_division=0)
-    roc_auc = [metrics.roc_auc_score(truth == place, probabilities[:, place]) for place in places]
-    average_precision = [metrics.average_precision_score(truth == place, probabilities[:, place]) for place in places]
+    ids = range(len(scored.labels))
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, answers, labels=ids, zero_division=0)
+    roc_auc = [metrics.roc_auc_score(truth == index, probabilities[:, index]) for index in ids]
+    average_precision = [metrics.average_precision_score(truth == index, probabilities[:, index]) for index in ids]
     return {
         "accuracy": metrics.accuracy_score(truth, answers),
         "precision": precision,
@@ -37,7 +37,7 @@ def _by_scikit_learn(scored: Scored, rows: np.ndarray) -> dict[str, Any]:
         "average_precision": average_precision,
         "macro_average_precision": np.mean(average_precision),
         "log_loss": metrics.log_loss(truth, probabilities),
-        "brier": metrics.brier_score_loss(truth, probabilities, scale_by_half=False, labels=list(places)),
+        "brier": metrics.brier_score_loss(truth, probabilities, scale_by_half=False, labels=list(ids)),
     }
 
 
@@ -49,35 +49,35 @@ def test_measures_equal_those_of_scikit_learn_for_all_rows_and_for_resamples(
     scored = random_scored(400, labels=labels, steps=steps)
     drawn = [np.arange(400), *np.random.default_rng(1).integers(0, 400, size=(3, 400))]
     weights = np.stack([np.bincount(rows, minlength=400) for rows in drawn]).astype(np.float64)
-    found = all_measures(scored, ordered=True)(weights)
-    for place, rows in enumerate(drawn):
+    measured = make_all_measures(scored, ordered=True)(weights)
+    for resample, rows in enumerate(drawn):
         expected = _by_scikit_learn(scored, rows)
-        assert set(found) == {*expected, "ece"}
+        assert set(measured) == {*expected, "ece"}
         for name, value in expected.items():
-            assert np.allclose(found[name][place], value), name
+            assert np.allclose(measured[name][resample], value), name
 
 
-def test_labels_without_rows_or_answers_count_as_zero_and_have_no_curve() -> None:
+def test_labels_without_rows_count_as_zero_and_have_no_curve() -> None:
     scored = scored_from(np.array([[2.0, 0.0, 1.0], [2.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), np.array([0, 2, 2]))
-    found = bootstrap(all_measures(scored, ordered=True), 3, seed=0)
-    assert found["f1"] == pytest.approx([2 / 3, 0, 2 / 3])
-    assert found["macro_f1"] == pytest.approx(4 / 9)
-    assert found["roc_auc"] == [0.75, None, 0.75]
-    assert found["macro_roc_auc"] == 0.75
-    assert found["intervals"]["roc_auc"][1] == [None, None]
-    assert list(curves(scored)) == ["negative", "positive"]
+    estimate = bootstrap(make_all_measures(scored, ordered=True), 3, seed=0)
+    assert estimate["f1"] == pytest.approx([2 / 3, 0, 2 / 3])
+    assert estimate["macro_f1"] == pytest.approx(4 / 9)
+    assert estimate["roc_auc"] == [0.75, None, 0.75]
+    assert estimate["macro_roc_auc"] == 0.75
+    assert estimate["intervals"]["roc_auc"][1] == [None, None]
+    assert list(compute_curves(scored)) == ["negative", "positive"]
 
 
-def test_the_calibration_error_is_the_gap_of_each_bin_weighted_by_its_rows() -> None:
+def test_the_calibration_error_is_the_mean_gap_of_the_bins_weighted_by_rows() -> None:
     # 0.61 and 0.65 share the tenth of 15 bins, 0.95 lies in the last.
     scored = graded([True, False, True, True], [0.61, 0.65, 0.95, 0.95])
     gaps = (1 - 0.61) + (0 - 0.65), 2 * (1 - 0.95)
-    assert losses(scored)(np.ones((1, 4)))["ece"][0] == pytest.approx((abs(gaps[0]) + abs(gaps[1])) / 4)
+    assert make_loss_measure(scored)(np.ones((1, 4)))["ece"][0] == pytest.approx((abs(gaps[0]) + abs(gaps[1])) / 4)
 
 
 def test_certain_scores_have_a_finite_log_loss() -> None:
     scored = scored_from(np.array([[2000.0, 0.0], [0.0, 2000.0]]), np.array([1, 1]), ("a", "b"))
-    assert losses(scored)(np.ones((1, 2)))["log_loss"][0] == pytest.approx(1000)
+    assert make_loss_measure(scored)(np.ones((1, 2)))["log_loss"][0] == pytest.approx(1000)
 
 
 def test_intervals_cover_the_truth_about_nineteen_times_in_twenty() -> None:
@@ -90,17 +90,17 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty() -> None:
     truth = measure(shares)
     held = {"accuracy": 0, "macro_f1": 0, "matthews": 0, "quadratic_kappa": 0}
     for seed in range(200):
-        found = bootstrap_counts(measure, rng.multinomial(300, shares.ravel()), seed=seed)
+        estimate = bootstrap_counts(measure, rng.multinomial(300, shares.ravel()), seed=seed)
         for name in held:
-            low, high = found["intervals"][name]
-            assert low <= found[name] <= high
+            low, high = estimate["intervals"][name]
+            assert low <= estimate[name] <= high
             held[name] += low <= truth[name][0] <= high
     assert all(180 <= hits <= 198 for hits in held.values()), held
 
 
-def test_drawing_counts_gives_the_intervals_of_drawing_rows() -> None:
+def test_resampling_counts_gives_the_intervals_of_resampling_rows() -> None:
     scored = random_scored(500)
-    by_row = bootstrap(all_measures(scored, ordered=True), 500, seed=0)["intervals"]
+    by_row = bootstrap(make_all_measures(scored, ordered=True), 500, seed=0)["intervals"]
     by_count = bootstrap_counts(
         lambda cells: compute_measures(cells.reshape(-1, 3, 3), ordered=True), scored.counts.ravel(), seed=1
     )["intervals"]
@@ -108,17 +108,17 @@ def test_drawing_counts_gives_the_intervals_of_drawing_rows() -> None:
         assert np.allclose(by_row[name], interval, atol=0.015), name
 
 
-def test_the_interval_of_the_calibration_error_holds_the_error_itself() -> None:
+def test_the_interval_of_the_calibration_error_contains_it() -> None:
     for seed in range(10):
         scored = calibrated(200, seed=seed)
-        found = bootstrap(losses(scored), 200, seed=seed)
-        low, high = found["intervals"]["ece"]
-        assert 0 <= low <= found["ece"] <= high
+        estimate = bootstrap(make_loss_measure(scored), 200, seed=seed)
+        low, high = estimate["intervals"]["ece"]
+        assert 0 <= low <= estimate["ece"] <= high
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
     scored = random_scored(100)
-    measure = all_measures(scored, ordered=False)
+    measure = make_all_measures(scored, ordered=False)
     assert bootstrap(measure, 100, seed=3) == bootstrap(measure, 100, seed=3) != bootstrap(measure, 100, seed=4)
 
 
@@ -130,7 +130,7 @@ def test_a_share_of_all_rows_keeps_an_interval() -> None:
 
 def test_curves_are_scikit_learns_thinned_with_both_ends() -> None:
     scored = random_scored(3000)
-    drawn = curves(scored)["positive"]
+    drawn = compute_curves(scored)["positive"]
     false_positives, recall, _ = metrics.roc_curve(scored.label_ids == 2, scored.probabilities[:, 2])
     assert len(drawn["roc"]["true_positive_rate"]) == MAX_POINTS < len(recall)
     on_curve = set(zip(false_positives.round(6), recall.round(6), strict=True))
@@ -139,6 +139,6 @@ def test_curves_are_scikit_learns_thinned_with_both_ends() -> None:
     assert (drawn["precision_recall"]["recall"][0], drawn["precision_recall"]["recall"][-1]) == (0, 1)
 
 
-def test_equal_probabilities_cost_the_logarithm_of_the_labels() -> None:
+def test_the_log_loss_of_equal_probabilities_is_the_logarithm_of_the_labels() -> None:
     scored = scored_from(np.zeros((3, 3)), np.array([0, 1, 2]))
-    assert losses(scored)(np.ones((1, 3)))["log_loss"][0] == pytest.approx(math.log(3))
+    assert make_loss_measure(scored)(np.ones((1, 3)))["log_loss"][0] == pytest.approx(math.log(3))

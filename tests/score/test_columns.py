@@ -1,4 +1,4 @@
-"""What can be asked of the output: which columns, which names, which sums, and where it stands."""
+"""Keys that change the output: its columns, their names, the groups, and the store."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def _read(directory: Path) -> pandas.DataFrame:
     return pandas.concat([parquet.read_table(path, partitioning=None).to_pandas() for path in paths])
 
 
-def test_columns_are_left_out_and_named_on_request(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_columns_can_be_left_out_and_renamed(settings: dict[str, Any], tmp_path: Path) -> None:
     score_reviews(ScoreConfig(**settings, drop_text=True, prefix="mood_", probabilities=False))
     expected = ["review_id", "stars", "mood_label", "mood_score", "mood_tokens", "mood_truncated"]
     assert _read(tmp_path / "out").columns.tolist() == expected
@@ -40,15 +40,15 @@ def test_columns_are_left_out_and_named_on_request(settings: dict[str, Any], tmp
 def test_sums_by_group_are_those_of_the_rows(settings: dict[str, Any], tmp_path: Path) -> None:
     score_reviews(ScoreConfig(**settings, group_by="review_id", uncertain_below=0.5, unit_rows=50))
     rows = _read(tmp_path / "out")
-    found = parquet.read_table(tmp_path / "out/_groups/groups.parquet").to_pandas().set_index("review_id")
+    groups = parquet.read_table(tmp_path / "out/_groups/groups.parquet").to_pandas().set_index("review_id")
     expected = rows.groupby("review_id").agg(rows=("stars", "size"), **{
         f"mean_{label}": (f"sentiment_{label}", "mean") for label in LABELS
     })  # fmt: skip
-    assert found["rows"].to_dict() == expected["rows"].to_dict()
+    assert groups["rows"].to_dict() == expected["rows"].to_dict()
     for label in LABELS:
-        np.testing.assert_allclose(found.sort_index()[f"mean_{label}"], expected[f"mean_{label}"], atol=1e-6)
+        np.testing.assert_allclose(groups.sort_index()[f"mean_{label}"], expected[f"mean_{label}"], atol=1e-6)
     shares = rows.assign(uncertain=rows["sentiment_score"] < 0.5).groupby("review_id")["uncertain"].mean()
-    np.testing.assert_allclose(found.sort_index()["uncertain_share"], shares)
+    np.testing.assert_allclose(groups.sort_index()["uncertain_share"], shares)
 
 
 def test_several_text_columns_are_read_one_after_the_other(
@@ -65,15 +65,15 @@ def test_several_text_columns_are_read_one_after_the_other(
     assert scores["sentiment_score"].tolist() == pytest.approx([answer.score for answer in expected], abs=1e-6)
 
 
-def test_everything_may_stand_on_an_object_store(
+def test_bundle_input_and_output_may_be_on_an_object_store(
     settings: dict[str, Any], scores: Path, corpus: Path, bundle: Path, s3: str
 ) -> None:
     fs = open_store(s3).fs
     fs.put(f"{corpus}/", f"{s3}/columns/corpus/", recursive=True)
     fs.put(f"{bundle}/", f"{s3}/columns/bundle/", recursive=True)
     output = f"{s3}/columns/scores"
-    places = {"bundle": f"{s3}/columns/bundle", "input": f"{s3}/columns/corpus", "output": output}
-    result = score_reviews(ScoreConfig(**settings | places, unit_rows=100))
+    urls = {"bundle": f"{s3}/columns/bundle", "input": f"{s3}/columns/corpus", "output": output}
+    result = score_reviews(ScoreConfig(**settings | urls, unit_rows=100))
     manifest = json.loads((scores / "_MANIFEST.json").read_text())
     assert result["rows_scored"] == manifest["rows_scored"]
     store = open_store(output)
@@ -81,15 +81,15 @@ def test_everything_may_stand_on_an_object_store(
         part["path"]: (scores / part["path"]).read_bytes() for part in manifest["parts"]
     }
     assert verify_scores(output)["verified"]
-    assert score_reviews(ScoreConfig(**settings | places, unit_rows=100))["skipped"]
+    assert score_reviews(ScoreConfig(**settings | urls, unit_rows=100))["skipped"]
 
 
-def test_a_pool_that_may_grow_ends_on_a_cluster_that_does_not(settings: dict[str, Any]) -> None:
+def test_a_run_with_max_workers_ends_on_a_cluster_that_does_not_grow(settings: dict[str, Any]) -> None:
     result = score_reviews(ScoreConfig(**settings, unit_rows=50, num_workers=1, max_workers=8))
     assert result["parts"] > 4
 
 
-def test_a_plan_says_what_a_run_takes_and_writes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_plan_estimates_a_run_and_writes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
     plan = score_reviews(ScoreConfig(**settings, plan=True, price_per_hour=2, within_hours=1))
     assert plan["rows"] == sum(
         parquet.read_metadata(path).num_rows for path in Path(settings["input"]).rglob("*.parquet")

@@ -1,4 +1,4 @@
-"""A file that is broken is told from a store that does not answer."""
+"""A broken file is quarantined; a store that does not answer is an error."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from sentiment_ray.storage import open_store
 NOWHERE = "http://127.0.0.1:9/reviews.parquet"
 
 
-def test_a_store_that_does_not_answer_sets_no_file_aside(ray_cluster: None) -> None:
-    with pytest.raises(DataError, match=r"reviews\.parquet cannot be reached .* Give the same command again") as told:
+def test_no_file_is_quarantined_when_the_store_does_not_answer(ray_cluster: None) -> None:
+    with pytest.raises(DataError, match=r"reviews\.parquet cannot be reached .* Run the same command again") as error:
         read_footers([InputFile(NOWHERE, "reviews.parquet", 10, "tag")])
-    assert "Traceback" not in str(told.value)
+    assert "Traceback" not in str(error.value)
 
 
-def test_a_broken_file_on_a_store_that_answers_is_set_aside(s3: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_quarantined_when_the_store_answers(s3: str, tmp_path: Path) -> None:
     open_store(s3).write("broken/reviews.parquet", b"PAR1 this is no Parquet file PAR1")
     (tmp_path / "reviews.parquet").write_bytes(b"PAR1 this is no Parquet file PAR1")
     for path in (f"{s3}/broken/reviews.parquet", str(tmp_path / "reviews.parquet")):

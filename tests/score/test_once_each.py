@@ -1,4 +1,4 @@
-"""Rows stand once: names that would meet, inputs that change or lie in the output, bytes that were damaged."""
+"""Every row is written once: with equal part names, changed inputs, inputs in the output, and damaged bytes."""
 
 import json
 import shutil
@@ -11,11 +11,12 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.score.chunks import count_row_bytes
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.listing import InputFile, list_files
-from sentiment_ray.score.lock import is_held, locked
-from sentiment_ray.score.plan import _part_names, unit_from
-from sentiment_ray.score.reading import _row_bytes, open_parquet
+from sentiment_ray.score.lock import hold_lock, is_held
+from sentiment_ray.score.plan import _name_parts, parse_unit
+from sentiment_ray.score.reading import open_parquet
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
@@ -32,25 +33,25 @@ def _file(name: str) -> InputFile:
     return InputFile(f"/in/{name}", name, 1, "v")
 
 
-def test_no_two_files_have_a_part_of_one_name() -> None:
+def test_no_two_parts_have_the_same_name() -> None:
     units = {"a": 1, "a.parquet": 1, "b.parquet": 1, "B.parquet": 2, "c": 3, "c-00001.parquet": 1, "d.parquet": 1}
-    names = _part_names({_file(name): count for name, count in units.items()})
-    every = [name.casefold() for found in names.values() for name in found]
+    names = _name_parts({_file(name): count for name, count in units.items()})
+    every = [name.casefold() for own in names.values() for name in own]
     assert len(set(every)) == len(every) == sum(units.values())
     assert names[_file("d.parquet")] == ["d.parquet"]
     assert names[_file("a.parquet")] == ["a--00001.parquet"]  # c-00001.parquet is a file's own name
 
 
-def test_files_that_differ_in_their_ending_alone_are_scored_each(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_files_that_differ_only_in_their_ending_are_both_scored(settings: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for place, name in enumerate(("a", "a.parquet")):
-        parquet.write_table(pa.table({"text": TEXTS[place::2]}), tmp_path / "in" / name)
+    for start, name in enumerate(("a", "a.parquet")):
+        parquet.write_table(pa.table({"text": TEXTS[start::2]}), tmp_path / "in" / name)
     result = score_reviews(ScoreConfig(input=str(tmp_path / "in/*"), **settings))
     assert (result["rows_in"], result["rows_scored"], result["parts"]) == (12, 12, 2)
-    found = [
+    texts = [
         text for path in (tmp_path / "out").glob("*.parquet") for text in parquet.read_table(path)["text"].to_pylist()
     ]
-    assert sorted(found) == sorted(TEXTS)
+    assert sorted(texts) == sorted(TEXTS)
 
 
 @pytest.mark.parametrize("location", ["out/*.parquet", "out/reviews.parquet", "out/year=1"])
@@ -58,11 +59,11 @@ def test_an_input_in_the_output_is_refused(location: str, tmp_path: Path) -> Non
     for path in (tmp_path / "out/reviews.parquet", tmp_path / "out/year=1/reviews.parquet"):
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table({"text": TEXTS}), path)
-    with pytest.raises(ConfigError, match="lies in the output"):
+    with pytest.raises(ConfigError, match="lies inside the output"):
         list_files(str(tmp_path / location), str(tmp_path / "out"))
 
 
-def test_what_was_damaged_is_scored_again_on_request(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_damaged_files_are_scored_again_with_restart(settings: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in "ab":
         parquet.write_table(pa.table({"text": TEXTS}), tmp_path / f"in/{name}.parquet")
@@ -88,9 +89,7 @@ def test_what_was_damaged_is_scored_again_on_request(settings: dict[str, Any], t
 
 
 @pytest.mark.parametrize("content", ["{half a pl", '{"units": 3}', "[]"])
-def test_a_plan_that_cannot_be_read_is_replaced_on_request(
-    settings: dict[str, Any], tmp_path: Path, content: str
-) -> None:
+def test_an_unreadable_plan_is_replaced_with_restart(settings: dict[str, Any], tmp_path: Path, content: str) -> None:
     parquet.write_table(pa.table({"text": TEXTS}), tmp_path / "in.parquet")
     config = ScoreConfig(input=str(tmp_path / "in.parquet"), **settings)
     score_reviews(config)
@@ -107,21 +106,21 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
     unit = {"path": str(path), "version": file.version, "part": "in.parquet", "row_groups": [0], "group_rows": [12]}
     with (
         pytest.raises(DataError, match="has changed since the plan was made"),
-        open_parquet(unit_from(unit | {"first_row": 0})),
+        open_parquet(parse_unit(unit | {"first_row": 0})),
     ):
         parquet.write_table(pa.table({"text": TEXTS[:3]}), path)
 
 
-def test_a_dictionary_that_fills_its_type_is_measured() -> None:
+def test_a_dictionary_with_as_many_values_as_its_index_type_holds_is_measured() -> None:
     words = pa.array([f"word {number}" for number in range(128)])
     column = pa.DictionaryArray.from_arrays(pa.array([*range(128), None], pa.int8()), words)
-    found = _row_bytes(pa.record_batch([column], names=["text"]))
-    assert found.tolist() == [*(len(word) for word in words.to_pylist()), 0]
+    row_bytes = count_row_bytes(pa.record_batch([column], names=["text"]))
+    assert row_bytes.tolist() == [*(len(word) for word in words.to_pylist()), 0]
 
 
-def test_a_lock_whose_file_comes_back_late_is_lost_all_the_same(tmp_path: Path) -> None:
+def test_a_lock_that_is_written_again_after_its_removal_is_lost(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    with locked(store, "scores") as first:
+    with hold_lock(store, "scores") as first:
         content = store.read(first.name)
         taken = first.name.replace("00001", "00003")
         store.write(taken, json.dumps({"owner": "another"}).encode())
@@ -131,12 +130,12 @@ def test_a_lock_whose_file_comes_back_late_is_lost_all_the_same(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["rows", "uncertain_share", "mean_positive"])
-def test_a_group_that_would_take_a_columns_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is what a column of _groups is called"):
+def test_group_by_the_name_of_an_output_column_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is also the name of another column in _groups"):
         ScoreConfig(bundle="b", input="i", output="o", group_by=name)
 
 
-def test_groups_may_be_categories_and_no_lists(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_rows_are_grouped_by_categories_but_not_by_lists(settings: dict[str, Any], tmp_path: Path) -> None:
     keys = pa.array(["x", "y", None] * 4).dictionary_encode()
     parquet.write_table(pa.table({"text": TEXTS, "shop": keys, "tags": [["a"]] * 12}), tmp_path / "in.parquet")
     config = ScoreConfig(input=str(tmp_path / "in.parquet"), **settings)

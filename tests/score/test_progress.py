@@ -1,4 +1,4 @@
-"""What is told while a run is under way adds up, also when a unit is done twice."""
+"""Progress counts every row once, also when a unit is scored twice."""
 
 import json
 import time
@@ -6,11 +6,11 @@ import time
 import pytest
 import ray
 
-from sentiment_ray.score.progress import shown_progress
+from sentiment_ray.score.progress import show_progress
 
 
-def test_json_lines_tell_rows_done_of_rows_planned(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress("json", 100, 10, 1) as counter:
+def test_json_lines_count_the_finished_and_planned_rows(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("json", 100, 10, 1) as counter:
         ray.get(counter.report.remote("a.parquet", 30, 0))
         ray.get(counter.report.remote("b.parquet", 20, 4))
         ray.get(counter.report.remote("a.parquet", 5, 0))
@@ -20,7 +20,7 @@ def test_json_lines_tell_rows_done_of_rows_planned(ray_cluster: None, capsys: py
     assert line["expected_end"] >= time.time() - 1
 
 
-def test_nothing_is_told_when_nothing_is_asked(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress("none", 100, 0, 0) as counter:
+def test_progress_none_writes_nothing(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("none", 100, 0, 0) as counter:
         ray.get(counter.report.remote("a.parquet", 30, 0))
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""A run is taken up where it stopped, by one driver at a time, and never with another bundle, keys or input."""
+"""A run is resumed where it stopped, by one driver at a time, and never with another bundle, keys or input."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import sha256_of_file
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.lock import Lock, is_held, locked
+from sentiment_ray.score.lock import Lock, hold_lock, is_held
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.storage import open_store
 
 
 @pytest.fixture
 def copied(scores: Path, tmp_path: Path) -> Path:
-    """The scores in a place of their own, to be tampered with."""
+    """A copy of the scores that a test may change."""
     return Path(shutil.copytree(scores, tmp_path / "scores"))
 
 
@@ -39,7 +39,7 @@ def test_a_finished_run_does_nothing(copied: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
 
 
-def test_only_what_is_missing_is_done_again_with_the_same_bytes(copied: Path) -> None:
+def test_only_missing_units_are_scored_again_with_the_same_bytes(copied: Path) -> None:
     config, before = _config(copied), _parts(copied)
     (copied / "_SUCCESS").unlink()
     receipts = sorted((copied / "_receipts").rglob("*.json"))
@@ -52,15 +52,15 @@ def test_only_what_is_missing_is_done_again_with_the_same_bytes(copied: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "message"),
     [
         ({"columns": ("review_id",)}, r"another configuration \(columns was \[\]"),
         ({"tokens_per_batch": 64}, "another configuration"),
         ({"variant": "optimized"}, r"another bundle \(variant was 'fp32' and is 'optimized'\)"),
     ],
 )
-def test_another_configuration_is_refused_by_name(copied: Path, changes: dict[str, object], found: str) -> None:
-    with pytest.raises(ConfigError, match=f"(?s){found}.*--restart"):
+def test_another_configuration_is_refused_by_name(copied: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){message}.*--restart"):
         score_reviews(_config(copied, **changes))
 
 
@@ -97,25 +97,25 @@ def test_scores_without_a_plan_are_replaced_only_on_request(copied: Path) -> Non
 
 def test_a_second_run_on_the_same_output_is_refused(copied: Path) -> None:
     (copied / "_SUCCESS").unlink()
-    with locked(open_store(str(copied)), "scores"), pytest.raises(ConfigError, match="being written by another run"):
+    with hold_lock(open_store(str(copied)), "scores"), pytest.raises(ConfigError, match="being written by another run"):
         score_reviews(_config(copied))
 
 
-def test_the_lock_of_a_dead_process_is_taken_and_lost_by_it(tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from sentiment_ray.score.lock import locked; from sentiment_ray.storage import open_store\n"
-        "with locked(open_store(sys.argv[1]), 'scores') as lock: print(lock.owner, flush=True); os._exit(1)"
+        "import os, sys; from sentiment_ray.score.lock import hold_lock; from sentiment_ray.storage import open_store\n"
+        "with hold_lock(open_store(sys.argv[1]), 'scores') as lock: print(lock.owner, flush=True); os._exit(1)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     owner = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ).stdout.strip()
     dead, store = Lock("_plan/lock-00001.json", owner), open_store(str(tmp_path))
     assert is_held(store, dead)
-    with locked(store, "scores") as lock:
+    with hold_lock(store, "scores") as lock:
         assert lock.name == "_plan/lock-00002.json"
         assert not is_held(store, dead)
     assert store.list() == {}
 
 
-def test_of_two_runs_that_begin_together_one_gets_the_lock(s3: str) -> None:
+def test_of_runs_that_start_at_once_one_gets_the_lock(s3: str) -> None:
     store = open_store(f"{s3}/lock-race")
     assert [store.create("_plan/lock-00001.json", b"{}") for _ in range(3)] == [True, False, False]

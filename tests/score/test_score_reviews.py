@@ -1,4 +1,4 @@
-"""Every row ends exactly once in a part or in quarantine, with its columns, in its place."""
+"""Every row ends up exactly once, in a part or in quarantine, with its columns and in its order."""
 
 import json
 from pathlib import Path
@@ -37,13 +37,13 @@ def test_scores_hold_exactly_the_rows_and_columns_of_the_input(scores: Path, cor
     assert after.select(before.column_names).to_pylist() == before.filter(pa.array(good)).to_pylist()
 
 
-def test_parts_stand_where_their_input_stood(scores: Path) -> None:
+def test_parts_have_the_paths_of_their_input_files(scores: Path) -> None:
     found = sorted(path.relative_to(scores).as_posix() for path in scores.glob("year=*/*"))
     assert found[0] == "year=2024/reviews-00000.parquet"
     assert {Path(name).parent.as_posix() for name in found} == {"year=2024", "year=2025"}
 
 
-def test_rows_without_text_are_quarantined_with_their_place_and_reason(scores: Path, corpus: Path) -> None:
+def test_rows_without_text_are_quarantined_with_index_and_reason(scores: Path, corpus: Path) -> None:
     tables = [parquet.read_table(path, partitioning=None) for path in (scores / "_quarantine").rglob("*.parquet")]
     texts = parquet.read_table(corpus / "year=2025/reviews.parquet", partitioning=None)["body"]
     found = {row["row"]: row["reason"] for row in pa.concat_tables(tables).to_pylist()}
@@ -112,7 +112,7 @@ def test_bad_files_are_quarantined_by_name_and_good_ones_scored(scores: Path, br
     assert "column 'body' is int64, not text" in reasons["numbers.parquet"]
 
 
-def test_too_much_in_quarantine_is_not_committed_until_it_is_allowed(
+def test_nothing_is_committed_with_too_many_quarantined_rows_until_it_is_allowed(
     scores: Path, broken: Path, tmp_path: Path
 ) -> None:
     config = _config(scores, input=str(broken), output=str(tmp_path / "out"), columns=())
@@ -143,7 +143,7 @@ def test_a_wrong_input_is_named_and_leaves_nothing(
 
 
 def test_scores_are_not_scored_again_over_their_own_columns(scores: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'sentiment_label' is already there"):
+    with pytest.raises(ConfigError, match="'sentiment_label' already exists"):
         score_reviews(_config(scores, input=str(scores), output=str(tmp_path / "out")))
 
 

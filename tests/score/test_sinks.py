@@ -30,7 +30,7 @@ ODD_NAMES = ("year=2024/city=New%20York/a b%20#.parquet", "year=2025/city=__HIVE
 
 @pytest.fixture
 def copied(scores: Path, tmp_path: Path) -> Path:
-    """The scores in a place of their own."""
+    """A copy of the scores that a test may change."""
     return Path(shutil.copytree(scores, tmp_path / "scores"))
 
 
@@ -100,7 +100,7 @@ def test_a_finished_output_becomes_a_delta_table_without_a_byte_written_again(co
     assert DeltaTable(str(copied)).version() == 0
 
 
-def test_a_run_that_died_before_its_manifest_adds_no_row_twice(copied: Path) -> None:
+def test_a_run_that_crashed_before_its_manifest_adds_no_row_twice(copied: Path) -> None:
     config = _config(copied, sink="delta")
     score_reviews(config)
     for name in ("_SUCCESS", "_MANIFEST.json"):
@@ -182,7 +182,7 @@ NUMBERED = pa.schema([pa.field("text", pa.string(), metadata={"PARQUET:field_id"
     ],
     ids=["fewer columns", "more columns", "other partitions", "foreign type"],
 )
-def test_parts_that_are_no_table_are_refused_by_name(
+def test_parts_that_do_not_fit_one_table_are_refused_by_name(
     sink: str, tables: dict[str, pa.Table], found: str, tmp_path: Path, catalog: Any
 ) -> None:
     with pytest.raises(DataError, match=f"{found}.*--sink parquet"):
@@ -194,7 +194,7 @@ def test_parts_that_are_no_table_are_refused_by_name(
 def test_tables_that_are_not_for_these_parts_are_refused(tmp_path: Path, catalog: Any) -> None:
     _commit(str(tmp_path / "first"), {"a.parquet": ROWS}, "iceberg", table="tests.flat")
     for tables, found in (
-        ({"day=1/a.parquet": ROWS}, "its partitions are none, the parts have 'day' too"),
+        ({"day=1/a.parquet": ROWS}, "its partitions are none, but the parts also have 'day'"),
         ({"a.parquet": ROWS.append_column("x", [[1, 2]])}, "more columns: x"),
         ({"a.parquet": ROWS.cast(NUMBERED)}, "'text' carries the field id of another table"),
     ):
@@ -202,7 +202,7 @@ def test_tables_that_are_not_for_these_parts_are_refused(tmp_path: Path, catalog
             _commit(str(tmp_path / "second"), tables, "iceberg", table="tests.flat")
     assert len(catalog.load_table("tests.flat").scan().to_arrow()) == len(ROWS)
     _commit(str(tmp_path / "delta"), {"a.parquet": ROWS}, "delta")
-    with pytest.raises(DataError, match="a Delta table that this run did not make"):
+    with pytest.raises(DataError, match="a Delta table that another run made"):
         commit_to_sink(
             open_store(str(tmp_path / "delta")),
             ScoreConfig(bundle="-", input="-", output=str(tmp_path / "delta"), sink="delta"),
@@ -211,7 +211,7 @@ def test_tables_that_are_not_for_these_parts_are_refused(tmp_path: Path, catalog
         )
 
 
-def test_what_a_sink_lacks_is_named_before_anything_is_scored(
+def test_a_sink_that_cannot_work_is_refused_before_anything_is_scored(
     tmp_path: Path, catalog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = {"bundle": "missing", "input": "missing", "output": str(tmp_path / "out")}
@@ -219,7 +219,7 @@ def test_what_a_sink_lacks_is_named_before_anything_is_scored(
         score_reviews(ScoreConfig(**keys, sink="iceberg", iceberg_table="a.b", iceberg_catalog="nowhere"))
     with pytest.raises(ValueError, match="Pass --iceberg-table"):
         ScoreConfig(**keys, sink="iceberg", iceberg_table="scores")
-    with pytest.raises(ConfigError, match="no table where a name has a %"):
+    with pytest.raises(ConfigError, match="cannot keep a table below a name with a %"):
         check_sink(ScoreConfig(**keys | {"output": "/tmp/100%"}, sink="delta"))
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "deltalake" else find(name))

@@ -1,4 +1,4 @@
-"""Whatever is changed in a finished output is found."""
+"""Every change of a finished output is detected."""
 
 import random
 import shutil
@@ -57,7 +57,7 @@ def test_every_change_is_found(scores: Path, tmp_path: Path) -> None:
     assert verify_scores(str(copy))["verified"]
 
 
-def test_the_lock_of_a_run_that_died_after_its_last_step_is_no_change(scores: Path, tmp_path: Path) -> None:
+def test_the_lock_of_a_run_that_crashed_after_its_last_step_is_not_a_change(scores: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(scores, tmp_path / "scores"))
     (copy / "_plan/lock-00002.json").write_text("{}")
     assert verify_scores(str(copy))["verified"]
@@ -79,10 +79,8 @@ def test_a_sample_agrees_with_fresh_predictions_of_single_rows(scores: Path, bun
     assert result["largest_difference"] < 1e-4
 
 
-def test_scores_that_are_no_predictions_are_caught_by_a_sample(
-    scores: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts_of = verify._texts_of
-    monkeypatch.setattr(verify, "_texts_of", lambda *given: texts_of(*given)[::-1])
+def test_a_sample_detects_scores_of_other_texts(scores: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_texts = verify._read_texts
+    monkeypatch.setattr(verify, "_read_texts", lambda *arguments: read_texts(*arguments)[::-1])
     with pytest.raises(GateError, match="fresh prediction"):
         compare_sample(str(scores), str(bundle), rows=200)

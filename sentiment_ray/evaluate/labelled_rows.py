@@ -1,4 +1,4 @@
-"""Reads labelled reviews and sets aside what has no text or no known label; knows no models and no measures."""
+"""Reads labelled reviews and rejects rows without a text or a known label; knows no models and no measures."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from sentiment_ray.parquet_types import without_views
 
 DEFAULT_SLICES = ("source", "language")
 LONGEST_QUOTE = 30
-"""A label is quoted only if it is short: a wrong column may hold reviews."""
+"""Characters of a label up to which a message quotes it: a wrong column may hold reviews."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The rows that can be measured: all their columns, their texts, and int64 `(rows,)` their labels' places.
+class LabelledRows:
+    """The rows that can be measured: all columns, the texts, and the label ids int64 `(rows,)`.
 
-    `rejected` counts the others, as `rows` and by `reasons`.
+    `rejected` counts the other rows, as `rows` and by `reasons`.
     """
 
     table: pa.Table
@@ -42,9 +42,9 @@ class _Defect:
 
 
 def list_inputs(path: Path, output: Path) -> list[Path]:
-    """Return the Parquet files of a directory, or the one file; names that begin with _ or a dot are no data.
+    """Return the Parquet files of a directory, or the one file; names that begin with _ or a dot are skipped.
 
-    DataError when there is none, ConfigError when the output would stand among them.
+    DataError when there is no file, ConfigError when the output lies inside the input.
     """
     if path.is_dir():
         if output.is_relative_to(path):
@@ -59,20 +59,20 @@ def list_inputs(path: Path, output: Path) -> list[Path]:
     return files
 
 
-def read_labelled(files: Sequence[Path], config: EvaluateConfig, labels: Sequence[str]) -> Labelled:
+def read_labelled(files: Sequence[Path], config: EvaluateConfig, labels: Sequence[str]) -> LabelledRows:
     """Return the rows of Parquet files that have a text and one of `labels`, in order, and count the others.
 
-    DataError names the columns there are when one is missing; the file, the row (from 0) and the reason of the first
-    defect when more rows than `max_rejected` have one; and the file that cannot be read.
+    DataError when a file cannot be read or lacks a column, or when more rows than `max_rejected` are rejected; the
+    message names the first of them by file, row (from 0) and reason.
     """
     ids = label2id(labels)
     tables, texts, label_ids = [], [], []
     reasons: Counter[str] = Counter()
     first, num_rows = "", 0
     for file in files:
-        table = _read(file, config)
-        file_texts, file_labels = (_values(table[name]) for name in (config.text_column, config.label_column))
-        defects = _defects(file_texts, file_labels, ids)
+        table = _read_table(file, config)
+        file_texts, file_labels = (_to_values(table[name]) for name in (config.text_column, config.label_column))
+        defects = _find_defects(file_texts, file_labels, ids)
         if defects and not first:
             first = f"{file}: row {defects[0].row}: {defects[0].reason}{defects[0].detail}"
         reasons.update(defect.reason for defect in defects)
@@ -85,38 +85,38 @@ def read_labelled(files: Sequence[Path], config: EvaluateConfig, labels: Sequenc
         label_ids += [ids[file_labels[row]] for row in kept]
     num_rejected = reasons.total()
     if num_rejected > config.max_rejected * num_rows or not texts:
-        found = (
+        count = (
             f"{num_rejected:,} of {num_rows:,} rows cannot be used, more than max_rejected = {config.max_rejected:g}"
         )
         raise DataError(
-            f"{first or files[0]}: {found if num_rejected else 'there is no row'}. The bundle's labels are "
-            f"{', '.join(labels)}; python -m jobs.prepare_reviews brings reviews to them."
+            f"{first or files[0]}: {count if num_rejected else 'there is no row'}. The bundle has the labels "
+            f"{', '.join(labels)}; python -m jobs.prepare_reviews maps other labels to them."
         )
     rejected = {"rows": num_rejected, "reasons": dict(reasons.most_common())}
-    return Labelled(_joined(tables, files), texts, np.array(label_ids, dtype=np.int64), rejected)
+    return LabelledRows(_concatenate(tables, files), texts, np.array(label_ids, dtype=np.int64), rejected)
 
 
-def slice_columns(table: pa.Table, config: EvaluateConfig) -> dict[str, list[Any]]:
-    """Return by name the values of the columns to slice by; DataError names the columns there are if one is missing."""
+def select_slice_columns(table: pa.Table, config: EvaluateConfig) -> dict[str, list[Any]]:
+    """Return the values of the columns to slice by, by name; DataError when a column is missing."""
     missing = [name for name in config.slice_by if name not in table.column_names]
     if missing:
         raise DataError(
             f"slice_by: column {missing[0]!r} is missing from {config.input} (found: {', '.join(table.column_names)})."
         )
     names = config.slice_by or [name for name in DEFAULT_SLICES if name in table.column_names]
-    return {name: _values(table[name]) for name in names}
+    return {name: _to_values(table[name]) for name in names}
 
 
-def _read(file: Path, config: EvaluateConfig) -> pa.Table:
+def _read_table(file: Path, config: EvaluateConfig) -> pa.Table:
     try:
         with parquet.ParquetFile(file) as opened:
-            found = opened.schema_arrow.names
+            names = opened.schema_arrow.names
             for name in (config.text_column, config.label_column):
-                times = found.count(name)
+                times = names.count(name)
                 if times != 1:
                     raise DataError(
-                        f"{file}: column {name!r} is {f'there {times} times' if times else 'missing'} "
-                        f"(found: {', '.join(found)}). Pass --text-column and --label-column."
+                        f"{file}: column {name!r} {f'exists {times} times' if times else 'is missing'} "
+                        f"(found: {', '.join(names)}). Pass --text-column and --label-column."
                     )
             table = opened.read()
             return table.cast(without_views(table.schema))
@@ -124,21 +124,21 @@ def _read(file: Path, config: EvaluateConfig) -> pa.Table:
         raise DataError(f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0]}).") from None
 
 
-def _joined(tables: list[pa.Table], files: Sequence[Path]) -> pa.Table:
+def _concatenate(tables: list[pa.Table], files: Sequence[Path]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(
             f"{files[0].parent}: the files have columns of different types ({str(error).splitlines()[0]}). "
-            "Name one of them, or write them with the same types."
+            "Name one of the files, or write them with the same types."
         ) from None
 
 
-def _defects(texts: Sequence[Any], labels: Sequence[Any], ids: dict[str, int]) -> list[_Defect]:
-    """Return the rows that cannot be measured, in order, each with the first reason against it."""
+def _find_defects(texts: Sequence[Any], labels: Sequence[Any], ids: dict[str, int]) -> list[_Defect]:
+    """Return the rows that cannot be measured, in order, each with its first defect."""
     defects = []
     for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        reason, detail = _complaint(text), ""
+        reason, detail = _find_text_defect(text), ""
         if not reason and label is None:
             reason = "label is null"
         elif not reason and not (isinstance(label, str) and label in ids):
@@ -150,7 +150,7 @@ def _defects(texts: Sequence[Any], labels: Sequence[Any], ids: dict[str, int]) -
     return defects
 
 
-def _complaint(text: Any) -> str:
+def _find_text_defect(text: Any) -> str:
     if text is None:
         return "text is null"
     if isinstance(text, bytes):
@@ -160,18 +160,18 @@ def _complaint(text: Any) -> str:
     return "text is empty" if not text or text.isspace() else ""
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Return a column's values; strings and binary alike come as text, or as bytes where they are no UTF-8."""
+def _to_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column; strings and bytes as text where they are UTF-8, as bytes otherwise."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
         values = column.cast(pa.large_binary()).to_pylist()
-    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
+    return [_decode(value) if isinstance(value, bytes) else value for value in values]
 
 
-def _decoded(value: bytes) -> str | bytes:
+def _decode(value: bytes) -> str | bytes:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Actors get what their engine needs, and a bundle that they cannot load is told in one line."""
+"""Workers get the processors that their engine needs, and a bundle that they cannot load is an error of one line."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ import pytest
 
 from sentiment_ray.errors import ConfigError, SelfTestError
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.score import refuse_impossible, score_reviews
+from sentiment_ray.score.score import score_reviews
+from sentiment_ray.score.workers import count_possible_workers
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def settings(corpus: Path, tmp_path: Path, ray_cluster: None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("plan", [False, True])
-def test_a_bundle_that_answers_otherwise_here_is_told_as_such(
+def test_a_bundle_with_other_scores_on_this_processor_is_an_error(
     settings: dict[str, Any], bundle: Path, tmp_path: Path, plan: bool
 ) -> None:
     copy = tmp_path / "bundle"
@@ -34,10 +35,10 @@ def test_a_bundle_that_answers_otherwise_here_is_told_as_such(
     assert "\n" not in str(error.value)
 
 
-def test_an_engine_on_a_gpu_needs_one_for_each_actor(settings: dict[str, Any], bundle: Path) -> None:
+def test_a_gpu_engine_needs_one_gpu_for_each_worker(settings: dict[str, Any], bundle: Path) -> None:
     with pytest.raises(ConfigError, match="2 CPUs and, for engine = 'cuda', 0 GPUs on 1 node"):
         score_reviews(ScoreConfig(bundle=str(bundle), engine="cuda", **settings))
     config = ScoreConfig(bundle="b", **settings)
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}, {"CPU": 16.0}]
-    assert refuse_impossible(config, "cuda", nodes) == 3
-    assert refuse_impossible(config, "onnxruntime", nodes) == 25
+    assert count_possible_workers(config, "cuda", nodes) == 3
+    assert count_possible_workers(config, "onnxruntime", nodes) == 25

@@ -1,4 +1,4 @@
-"""Labelled rows beside a bundle's answers, as every measure takes them; knows no texts and no files."""
+"""Labelled rows with the predictions of a bundle, which every measure takes; knows no texts and no files."""
 
 from dataclasses import dataclass, replace
 
@@ -11,8 +11,8 @@ from sentiment_ray.metrics.classification import confusion_counts
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The labels of some rows and the answers to them.
+class ScoredRows:
+    """The labels of some rows and their predictions.
 
     `label_ids` and `predicted_ids` int64 `(rows,)`, `logits` and `probabilities` float64 `(rows, labels)`.
     """
@@ -25,12 +25,12 @@ class Scored:
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.label_ids)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each row got its label: bool `(rows,)`."""
+        """Whether the prediction of each row is right: bool `(rows,)`."""
         return np.equal(self.predicted_ids, self.label_ids)
 
     @property
@@ -40,11 +40,11 @@ class Scored:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Confusion counts: int64 `(labels, labels)`, the true label down and the predicted one across."""
+        """Confusion counts: int64 `(labels, labels)`, the true label down the rows."""
         return confusion_counts(self.label_ids, self.predicted_ids, len(self.labels))
 
-    def take(self, rows: NDArray[np.intp]) -> "Scored":
-        """Return some of the rows, by their places."""
+    def take(self, rows: NDArray[np.intp]) -> "ScoredRows":
+        """Return the rows with these indices."""
         return replace(
             self,
             label_ids=self.label_ids[rows],
@@ -53,15 +53,15 @@ class Scored:
             probabilities=self.probabilities[rows],
         )
 
-    def at_temperature(self, temperature: float) -> "Scored":
-        """Return the rows with their logits divided by a temperature; labels stay, probabilities change."""
+    def at_temperature(self, temperature: float) -> "ScoredRows":
+        """Return the rows with logits divided by a temperature: other probabilities, the same predicted labels."""
         logits = self.logits / temperature
         return replace(self, logits=logits, probabilities=softmax(logits, axis=1))
 
 
-def scored_of(scores: Scores, label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> Scored:
-    """Return labelled rows with a Predictor's scores of them."""
-    return Scored(
+def join_labels(scores: Scores, label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> ScoredRows:
+    """Return the scores of a Predictor together with the labels of the same rows."""
+    return ScoredRows(
         labels,
         label_ids,
         scores.label_ids,
@@ -70,7 +70,7 @@ def scored_of(scores: Scores, label_ids: NDArray[np.int64], labels: tuple[str, .
     )
 
 
-def halves(num_rows: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the places of two random halves of the rows: one to choose by, one to measure the choice on."""
+def split_in_half(num_rows: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of two random halves of the rows: one to choose something by, one to measure the choice on."""
     order = np.random.default_rng(seed).permutation(num_rows)
     return order[: num_rows // 2], order[num_rows // 2 :]

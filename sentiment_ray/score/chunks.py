@@ -1,0 +1,128 @@
+"""Chunks of neighbouring rows, bounded in rows and bytes, and the texts in them; opens no files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sentiment_ray.parquet_types import holds_texts
+from sentiment_ray.text.encoding import join_texts
+
+CHUNK_BYTES = 64 << 20
+"""Most bytes of strings in memory at a time, unless a single row is larger."""
+
+
+@dataclass(frozen=True)
+class RowChunk:
+    """Neighbouring rows of a file: a table or, where they cannot be read, the reason.
+
+    `too_long` bool `(rows,)` marks the rows with longer strings than allowed; the table may hold null instead of them.
+    """
+
+    first_row: int
+    num_rows: int
+    table: pa.Table | None
+    too_long: NDArray[np.bool_]
+    reason: str = ""
+
+
+def make_unreadable_chunk(first_row: int, num_rows: int, reason: str) -> RowChunk:
+    """Return the chunk of rows that cannot be read."""
+    return RowChunk(first_row, num_rows, None, np.zeros(num_rows, dtype=np.bool_), reason)
+
+
+def cut_batch(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, max_row_bytes: int) -> Iterator[RowChunk]:
+    """Cut a batch into chunks of at most CHUNK_BYTES of decoded strings, with the types of `schema`.
+
+    The strings of a row that has more than `max_row_bytes` of them are not decoded where they are dictionaries.
+    """
+    row_bytes = count_row_bytes(batch)
+    too_long = row_bytes > max_row_bytes
+    total = np.cumsum(np.where(too_long, 0, row_bytes))
+    start = 0
+    while start < len(batch):
+        before = int(total[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(total, before + CHUNK_BYTES, side="right")))
+        piece, long_rows = batch.slice(start, end - start), too_long[start:end]
+        piece = _drop_dictionary_values(piece, long_rows) if long_rows.any() else piece
+        yield RowChunk(first_row + start, len(piece), _decode_dictionaries(piece, schema), long_rows)
+        start += len(piece)
+
+
+def count_row_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """Return int64 `(rows,)`: the bytes of each row's strings when they are decoded."""
+    row_bytes = np.zeros(len(batch), dtype=np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            lengths = np.append(_count_string_bytes(column.dictionary), 0)
+            indices = column.indices.cast(pa.int64())  # int8 cannot hold the index of a 129th value, which null gets
+            row_bytes += lengths[np.asarray(pc.fill_null(indices, len(lengths) - 1))]
+        elif holds_texts(column.type):
+            row_bytes += _count_string_bytes(column)
+    return row_bytes
+
+
+def extract_texts(chunk: RowChunk, text_columns: Sequence[str]) -> tuple[list[str | None], dict[int, str]]:
+    """Return the texts of a chunk, None for each that cannot be scored, and the reason for each None by its index."""
+    assert chunk.table is not None
+    reasons: dict[int, str] = {}
+    columns = [_decode_strings(chunk.table[name], reasons) for name in text_columns]
+    reasons |= dict.fromkeys(np.flatnonzero(chunk.too_long).tolist(), "row is longer than max_row_bytes")
+    texts = columns[0] if len(columns) == 1 else [join_texts(parts) for parts in zip(*columns, strict=True)]
+    for index, text in enumerate(texts):
+        if index in reasons:
+            texts[index] = None
+        elif text is None:
+            reasons[index] = "text is null"
+        elif not text or text.isspace():
+            reasons[index] = "text is empty"
+            texts[index] = None
+    return texts, reasons
+
+
+def _decode_strings(column: pa.ChunkedArray, reasons: dict[int, str]) -> list[str | None]:
+    """Return the strings of a column; one that is not UTF-8 becomes None and gets a reason."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        pass
+    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    texts: list[str | None] = []
+    for index, value in enumerate(column.cast(value_type).cast(pa.large_binary())):
+        data = value.as_py()
+        try:
+            texts.append(None if data is None else data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            texts.append(None)
+            reasons[index] = f"text is not valid UTF-8 (byte {error.start} of {len(data)})"
+    return texts
+
+
+def _drop_dictionary_values(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
+    """Return a batch whose dictionary columns are null in some rows, so that decoding these costs nothing."""
+    columns = [
+        pa.DictionaryArray.from_arrays(pc.if_else(pa.array(rows), None, column.indices), column.dictionary)
+        if pa.types.is_dictionary(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.record_batch(columns, names=batch.schema.names)
+
+
+def _count_string_bytes(strings: pa.Array) -> NDArray[np.int64]:
+    if pa.types.is_string_view(strings.type) or pa.types.is_binary_view(strings.type):
+        strings = strings.cast(pa.large_binary())
+    return np.asarray(pc.fill_null(pc.binary_length(strings), 0), dtype=np.int64)
+
+
+def _decode_dictionaries(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    columns = [
+        (column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column).cast(field.type)
+        if column.type != field.type
+        else column
+        for column, field in zip(batch.select(schema.names).columns, schema, strict=True)
+    ]
+    return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in schema]))

@@ -1,0 +1,80 @@
+"""Decides whether an output holds the same run, which is then resumed; otherwise makes room for a new plan."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.inference.predictor import PackedBundle
+from sentiment_ray.score.columns import list_added_fields
+from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.contract import check_schemas
+from sentiment_ray.score.footers import read_footers
+from sentiment_ray.score.listing import InputFile
+from sentiment_ray.score.lock import LOCKS
+from sentiment_ray.score.plan import PLAN_NAME, Plan, describe_difference, make_plan, read_plan, write_plan
+from sentiment_ray.storage import TEMPORARY, Store
+
+
+def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> bool:
+    """Whether the output holds a run with this identity, finished or not.
+
+    ConfigError when the output holds another run and `restart` is not set, or when it holds files that are not scores.
+    """
+    try:
+        plan = read_plan(store)
+    except DataError:
+        if not config.restart:
+            raise
+        return False
+    if plan and plan.identity == identity:
+        return True
+    content = f"scores of {describe_difference(plan.identity, identity)}" if plan else ""
+    if not plan:
+        names = store.list()
+        foreign = [name for name in names if not name.startswith((LOCKS, TEMPORARY + "/"))]
+        if foreign and MANIFEST_NAME not in names:
+            raise ConfigError(
+                f"output = {config.output!r} already holds {foreign[0]!r} and no scores. Name another output."
+            )
+        content = "scores without a plan, as an older release wrote them" if foreign else ""
+    if content and not config.restart:
+        raise ConfigError(
+            f"output = {config.output!r} holds {content}. Name another output, or pass --restart to replace them."
+        )
+    return False
+
+
+def resume_or_plan(
+    store: Store, config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]
+) -> Plan:
+    """Return the plan in the output if it is of the same run. Otherwise remove the old scores and write a new plan.
+
+    Call it under the lock: another run may have written a plan while this one waited.
+    """
+    if holds_same_run(store, config, identity):
+        plan = read_plan(store)
+        assert plan is not None
+        return plan
+    _remove_scores(store)
+    plan = plan_run(config, identity, bundle, files)
+    write_plan(store, plan)
+    return plan
+
+
+def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]) -> Plan:
+    """Read the footers of all files and return the plan of their units; writes nothing."""
+    footers = read_footers(files)
+    added = [field.name for field in list_added_fields(config, bundle.manifest.labels)]
+    return make_plan(config, identity, files, check_schemas(files, footers, config, added))
+
+
+def _remove_scores(store: Store) -> None:
+    """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run."""
+    top = {name.split("/")[0] for name in store.list() if not name.startswith("_plan/")}
+    for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
+        store.remove(name)
+    for name in store.list("_plan"):
+        if not name.startswith((LOCKS, PLAN_NAME)):
+            store.remove(name)
+    store.remove(PLAN_NAME)

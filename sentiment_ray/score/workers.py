@@ -1,0 +1,88 @@
+"""How many workers fit the cluster, and the pool of them that scores the units of a run; writes nothing itself."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+import ray.data
+
+from sentiment_ray import errors
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.inference.engines import GPU_ENGINES
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.receipts import Receipt, parse_receipt
+from sentiment_ray.score.scorer import RunContext, Scorer
+
+MAX_START_CRASHES = 100
+"""Workers in a row that may die before they have loaded their engine, before the run fails. A growing pool needs many:
+Ray (2.60) counts those that it asked for and took back before there was room."""
+
+
+def count_possible_workers(config: ScoreConfig, engine: str, nodes: Sequence[Mapping[str, float]]) -> int:
+    """Return how many workers fit nodes with these resources; ConfigError when fewer than `num_workers` do.
+
+    With a GPU engine each worker needs a GPU of its own.
+    """
+    gpus = [node.get("GPU", 0.0) if engine in GPU_ENGINES else math.inf for node in nodes]
+    cpus = [math.floor(node.get("CPU", 0.0) / config.cpus_per_worker + 1e-9) for node in nodes]
+    possible = int(sum(map(min, cpus, gpus)))
+    if nodes and possible < (config.num_workers or 1):
+        resources = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs"
+        if engine in GPU_ENGINES:
+            resources += f" and, for engine = {engine!r}, {sum(gpus):g} GPUs"
+        raise ConfigError(
+            f"num_workers = {config.num_workers or 1} with cpus_per_worker = {config.cpus_per_worker:g} does not fit: "
+            f"the cluster has {resources} on {len(nodes)} node(s). Lower one of them, or start more nodes."
+        )
+    return possible
+
+
+def refuse_impossible_workers(config: ScoreConfig, engine: str) -> None:
+    """Raise ConfigError when the workers cannot fit the cluster that would be started on this machine, if any."""
+    if not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
+        # Only Ray knows how many GPUs this machine has.
+        count_possible_workers(config, engine, [{"CPU": os.cpu_count() or 1, "GPU": math.inf}])
+
+
+def choose_num_workers(config: ScoreConfig, engine: str) -> int:
+    """Return how many workers to start on the nodes of the cluster; ConfigError as `count_possible_workers`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    possible = count_possible_workers(config, engine, nodes)
+    return config.num_workers or possible
+
+
+def score_units(
+    context: RunContext, num_rows: Sequence[int], num_workers: int, *, num_gpus: int | None
+) -> Iterator[Receipt]:
+    """Yield the receipts of the units of `context` as an autoscaling pool of workers finishes them, largest first.
+
+    `num_rows` are the rows of each unit. Ray Data starts a crashed worker again and repeats its unit, without a limit;
+    `crash_search` makes the repetitions end.
+    """
+    largest_first = sorted(range(len(num_rows)), key=lambda index: -num_rows[index])
+    # One unit a worker at a time: units that are queued behind it would wait if its node died.
+    pool = ray.data.ActorPoolStrategy(
+        min_size=min(num_workers, len(num_rows)),
+        max_size=min(max(num_workers, context.config.max_workers or 0), len(num_rows)),
+        max_tasks_in_flight_per_actor=1,
+    )
+    settings = ray.data.DataContext.get_current()
+    settings.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    settings.max_consecutive_actor_init_deaths = MAX_START_CRASHES
+    rows: list[dict[str, Any]] = [{"unit": index} for index in largest_first]
+    replies = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Scorer,
+        fn_constructor_args=(context,),
+        batch_size=1,
+        num_cpus=context.config.cpus_per_worker,
+        num_gpus=num_gpus,
+        compute=pool,
+    )
+    for row in replies.iter_rows():
+        reply = json.loads(row["receipt"])
+        if "error" in reply:
+            raise getattr(errors, reply["kind"])(reply["error"])
+        yield parse_receipt(reply)

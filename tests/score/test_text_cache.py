@@ -1,0 +1,88 @@
+"""A text that was scored once is not scored again, and its scores have the same bits."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from sentiment_ray import Predictor
+from sentiment_ray.score.distinct_texts import DistinctTexts
+from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, TextCacheActor
+
+
+def _digests(*numbers: int) -> np.ndarray:
+    return np.array([list((number + 1).to_bytes(DIGEST_BYTES, "little")) for number in numbers], dtype=np.uint8)
+
+
+def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(predictor: Predictor, ray_cluster: None) -> None:
+    cache = TextCacheActor.remote(1000)
+    texts = [f"text number {number % 70} of many" for number in range(100)]
+    first = DistinctTexts(predictor, 2048, cache)
+    expected = first.score(texts)
+    second = DistinctTexts(predictor, 2048, cache)
+    scores = second.score([*texts[::-1], "a new one"])
+    assert (first.num_scored, second.num_scored) == (70, 1)
+    for name in ("logits", "probabilities", "label_ids", "tokens", "truncated", "unknown"):
+        actual, wanted = getattr(scores, name)[:100][::-1], getattr(expected, name)
+        assert actual.dtype == wanted.dtype
+        assert np.array_equal(actual, wanted)
+
+
+def test_the_oldest_texts_are_replaced() -> None:
+    cache = TextCache(WAYS)
+    for number in range(WAYS + 2):
+        cache.put(_digests(number), np.array([[number]], dtype=np.uint8))
+    hits, rows = cache.get(_digests(*range(WAYS + 2)))
+    assert hits.tolist() == [False] * 2 + [True] * WAYS
+    assert rows[:, 0].tolist() == list(range(2, WAYS + 2))
+
+
+def test_a_text_that_another_worker_has_claimed_is_missing_until_it_is_put() -> None:
+    cache = TextCache(100)
+    hits, _, claimed = cache.get_or_claim(_digests(1, 2))
+    assert (hits.any(), claimed.any()) == (False, False)
+    hits, _, claimed = cache.get_or_claim(_digests(2, 3))
+    assert (hits.tolist(), claimed.tolist()) == ([False, False], [True, False])
+    assert not cache.get(_digests(2))[0].any()
+    cache.put(_digests(2), np.array([[7]], dtype=np.uint8))
+    hits, rows, claimed = cache.get_or_claim(_digests(2, 3))
+    assert (hits.tolist(), rows.tolist(), claimed.tolist()) == ([True, False], [[7]], [False, True])
+
+
+def test_a_text_whose_claiming_worker_has_crashed_is_scored_by_the_next(
+    predictor: Predictor, ray_cluster: None
+) -> None:
+    cache = TextCacheActor.remote(100)
+    texts = ["good", "bad"]
+    digests = [hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts]
+    ray.get(cache.get_or_claim.remote(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(2, -1)))
+    distinct = DistinctTexts(predictor, 2048, cache)
+    assert np.array_equal(distinct.score(texts).logits, predictor.score(texts).logits)
+    assert distinct.num_scored == 2
+
+
+def test_nearly_all_texts_are_cached_when_half_of_the_slots_are_used() -> None:
+    generator = np.random.default_rng(0)
+    digests = generator.integers(0, 256, size=(50_000, DIGEST_BYTES), dtype=np.uint8)
+    cache = TextCache(100_000)
+    for start in range(0, len(digests), 7000):
+        cache.put(digests[start : start + 7000], digests[start : start + 7000, :5])
+    hits, rows = cache.get(digests)
+    assert hits.mean() > 0.98
+    assert np.array_equal(rows, digests[hits, :5])
+    assert not cache.get(digests[:, ::-1])[0].any()
+
+
+def test_scoring_continues_when_the_cache_actor_has_died(predictor: Predictor, ray_cluster: None) -> None:
+    cache = TextCacheActor.remote(3)
+    distinct = DistinctTexts(predictor, 2048, cache)
+    ray.kill(cache)
+    assert len(distinct.score(["good", "bad", "good"]).label_ids) == 3
+    assert distinct.num_scored == 2
+
+
+@pytest.mark.parametrize(("variant", "expected"), [("fp32", True), ("int8", False)])
+def test_an_engine_whose_scores_depend_on_the_batch_is_recognised(bundle: Path, variant: str, expected: bool) -> None:
+    assert Predictor.load(bundle, engine="onnxruntime", variant=variant, threads=2).is_batch_invariant() is expected
