@@ -67,15 +67,15 @@ class TrainConfig(StageConfig):
     label_smoothing: ShareBelowOne = 0.0
     """Share of a row's label that is spread over all labels, from 0 to below 1."""
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
-    """Gamma of the focal loss: rows that are already right count less. 0 is plain cross entropy, the paper uses 2."""
+    """Gamma of the focal loss: rows that are already right count less. 0 is plain cross entropy, 2 is usual."""
     distill: Distill | None = None
     """Learn from the scores of a larger model as well; a section of its own."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Most tokens in a worker's batch, padding included."""
+    """Largest number of tokens in a worker's batch, padding included."""
     accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients are added up for one optimizer step."""
     max_tokens: Annotated[int, Field(ge=3)] = 128
-    """Most tokens that the model reads at once; the bundle keeps this value."""
+    """Largest number of tokens that the model reads at once; the bundle keeps this value."""
     truncation: Mode = "head"
     """Part of a longer text that is read: head, tail, head_tail (both ends) or windows; the bundle keeps this value."""
     pooling: Pooling = "mean"
@@ -83,7 +83,7 @@ class TrainConfig(StageConfig):
     window_overlap: Overlap = 0.25
     """Share of a window that repeats the end of the window before, from 0 to 0.9. For truncation = windows."""
     max_windows: NumWindows = 16
-    """Most windows that are read of a text, from 1 to 64; the rest is cut off. For truncation = windows."""
+    """Largest number of windows read of a text, from 1 to 64; the rest is cut off. For truncation = windows."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout of all layers, from 0 to below 1; by default the value in the model's configuration."""
     frozen_layers: Annotated[int, Field(ge=0)] = 0
@@ -104,7 +104,7 @@ class TrainConfig(StageConfig):
         Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
         BeforeValidator(_split_range),
     ] = 1
-    """Data-parallel workers; two numbers, as 2,4, mean as many in this range as the cluster has room for."""
+    """Data-parallel workers. Two numbers, such as 2,4, are a range: as many as the cluster has room for."""
     cpus_per_worker: Annotated[float, Field(gt=0)] | None = None
     """CPUs of a worker, fractions allowed; by default three quarters of the most that every worker can have."""
     use_gpu: bool = False

@@ -69,7 +69,7 @@ def test_what_a_training_waits_for_is_told(
     ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert missing_room(_config(num_workers=2), 1.0) is None
-    monkeypatch.setattr("sentiment_ray.train.progress.ASK_S", 0.0)
+    monkeypatch.setattr("sentiment_ray.train.progress.CHECK_CLUSTER_EVERY_S", 0.0)
     with show_progress(3, lambda history: None, partial(missing_room, _config(num_workers=3), 1.0)):
         time.sleep(2.5)
     told = capsys.readouterr().err
