@@ -69,7 +69,7 @@ def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tin
     assert by_rating["1"]["rows"] >= 9 > by_rating["2"]["rows"]
     page = page_of(tmp_path / "out")
     assert sum(rows[place][0] in page.text for place in wrong) >= 9
-    assert "the classifier predicts positive" in page.text
+    assert "predicted positive, probability of the row’s label" in page.text
 
 
 @needs_ray
