@@ -56,17 +56,17 @@ def test_the_best_trial_is_written_as_a_file_for_train_encoder(
     done = _run("--config", str(file))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    found = json.loads((tmp_path / "tune/tune.json").read_text())
-    assert 1 <= len(found["trials"]) <= 3
-    assert result["best"]["score"] == max(trial["score"] for trial in found["trials"])
+    manifest = json.loads((tmp_path / "tune/tune.json").read_text())
+    assert 1 <= len(manifest["trials"]) <= 3
+    assert result["best"]["score"] == max(trial["score"] for trial in manifest["trials"])
     best = TrainConfig(**tomllib.loads((tmp_path / "tune/best.toml").read_text())["train"])
     assert {key: getattr(best, key) for key in result["best"]["keys"]} == result["best"]["keys"]
     assert best.prepared == str(prepared)
     again = _run("--config", str(file))
     assert json.loads(again.stdout) == result | {"skipped": True}
     rows = json.loads((prepared / "prepared.json").read_text())["counts"]["train"]
-    assert {line["train_rows"] for trial in found["trials"] for line in trial["history"]} == {rows}
-    for trial in found["trials"]:
+    assert {line["train_rows"] for trial in manifest["trials"] for line in trial["history"]} == {rows}
+    for trial in manifest["trials"]:
         assert trial["score"] == max(line["macro_f1"] for line in trial["history"])
 
     other = FILE.partition("learning_rate")[0] + "lora_rank = {{ low = 3, high = 5, log = true }}\n"
@@ -188,10 +188,10 @@ def test_a_failed_trial_is_reported_and_counted(prepared: Path, tiny_encoder: Pa
     file.write_text(text.format(prepared=prepared, model=tmp_path / "model", work=tmp_path))
     done = _run("--config", str(file), "--trials", "5")
     assert done.returncode == 0, done.stderr
-    result, found = json.loads(done.stdout), json.loads((tmp_path / "tune/tune.json").read_text())
-    assert result["trials"] == len(found["trials"]) > 0
-    assert result["failed"] == len(found["failed"]) == 5 - result["trials"] > 0
-    for trial in found["failed"]:
+    result, manifest = json.loads(done.stdout), json.loads((tmp_path / "tune/tune.json").read_text())
+    assert result["trials"] == len(manifest["trials"]) > 0
+    assert result["failed"] == len(manifest["failed"]) == 5 - result["trials"] > 0
+    for trial in manifest["failed"]:
         assert trial["keys"] == {"gradient_checkpointing": True}
         assert "gradient_checkpointing: a model of type 'mpnet' does not support it. Remove it." in trial["error"]
     assert done.stderr.count("warning: a trial failed with {'gradient_checkpointing': True}: ") == result["failed"]
