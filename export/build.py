@@ -26,7 +26,7 @@ from sentiment_ray.bundle.manifest import (
     Manifest,
     SelfTest,
     Variant,
-    bundle_id_of,
+    compute_bundle_id,
 )
 from sentiment_ray.bundle.model_config import check_model_files, refuse_kernels
 from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
@@ -136,7 +136,7 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     listed = describe_bundle_files(directory)
     return Manifest(
         format_version=FORMAT_VERSION,
-        bundle_id=bundle_id_of(listed, labels, max_tokens, steps, truncation),
+        bundle_id=compute_bundle_id(listed, labels, max_tokens, steps, truncation),
         labels=labels,
         max_tokens=max_tokens,
         truncation=truncation,

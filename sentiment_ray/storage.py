@@ -1,4 +1,4 @@
-"""Files on local disks and object stores, each whole or not there; knows nothing of what stands in them."""
+"""Files on local disks and object stores. A file is there whole or not at all. Knows nothing of their content."""
 
 import hashlib
 import os
@@ -17,12 +17,13 @@ from fsspec.implementations.local import LocalFileSystem
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
 
 TEMPORARY = "_tmp"
-"""Where unfinished files of a local directory stand: beside the finished ones, so that a rename is one step."""
+"""Holds the unfinished files of a local directory: on the same file system, so that a rename is one step."""
+TEMPORARY_PREFIX = "sentiment-ray-"
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """Size of a file, and what changes when its content does: the store's ETag, or the time of its last change."""
+    """Size of a file, and a text that changes with its content: the store's ETag, or the time of its last change."""
 
     bytes: int
     version: str
@@ -30,22 +31,22 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class Store:
-    """A directory on a file system or under a prefix of an object store; names in it are relative, with slashes."""
+    """A directory of a file system or a prefix of an object store. Names in it are relative, with slashes."""
 
     fs: fsspec.AbstractFileSystem
     root: str
 
     @property
     def is_local(self) -> bool:
-        """Whether files stand on a file system of this machine."""
+        """Whether the files are on a file system of this machine."""
         return is_local(self.fs)
 
     def path(self, name: str) -> str:
-        """Return the path of a file as the file system knows it."""
+        """Return the path of a file for the file system."""
         return posixpath.join(self.root, name) if name else self.root
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file; FileNotFoundError when it is not there."""
+        """Return the bytes of a file. FileNotFoundError when it does not exist."""
         return bytes(self.fs.cat_file(self.path(name)))
 
     def sha256(self, name: str) -> str:
@@ -54,16 +55,16 @@ class Store:
             return hashlib.file_digest(handle, "sha256").hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file in one step, replacing what was there: a crash leaves the old content or the new."""
+        """Write a file in one step. A crash leaves the old content or the new, never a part."""
         if not self.is_local:
             self.fs.pipe_file(self.path(name), data)
             return
         with self.temporary_file() as temporary:
             temporary.write_bytes(data)
-            self.place(temporary, name)
+            self.move_in(temporary, name)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless it is there; of several who try at once one succeeds. Return whether this one did."""
+        """Write a file unless it exists, and return whether this call did. Of several calls at once, one succeeds."""
         try:
             if not self.is_local:
                 self.fs.pipe_file(self.path(name), data, mode="create")
@@ -83,19 +84,19 @@ class Store:
 
     @contextmanager
     def temporary_file(self) -> Iterator[Path]:
-        """Yield the path of a local file to be filled, on the same file system as the store where that is local."""
+        """Yield the path of an empty local file, on the store's file system if that is local. Remove it afterwards."""
         directory = Path(self.root) / TEMPORARY if self.is_local else None
         if directory:
             directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="sentiment-ray-", dir=directory)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
         os.close(handle)
         try:
             yield Path(name)
         finally:
             Path(name).unlink(missing_ok=True)
 
-    def place(self, file: Path, name: str) -> None:
-        """Put a finished local file at `name` in one step: fsync and rename, or one upload."""
+    def move_in(self, file: Path, name: str) -> None:
+        """Give a finished local file its `name` in the store, in one step: fsync and rename, or one upload."""
         if not self.is_local:
             self.fs.put_file(str(file), self.path(name))
             return
@@ -107,30 +108,30 @@ class Store:
         _fsync(target.parent)
 
     def list(self, under: str = "") -> dict[str, FileInfo]:
-        """Return every file below a directory of the store by its relative name, in order; none when it is missing."""
+        """Return every file below a directory of the store by relative name, sorted; none if there is no directory."""
         self.fs.invalidate_cache()
         try:
-            found = self.fs.find(self.path(under), detail=True)
+            details = self.fs.find(self.path(under), detail=True)
         except FileNotFoundError:
             return {}
         start = len(self.root.rstrip("/")) + 1
-        return {path[start:]: file_info(found[path]) for path in sorted(found)}
+        return {path[start:]: file_info(details[path]) for path in sorted(details)}
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a directory with everything in it; nothing happens when it is not there."""
+        """Remove a file, or a directory with everything in it, if it exists."""
         self.fs.invalidate_cache()
         if self.fs.exists(self.path(name)):
             self.fs.rm(self.path(name), recursive=True)
 
 
 def open_store(location: str) -> Store:
-    """Return the store at an absolute local path or a URL (s3://, gs://, or any other that fsspec knows)."""
+    """Return the store at an absolute local path or at a URL that fsspec knows, such as s3:// or gs://."""
     fs, root = open_location(location)
     return Store(fs, root.rstrip("/") or "/")
 
 
 def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system of a path or URL and the path on it; errors name the library that is missing."""
+    """Return the file system of a path or URL and the path on it. MissingExtraError names a library to install."""
     try:
         fs, path = fsspec.core.url_to_fs(location, use_listings_cache=False)
     except ImportError as error:
@@ -149,41 +150,49 @@ def is_local(fs: fsspec.AbstractFileSystem) -> bool:
 
 
 def full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    """Return a path as a person writes it: with its protocol, or plain where it is local."""
+    """Return a path as a person writes it: a URL with its protocol, or a plain local path."""
     return path if is_local(fs) else str(fs.unstrip_protocol(path))
 
 
 def absolute(location: str) -> str:
-    """Return a URL as it is and a local path made absolute, for workers of Ray change their working directory."""
+    """Return a URL unchanged and a local path made absolute, because Ray's workers change their directory."""
     if "://" in location:
         return location
     return os.path.abspath(Path(location).expanduser())
 
 
 def file_info(info: dict[str, Any]) -> FileInfo:
-    """Return size and version of a file from what fsspec says of it."""
+    """Return size and version of a file from the details that fsspec gives."""
     version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(key)), "")
     return FileInfo(int(info.get("size") or 0), str(version))
 
 
 @contextmanager
-def local_copy(location: str, key: str) -> Iterator[Path]:
-    """Yield a local directory with the files of `location`: itself where it is local, a download that is removed after.
+def local_copy(location: str, key: str, *, max_files: int, max_bytes: int) -> Iterator[Path]:
+    """Yield a local directory with the files of `location`: the directory itself, or a download that is removed later.
 
-    DataError when a URL holds no file, naming the configuration key.
+    DataError, naming the configuration key, when a URL holds no file, more files or bytes than allowed, or a name that
+    leads out of the directory. Nothing is downloaded then.
     """
     store = open_store(location)
     if store.is_local:
         yield Path(store.root)
         return
-    with tempfile.TemporaryDirectory(prefix="sentiment-ray-") as directory:
-        names = list(store.list())
-        if not names:
-            raise DataError(f"{key} = {location!r}: there is nothing. Correct the URL.")
-        for name in names:
-            target = Path(directory, name).resolve()
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as directory:
+        files = store.list()
+        num_bytes = sum(info.bytes for info in files.values())
+        if not files:
+            raise DataError(f"{key} = {location!r} holds no files. Correct the URL.")
+        if len(files) > max_files or num_bytes > max_bytes:
+            raise DataError(
+                f"{key} = {location!r} holds {len(files):,} files of {num_bytes:,} bytes together; at most "
+                f"{max_files:,} and {max_bytes:,} are downloaded. Correct the URL."
+            )
+        targets = {name: Path(directory, name).resolve() for name in files}
+        for name, target in targets.items():
             if not target.is_relative_to(Path(directory).resolve()):
                 raise DataError(f"{key} = {location!r} holds {name!r}, which leads out of it. Remove that file.")
+        for name, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             store.fs.get_file(store.path(name), str(target))
         yield Path(directory)
@@ -198,7 +207,7 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
+    """Return the umask of this process. It can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

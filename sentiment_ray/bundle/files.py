@@ -1,9 +1,10 @@
-"""Reads files that somebody else may have written: plain ones only, each once, JSON within bounds; knows no bundle."""
+"""Reads files that a stranger may have written: plain files only, each once, JSON within bounds. Knows no bundle."""
 
 import json
 import os
 import stat
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +12,48 @@ from sentiment_ray.errors import BundleError
 
 MAX_FILES = 64
 MAX_JSON_DEPTH = 32
-FROM_THE_HUB = (".gitattributes", ".cache")
-"""What the Hub and `hf download --local-dir` put beside the files; nothing reads it."""
+MAX_JSON_VALUES = 5_000_000
+"""Keys and values of one JSON file. The largest published tokenizers have a tenth of this."""
+MAX_QUOTED_CHARACTERS = 120
+"""How much of a file a message quotes."""
+HUB_FILES = (".gitattributes", ".cache")
+"""What the Hub and `hf download --local-dir` add to a directory. Nothing reads it."""
 REMEDY = "Export the bundle again."
 LARGEST_NUMBER = 1e38
-"""Transformers itself writes 1e30 for a length without a limit."""
+"""Transformers writes 1e30 for a length without a limit."""
 
 
 def list_files(root: Path, *, folders: Iterable[str]) -> dict[str, int]:
     """Return the size in bytes of every file in a directory and its `folders`, by relative name with slashes.
 
-    BundleError for a link, symbolic or hard, for a pipe, socket or device, for any other folder, and for too many.
+    BundleError for a symbolic or hard link, a pipe, a socket, a device, any other folder, or more than `MAX_FILES`.
     """
     sizes: dict[str, int] = {}
     for folder in ("", *folders):
         try:
-            names = sorted(os.listdir(root / folder))
-            for name in (f"{folder}/{name}" if folder else name for name in names):
-                if name in FROM_THE_HUB:
-                    continue
+            for name in _list_names(root, folder):
                 info = os.lstat(root / name)
                 if stat.S_ISDIR(info.st_mode) and name in folders:
                     continue
                 _check_plain(info, root, name)
                 sizes[name] = info.st_size
         except FileNotFoundError:
-            continue  # a file that is missed is named by whoever needs it
+            continue  # the caller knows which files it needs, and names one that is missing
         except OSError as error:
             raise BundleError(f"{root / folder} cannot be read ({error.strerror}). Correct its permissions.") from None
         if len(sizes) > MAX_FILES:
-            raise BundleError(f"{root} holds more than {MAX_FILES} files, which no bundle does. Name a bundle.")
+            raise _too_many_files(root)
     return sizes
 
 
 def read_file(root: Path, name: str, *, max_bytes: int) -> bytes:
-    """Return the bytes of a plain file, read once and without following links; BundleError as `list_files`.
+    """Return the bytes of a plain file, read once and without following links. BundleError as in `list_files`.
 
-    What was checked about these bytes stays true: nobody reads the file again.
+    Check these bytes and use these bytes: nothing opens the file a second time, so it cannot change in between.
     """
     path = root / name
     try:
-        # A pipe would wait for its writer; it is opened without waiting, and refused.
+        # Opening a pipe would block until somebody writes to it, so the file is opened without waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             info = os.fstat(descriptor)
@@ -68,29 +70,55 @@ def read_file(root: Path, name: str, *, max_bytes: int) -> bytes:
     return data
 
 
-def parse_json(data: bytes, source: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """Parse a JSON object; BundleError, naming `source` and `remedy`, unless every program would read the same.
+def parse_json(
+    data: bytes, source: str | Path, *, max_values: int = MAX_JSON_VALUES, remedy: str = REMEDY
+) -> dict[str, Any]:
+    """Parse a JSON object. BundleError, naming `source` and `remedy`, unless every program would read the same.
 
-    So it is UTF-8, has no key twice, no NaN, no infinite number, no half of a surrogate pair, and at most
-    `MAX_JSON_DEPTH` levels.
+    The text must be UTF-8 with at most `max_values` keys and values and `MAX_JSON_DEPTH` levels. It must have no
+    duplicate key, no NaN, no infinite number and no lone surrogate. Time and memory grow with the size of the text.
     """
+    # Every value follows a comma or opens a list or an object, so these signs are at least as many as the values.
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > max_values:
+        raise BundleError(f"{source} holds more than {max_values:,} values. {remedy}")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_build_object, parse_constant=_refuse_constant)
         _check_values(value)
     except RecursionError:
         raise BundleError(f"{source} is nested deeper than {MAX_JSON_DEPTH} levels. {remedy}") from None
-    except ValueError as error:  # also bytes that are no UTF-8, and integers of thousands of digits
+    except ValueError as error:  # also for bytes that are not UTF-8, and for integers of thousands of digits
         raise BundleError(f"{source} cannot be read as JSON ({error}). {remedy}") from None
     if not isinstance(value, dict):
         raise BundleError(f"{source} holds {type(value).__name__}, not a JSON object. {remedy}")
     return value
 
 
+def quote(value: Any) -> str:
+    """Return a value as Python writes it, cut after `MAX_QUOTED_CHARACTERS`, for a message."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[: MAX_QUOTED_CHARACTERS - 3]}..."
+
+
+def _list_names(root: Path, folder: str) -> list[str]:
+    """Return the sorted names in a folder, without those of the Hub. Reads no more names than a bundle may have."""
+    limit = MAX_FILES + len(HUB_FILES) + 1  # one more for the folder of the models
+    with os.scandir(root / folder) as entries:
+        names = [entry.name for entry in islice(entries, limit + 1)]
+    if len(names) > limit:
+        raise _too_many_files(root)
+    paths = (f"{folder}/{name}" if folder else name for name in sorted(names))
+    return [path for path in paths if path not in HUB_FILES]
+
+
+def _too_many_files(root: Path) -> BundleError:
+    return BundleError(f"{root} holds more than {MAX_FILES} files, which no bundle does. Name a bundle.")
+
+
 def _check_plain(info: os.stat_result, root: Path, name: str) -> None:
     kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
     kind = stat.S_IFMT(info.st_mode)
     if kind != stat.S_IFREG:
-        found = kinds.get(kind, "no plain file (a pipe, a socket or a device)")
+        found = kinds.get(kind, "not a plain file (a pipe, a socket or a device)")
     elif info.st_nlink > 1:
         found = f"a hard link ({info.st_nlink} names for one file)"
     else:
@@ -100,35 +128,36 @@ def _check_plain(info: os.stat_result, root: Path, name: str) -> None:
     )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} comes twice")
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {quote(key)} comes twice")
+        values[key] = value
     return values
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _check_values(value: Any) -> None:
-    """Raise ValueError for numbers out of range and text that is no Unicode, RecursionError for too many levels."""
+    """Raise ValueError for a number out of range or a lone surrogate, and RecursionError for too many levels."""
     level = [value]
     for _ in range(MAX_JSON_DEPTH):
-        below: list[Any] = []
+        next_level: list[Any] = []
         for item in level:
             if isinstance(item, dict):
-                below += item
-                below += item.values()
+                next_level += item
+                next_level += item.values()
             elif isinstance(item, list):
-                below += item
+                next_level += item
             elif isinstance(item, str):
                 if not item.isascii():
                     item.encode()  # UnicodeEncodeError is a ValueError
             elif isinstance(item, int | float) and not (abs(item) <= LARGEST_NUMBER):
-                raise ValueError(f"{str(item)[:12]}... is no number that can be used")
-        if not below:
+                raise ValueError(f"{str(item)[:12]}... is out of range; at most {LARGEST_NUMBER:g} is allowed")
+        if not next_level:
             return
-        level = below
+        level = next_level
     raise RecursionError

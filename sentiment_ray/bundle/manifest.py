@@ -1,6 +1,6 @@
-"""What bundle.json may say, and that it agrees with itself; reads no file and knows no disk.
+"""What bundle.json may say, and whether its keys agree with each other. Reads no file.
 
-docs/bundle.md is the format.
+docs/bundle.md describes the format.
 """
 
 import re
@@ -16,10 +16,16 @@ from sentiment_ray.text.truncation import HEAD, Truncation
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "bundle.json"
-MODELS = "onnx"
-MODEL_NAME = re.compile(MODELS + r"/[a-z0-9_]{1,64}\.onnx")
+SIGNATURE_NAME = "model.sig"
+"""The name that OpenSSF model signing gives to a signature. It signs the manifest, so the manifest cannot list it."""
+MODELS_FOLDER = "onnx"
+MODEL_NAME = re.compile(MODELS_FOLDER + r"/[a-z0-9_]{1,64}\.onnx")
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_VALUES = 100_000
+"""Keys and values of bundle.json; pydantic keeps about a kilobyte for each one that is wrong."""
+MAX_SIGNATURE_BYTES = 1 << 20
 MAX_MODEL_BYTES = (1 << 31) - 1
-"""Where a protocol buffer ends."""
+"""The largest protocol buffer."""
 MAX_BYTES = {
     "README.md": 4 << 20,
     "config.json": 1 << 20,
@@ -27,11 +33,11 @@ MAX_BYTES = {
     "tokenizer_config.json": 4 << 20,
     "special_tokens_map.json": 1 << 20,
 }
-"""The files that a bundle may hold beside its manifest and its models, and how large each may be."""
+"""The files that a bundle may hold beside its manifest, its signature and its models, and the largest size of each."""
 MAX_BUNDLE_BYTES = 8 << 30
-NEEDED = ("config.json", "tokenizer.json")
-MAX_MESSAGE = 500
-"""Characters; what is quoted from a manifest may have no end."""
+REQUIRED_FILES = ("config.json", "tokenizer.json")
+MAX_MESSAGE_CHARACTERS = 500
+"""A message may quote the manifest, which may hold a text of any length."""
 
 EngineName = Annotated[str, Field(pattern=r"^(onnxruntime|openvino)$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
@@ -39,16 +45,16 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
-def _plain_label(label: str) -> str:
+def _check_label(label: str) -> str:
     if not is_label(label):
         raise ValueError(
-            f"{label[:50]!r} is no label: empty, too long, with spaces around it or a control character in it"
+            f"{label[:50]!r} cannot be a label: it is empty, too long, has spaces around it or a control character"
         )
     return label
 
 
 class FileEntry(BaseModel):
-    """What a file of the bundle must be."""
+    """Size and hash of one file of the bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     sha256: Digest
@@ -56,9 +62,9 @@ class FileEntry(BaseModel):
 
 
 class Variant(BaseModel):
-    """One ONNX file: how exact it is against torch and how fast it ran where it was exported.
+    """One ONNX file: how close it is to torch, and how fast it ran on the machine that exported it.
 
-    `gate` and `bench` hold one entry an engine.
+    `gate` and `bench` hold one entry for each engine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +74,7 @@ class Variant(BaseModel):
     bench: dict[EngineName, dict[str, Any]]
 
     @model_validator(mode="after")
-    def _says_what_auto_asks(self) -> "Variant":
+    def _has_what_auto_needs(self) -> "Variant":
         for engine, gate in self.gate.items():
             rate = self.bench.get(engine, {}).get("rows_per_s")
             if not isinstance(gate.get("passed"), bool) or not isinstance(rate, int | float):
@@ -79,7 +85,7 @@ class Variant(BaseModel):
 
 
 class Default(BaseModel):
-    """The engine and variant that `auto` picks on a kind of device."""
+    """The engine and variant that `auto` picks on one kind of device."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     engine: EngineName
@@ -87,7 +93,7 @@ class Default(BaseModel):
 
 
 class Reference(BaseModel):
-    """What a profile (`sentiment_ray.inference.drift`) must be for others to be compared with it."""
+    """The keys that a profile needs, so that `sentiment_ray.inference.drift` can compare another one with it."""
 
     rows: Count
     truncated: Count
@@ -99,7 +105,7 @@ class Reference(BaseModel):
 
 
 class BaseModelMetrics(BaseModel):
-    """How right the encoder was before it was fine-tuned, and on which rows."""
+    """Metrics of the encoder before fine-tuning, and the rows they were measured on."""
 
     method: Annotated[str, Field(max_length=200)]
     split: Annotated[str, Field(max_length=200)]
@@ -109,9 +115,10 @@ class BaseModelMetrics(BaseModel):
 
 
 class SelfTest(BaseModel):
-    """Short texts and what torch says of them, by which a loader sees that this processor computes as the exporter's.
+    """Short texts and torch's answers, by which a loader sees whether its processor computes as the exporter's did.
 
-    `probabilities` has a row a text; `differences` how far each variant's were from them, at most, by engine.
+    `probabilities` has one row for each text. `differences` has, by variant and engine, the largest difference from
+    these probabilities at the export.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,12 +133,12 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int
     bundle_id: str
-    labels: Annotated[tuple[Annotated[str, AfterValidator(_plain_label)], ...], Field(min_length=1, max_length=1000)]
+    labels: Annotated[tuple[Annotated[str, AfterValidator(_check_label)], ...], Field(min_length=1, max_length=1000)]
     max_tokens: Annotated[int, Field(ge=2, le=1 << 16)]
     truncation: Annotated[Truncation, Field(discriminator="mode")] = HEAD
-    """What is read of a text that has more tokens."""
+    """Which part of a longer text is read."""
     steps: Annotated[tuple[str, ...], AfterValidator(check_steps)]
-    """What is done to texts before they are read, in this order: steps of `sentiment_ray.text.cleaning`."""
+    """Cleaning steps of `sentiment_ray.text.cleaning`, applied to every text in this order."""
     thresholds: dict[str, Share]
     variants: Annotated[dict[VariantName, Variant], Field(min_length=1)]
     defaults: dict[str, Default]
@@ -139,100 +146,105 @@ class Manifest(BaseModel):
     training: dict[str, Any]
     evaluation: dict[str, Any]
     reference: dict[str, Any] = {}
-    """Profile (`sentiment_ray.inference.drift`) of held-out reviews as the default variant scores them."""
+    """Profile (`sentiment_ray.inference.drift`) of the held-out reviews, scored by the default variant."""
     temperature: Annotated[float, Field(gt=0, lt=1000)] = 1.0
-    """What the checkpoint's logits are divided by in every file."""
+    """Every ONNX file divides the checkpoint's logits by this number."""
     self_test: SelfTest | None = None
     versions: dict[str, str]
     fingerprint: Digest
 
     @field_validator("reference")
     @classmethod
-    def _is_a_profile(cls, reference: dict[str, Any]) -> dict[str, Any]:
+    def _check_reference(cls, reference: dict[str, Any]) -> dict[str, Any]:
         try:
             if reference:
                 Reference.model_validate(reference, strict=True)
         except ValidationError as error:
-            raise ValueError(first_fault(error)) from None
+            raise ValueError(describe_first_error(error)) from None
         return reference
 
     @field_validator("training")
     @classmethod
-    def _has_base_model_metrics(cls, training: dict[str, Any]) -> dict[str, Any]:
+    def _check_base_model(cls, training: dict[str, Any]) -> dict[str, Any]:
         try:
             if "base_model" in training:
                 BaseModelMetrics.model_validate(training["base_model"], strict=True)
         except ValidationError as error:
-            raise ValueError(f"base_model: {first_fault(error)}") from None
+            raise ValueError(f"base_model: {describe_first_error(error)}") from None
         return training
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Manifest":
-        _check_names(self.files)
+        _check_files(self.files)
         models = sorted(variant.file for variant in self.variants.values())
         listed = sorted(name for name in self.files if MODEL_NAME.fullmatch(name))
         if models != listed:
             raise ValueError(f"the variants are in {', '.join(models)}, the ONNX files listed are {', '.join(listed)}")
         if len(set(self.labels)) != len(self.labels) or not self.thresholds.keys() <= set(self.labels):
-            raise ValueError("a label comes twice, or a threshold is for none of them")
+            raise ValueError("a label comes twice, or a threshold is for an unknown label")
         test = self.self_test
         if test and {len(row) for row in test.probabilities} | {len(self.labels)} != {len(self.labels)}:
-            raise ValueError("self_test has not a probability for each label")
+            raise ValueError("self_test does not have one probability for each label")
         if test and len(test.texts) != len(test.probabilities):
-            raise ValueError(f"self_test has {len(test.texts)} texts and {len(test.probabilities)} answers")
+            raise ValueError(
+                f"self_test has {len(test.texts)} texts and {len(test.probabilities)} rows of probabilities"
+            )
         if "cpu" not in self.defaults:
             raise ValueError("defaults has no entry for 'cpu'")
-        for device, chosen in self.defaults.items():
-            variant = self.variants.get(chosen.variant)
-            if variant is None or not variant.gate.get(chosen.engine, {}).get("passed"):
-                raise ValueError(f"the default for {device!r} is no variant that passed its gate")
-        if self.bundle_id != bundle_id_of(self.files, self.labels, self.max_tokens, self.steps, self.truncation):
+        for device, default in self.defaults.items():
+            variant = self.variants.get(default.variant)
+            if variant is None or not variant.gate.get(default.engine, {}).get("passed"):
+                raise ValueError(f"the default for {device!r} is not a variant that passed its gate")
+        if self.bundle_id != compute_bundle_id(self.files, self.labels, self.max_tokens, self.steps, self.truncation):
             known = "files, labels, max_tokens, steps and truncation"
-            raise ValueError(f"bundle_id {self.bundle_id[:32]!r} is not that of these {known}")
+            raise ValueError(f"bundle_id {self.bundle_id[:32]!r} does not belong to these {known}")
         return self
 
 
-def bundle_id_of(
+def compute_bundle_id(
     files: dict[str, FileEntry],
     labels: tuple[str, ...],
     max_tokens: int,
-    steps: tuple[str, ...],
+    cleaning_steps: tuple[str, ...],
     truncation: Truncation,
 ) -> str:
-    """Return the identity of a bundle: what its answers depend on, so not the model card and not measured times."""
+    """Return the identity of a bundle: a hash of all that its answers depend on.
+
+    The model card and measured speeds are no part of it.
+    """
     hashes = {name: entry.sha256 for name, entry in files.items() if name != "README.md"}
-    identity: dict[str, Any] = {"files": hashes, "labels": labels, "max_tokens": max_tokens, "steps": steps}
-    if truncation != HEAD:  # bundles from before there was a choice keep their identity
+    identity: dict[str, Any] = {"files": hashes, "labels": labels, "max_tokens": max_tokens, "steps": cleaning_steps}
+    if truncation != HEAD:  # older bundles have no key `truncation` and keep their identity
         identity["truncation"] = truncation.model_dump()
     return fingerprint(identity)[:16]
 
 
 def is_bundle_file(name: str) -> bool:
-    """Whether a bundle may hold a file of this name beside its manifest."""
-    return name in MAX_BYTES or bool(MODEL_NAME.fullmatch(name))
+    """Whether a bundle may hold a file of this name."""
+    return name in MAX_BYTES or name in (MANIFEST_NAME, SIGNATURE_NAME) or bool(MODEL_NAME.fullmatch(name))
 
 
-def first_fault(error: ValidationError) -> str:
-    """Return the key and the fault that pydantic names first, in one line of bounded length."""
-    first = error.errors()[0]
-    where = ".".join(str(part)[:100] for part in first["loc"])
-    return f"{where}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE]
+def describe_first_error(error: ValidationError) -> str:
+    """Return the first key that pydantic refuses and why, in one line of bounded length."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    key = ".".join(str(part)[:100] for part in first["loc"])
+    return f"{key}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
 
 
-def _check_names(files: dict[str, FileEntry]) -> None:
-    """Raise ValueError for a name that no file of a bundle has, and for sizes beyond bounds.
+def _check_files(files: dict[str, FileEntry]) -> None:
+    """Raise ValueError for a name that a bundle may not hold, or a size out of bounds.
 
-    What is let through is plain: no path leads out, and no two names are one on a disk that ignores case.
+    The names that pass are plain: no path leads out of the directory, and no two names differ by case alone.
     """
     for name, entry in files.items():
         limit = MAX_MODEL_BYTES if MODEL_NAME.fullmatch(name) else MAX_BYTES.get(name)
         if limit is None:
-            known = f"{', '.join(MAX_BYTES)} and {MODELS}/NAME.onnx"
-            raise ValueError(f"files: {name!r} is no file of a bundle, which holds {known}")
+            known = f"{', '.join(MAX_BYTES)} and {MODELS_FOLDER}/NAME.onnx"
+            raise ValueError(f"files: {name!r} cannot be in a bundle, which holds {known}")
         if entry.bytes > limit:
             raise ValueError(f"files: {name} has {entry.bytes:,} bytes, at most {limit:,} are read of such a file")
-    missing = [name for name in NEEDED if name not in files]
+    missing = [name for name in REQUIRED_FILES if name not in files]
     if missing:
-        raise ValueError(f"files: {missing[0]} is not among them")
+        raise ValueError(f"files: {missing[0]} is missing")
     if sum(entry.bytes for entry in files.values()) > MAX_BUNDLE_BYTES:
         raise ValueError(f"files: together they have more than {MAX_BUNDLE_BYTES:,} bytes")

@@ -1,8 +1,8 @@
-"""What a bundle's config.json and tokenizer files may say, by allow-list; loads no model and no tokenizer.
+"""What a bundle's config.json and tokenizer files may say, by allow-list. Loads no model and no tokenizer.
 
-Nothing here is handed to transformers by this package, but others load the same directory with it, and there a key can
-name code to run: `auto_map`, or `_attn_implementation_internal` (CVE-2026-4372). So a key is refused unless
-transformers 4.57 or a published checkpoint of these families writes it, and a value unless it is as plain as theirs.
+This package gives none of these files to transformers, but others load the same directory with it, and there a key can
+name code to run: `auto_map`, or `_attn_implementation_internal` (CVE-2026-4372). So the allow-list has only the keys
+that transformers 4.57 or a published checkpoint of these families writes, and values must be as plain as theirs.
 """
 
 import importlib.metadata
@@ -11,28 +11,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sentiment_ray.bundle.files import parse_json
+from sentiment_ray.bundle.files import parse_json, quote
 from sentiment_ray.bundle.tokenizer_patterns import check_patterns
 from sentiment_ray.errors import BundleError, ConfigError
 
-ALWAYS = (
+COMMON_KEYS = (
     "architectures model_type id2label label2id problem_type transformers_version dtype torch_dtype tokenizer_class "
     "vocab_size initializer_range max_position_embeddings pad_token_id bos_token_id eos_token_id sep_token_id "
     "cls_token_id tie_word_embeddings gradient_checkpointing output_past finetuning_task"
 )
-USUAL = (
+ENCODER_KEYS = (
     "attention_probs_dropout_prob classifier_dropout hidden_act hidden_dropout_prob hidden_size intermediate_size "
     "layer_norm_eps num_attention_heads num_hidden_layers position_embedding_type type_vocab_size use_cache "
 )
 FAMILIES = {
     "bert": (
         "Bert",
-        USUAL + "directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head "
+        ENCODER_KEYS
+        + "directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head "
         "pooler_type",
     ),
-    "roberta": ("Roberta", USUAL),
-    "xlm-roberta": ("XLMRoberta", USUAL),
-    "camembert": ("Camembert", USUAL),
+    "roberta": ("Roberta", ENCODER_KEYS),
+    "xlm-roberta": ("XLMRoberta", ENCODER_KEYS),
+    "camembert": ("Camembert", ENCODER_KEYS),
     "distilbert": (
         "DistilBert",
         "activation attention_dropout dim dropout hidden_dim n_heads n_layers qa_dropout seq_classif_dropout "
@@ -40,33 +41,35 @@ FAMILIES = {
     ),
     "albert": (
         "Albert",
-        USUAL + "embedding_size num_hidden_groups inner_group_num classifier_dropout_prob down_scale_factor gap_size "
+        ENCODER_KEYS
+        + "embedding_size num_hidden_groups inner_group_num classifier_dropout_prob down_scale_factor gap_size "
         "net_structure_type num_memory_blocks",
     ),
     "electra": (
         "Electra",
-        USUAL + "embedding_size summary_type summary_use_proj summary_activation summary_last_dropout",
+        ENCODER_KEYS + "embedding_size summary_type summary_use_proj summary_activation summary_last_dropout",
     ),
-    "mpnet": ("MPNet", USUAL + "relative_attention_num_buckets"),
+    "mpnet": ("MPNet", ENCODER_KEYS + "relative_attention_num_buckets"),
     "deberta-v2": (
         "DebertaV2",
-        USUAL + "relative_attention max_relative_positions position_biased_input pos_att_type position_buckets "
+        ENCODER_KEYS + "relative_attention max_relative_positions position_biased_input pos_att_type position_buckets "
         "norm_rel_ebd share_att_key conv_kernel_size conv_act conv_groups attention_head_size pooler_dropout "
         "pooler_hidden_act pooler_hidden_size legacy",
     ),
     "modernbert": (
         "ModernBert",
-        USUAL + "hidden_activation initializer_cutoff_factor norm_eps norm_bias global_rope_theta attention_bias "
+        ENCODER_KEYS
+        + "hidden_activation initializer_cutoff_factor norm_eps norm_bias global_rope_theta attention_bias "
         "attention_dropout global_attn_every_n_layers local_attention local_rope_theta embedding_dropout mlp_bias "
         "mlp_dropout decoder_bias classifier_pooling classifier_bias classifier_activation deterministic_flash_attn "
         "sparse_prediction sparse_pred_ignore_index repad_logits_with_grad",
     ),
 }
-"""By `model_type`: how the family's classes begin, and the keys that it has beside `ALWAYS`."""
+"""By `model_type`: the first part of its class names, and the keys that it has besides `COMMON_KEYS`."""
 
-WORDS = {"pos_att_type": ("c2p", "p2c")}
-"""Keys that may hold a list, and its words: transformers makes one of DeBERTa's `p2c|c2p`."""
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+LIST_WORDS = {"pos_att_type": ("c2p", "p2c")}
+"""Keys that may hold a list, and the words allowed in it. transformers turns DeBERTa's `p2c|c2p` into a list."""
+POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 TOKENIZERS = ("Albert", "Bert", "Camembert", "DebertaV2", "DistilBert", "Electra", "MPNet", "Roberta", "XLMRoberta")
 TOKENIZER_CLASSES = frozenset(f"{name}Tokenizer{end}" for name in TOKENIZERS for end in ("", "Fast")) | {
@@ -88,7 +91,7 @@ REMEDY = "Correct the checkpoint and export it again."
 
 
 def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
-    """Refuse what config.json and the tokenizer's files, given by name as bytes, may not say; BundleError names it."""
+    """Check config.json and the tokenizer's files, given as bytes by name. BundleError names what is not allowed."""
     parsed = {name: parse_json(data, root / name) for name, data in contents.items() if name.endswith(".json")}
     _check_config(parsed["config.json"], root / "config.json", labels=labels, max_tokens=max_tokens)
     vocab_size = parsed["config.json"].get("vocab_size")
@@ -101,7 +104,7 @@ def check_model_files(contents: Mapping[str, bytes], root: Path, *, labels: tupl
 
 
 def refuse_kernels() -> None:
-    """ConfigError where `kernels` is installed: a key of config.json can then name code to run (CVE-2026-4372)."""
+    """Raise ConfigError if `kernels` is installed: a key of config.json can then name code to run (CVE-2026-4372)."""
     try:
         version = importlib.metadata.version("kernels")
     except importlib.metadata.PackageNotFoundError:
@@ -109,67 +112,67 @@ def refuse_kernels() -> None:
     raise ConfigError(f"kernels {version} is installed, so a model can name code to run. Run: pip uninstall kernels")
 
 
-def known_keys(kind: str) -> frozenset[str]:
-    """Return what a config.json of a `model_type` may hold; empty for a family of which no bundle can be made."""
-    return frozenset(f"{ALWAYS} {FAMILIES[kind][1]}".split()) if kind in FAMILIES else frozenset()
+def known_keys(model_type: str) -> frozenset[str]:
+    """Return the keys that a config.json of this `model_type` may hold; none for a family that cannot be exported."""
+    return frozenset(f"{COMMON_KEYS} {FAMILIES[model_type][1]}".split()) if model_type in FAMILIES else frozenset()
 
 
 def check_encoder(config: Mapping[str, Any], model: str, *, max_tokens: int, frozen_layers: int) -> None:
-    """ConfigError for an encoder, by its config.json, of which no bundle can be made or that is smaller than asked."""
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
+    """Raise ConfigError if an encoder with this config.json cannot be exported, or is smaller than the keys ask for."""
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
         raise ConfigError(
-            f"model = {model!r} is of type {kind!r}, of which no bundle can be made. "
+            f"model = {model!r} is of type {model_type!r}, which cannot be exported as a bundle. "
             f"Choose one of: {', '.join(FAMILIES)}."
         )
-    longest = longest_input(config)
+    longest = find_longest_input(config)
     if longest and max_tokens > longest:
         raise ConfigError(
-            f"max_tokens = {max_tokens}, but model = {model!r} has places for {longest}. Lower it; "
+            f"max_tokens = {max_tokens}, but model = {model!r} reads at most {longest}. Lower it; "
             "truncation = 'windows' reads longer reviews piece by piece."
         )
-    layers = 0 if kind == "albert" else config.get("num_hidden_layers", config.get("n_layers"))
+    layers = 0 if model_type == "albert" else config.get("num_hidden_layers", config.get("n_layers"))
     if layers is not None and frozen_layers > layers:
         raise ConfigError(f"frozen_layers = {frozen_layers}, but the encoder has {layers} layers of its own.")
 
 
-def longest_input(config: Mapping[str, Any]) -> int | None:
-    """Return the tokens that a model of this config.json has places for, or None where they are relative or unknown.
+def find_longest_input(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a model with this config.json can read; None when positions are relative or unknown.
 
-    RoBERTa's family counts places from the one after its padding token's.
+    RoBERTa's family uses the positions after that of its padding token.
     """
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
     if type(positions) is not int or config.get("model_type") == "deberta-v2":
         return None
-    if config.get("model_type") in COUNTED_FROM_PADDING:
+    if config.get("model_type") in POSITIONS_AFTER_PADDING:
         return positions - 1 - (padding if type(padding) is int else 1)
     return positions
 
 
 def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
-    """Refuse a key or a value that no checkpoint of its family has.
+    """Refuse a key or a value that no checkpoint of the family has.
 
-    Its labels must be `labels` in their order, so that every loader reads the logits alike.
+    The labels must be `labels` in the same order, so that every loader gives a logit the same label.
     """
-    kind = config.get("model_type")
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise BundleError(f"{source}: model_type is {_short(kind)}; known are {', '.join(FAMILIES)}.")
-    _check_keys(config, known_keys(kind), source)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise BundleError(f"{source}: model_type is {quote(model_type)}; known are {', '.join(FAMILIES)}.")
+    _check_keys(config, known_keys(model_type), source)
     expected = {
-        "architectures": [f"{FAMILIES[kind][0]}ForSequenceClassification"],
-        "id2label": {str(place): label for place, label in enumerate(labels)},
-        "label2id": {label: place for place, label in enumerate(labels)},
+        "architectures": [f"{FAMILIES[model_type][0]}ForSequenceClassification"],
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
     }
     for key, value in expected.items():
         if config.get(key) != value:
-            raise BundleError(f"{source}: {key} is {_short(config.get(key))}, not {_short(value)}. {REMEDY}")
+            raise BundleError(f"{source}: {key} is {quote(config.get(key))}, not {quote(value)}. {REMEDY}")
     for key in config.keys() - expected.keys():
-        if not _is_plain(config[key]) and not (key in WORDS and _are_words(config[key], WORDS[key])):
-            raise BundleError(f"{source}: {key} is {_short(config[key])}, no plain number or word. {REMEDY}")
+        if not _is_plain(config[key]) and not (key in LIST_WORDS and _are_words(config[key], LIST_WORDS[key])):
+            raise BundleError(f"{source}: {key} is {quote(config[key])}, not a plain number or word. {REMEDY}")
     if config.get("problem_type") not in (None, "single_label_classification"):
         raise BundleError(f"{source}: problem_type is {config['problem_type']!r}; a text has one label. {REMEDY}")
     _check_class(config.get("tokenizer_class"), source)
-    positions, longest = config.get("max_position_embeddings"), longest_input(config)
+    positions, longest = config.get("max_position_embeddings"), find_longest_input(config)
     if type(positions) is not int or (longest is not None and max_tokens > longest):
         raise BundleError(
             f"{source}: max_position_embeddings is {positions!r}, but max_tokens is {max_tokens}. {REMEDY}"
@@ -177,42 +180,44 @@ def _check_config(config: dict[str, Any], source: Path, *, labels: tuple[str, ..
 
 
 def check_tokenizer(tokenizer: dict[str, Any], source: str | Path, *, vocab_size: Any, remedy: str = REMEDY) -> None:
-    """Refuse a tokenizer.json, parsed, that has unknown parts, costly patterns, or ids beyond a model's rows.
+    """Refuse a parsed tokenizer.json that has unknown parts, costly patterns, or token ids outside the embedding.
 
-    The model has `vocab_size` rows. BundleError names the file, what was found, and `remedy`.
+    The embedding has `vocab_size` rows. BundleError names the file, the fault and `remedy`.
     """
     unknown = sorted(tokenizer.keys() - set(TOKENIZER_PARTS.split()))
     if unknown:
-        raise BundleError(f"{source}: the key {_short(unknown[0])} is not one that a bundle may hold. {remedy}")
+        raise BundleError(f"{source}: the key {quote(unknown[0])} is not allowed in a bundle. {remedy}")
     model, padding = (
         part if isinstance(part, dict) else {} for part in (tokenizer.get("model"), tokenizer.get("padding"))
     )
     vocabulary = model.get("vocab")
     if model.get("type") not in TOKENIZER_MODELS or not isinstance(vocabulary, list | dict):
-        raise BundleError(f"{source}: model is none of {', '.join(TOKENIZER_MODELS)} with a vocabulary. {remedy}")
+        raise BundleError(f"{source}: model is not one of {', '.join(TOKENIZER_MODELS)} with a vocabulary. {remedy}")
     ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else [*range(len(vocabulary))]
     ids += _numbers([tokenizer.get("added_tokens"), tokenizer.get("post_processor"), padding.get("pad_id")])
     if type(vocab_size) is not int or not all(type(number) is int and 0 <= number < vocab_size for number in ids):
-        raise BundleError(f"{source}: it gives ids that no model of vocab_size = {_short(vocab_size)} knows. {remedy}")
+        raise BundleError(f"{source}: it has token ids outside vocab_size = {quote(vocab_size)}. {remedy}")
     check_patterns(tokenizer, source, remedy=remedy)
 
 
 def _check_keys(values: Mapping[str, Any], allowed: Iterable[str], source: str | Path) -> None:
     unknown = sorted(values.keys() - set(allowed))
     if unknown:
-        raise BundleError(f"{source}: the key {_short(unknown[0])} is not one that a bundle may hold. {REMEDY}")
+        raise BundleError(f"{source}: the key {quote(unknown[0])} is not allowed in a bundle. {REMEDY}")
 
 
 def _check_class(name: Any, source: str | Path) -> None:
     if name is not None and not (isinstance(name, str) and name in TOKENIZER_CLASSES):
-        raise BundleError(f"{source}: tokenizer_class is {_short(name)}, no known class of transformers. {REMEDY}")
+        raise BundleError(
+            f"{source}: tokenizer_class is {quote(name)}, not a known tokenizer class of transformers. {REMEDY}"
+        )
 
 
 def _numbers(part: Any) -> Iterator[int | float]:
-    """Yield every number in a part of a file, at any depth: ids, and types that are smaller than any vocabulary."""
+    """Yield every number in a part of a file, at any depth: token ids, and type ids, which are smaller."""
     if isinstance(part, dict | list):
-        for below in part.values() if isinstance(part, dict) else part:
-            yield from _numbers(below)
+        for member in part.values() if isinstance(part, dict) else part:
+            yield from _numbers(member)
     elif isinstance(part, int | float) and not isinstance(part, bool):
         yield part
 
@@ -227,8 +232,3 @@ def _is_plain(value: Any) -> bool:
 
 def _are_words(value: Any, known: tuple[str, ...]) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) and word in known for word in value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

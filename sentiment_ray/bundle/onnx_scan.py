@@ -1,8 +1,8 @@
-"""Refuses an ONNX file that reaches outside itself or is not what an export writes; runs nothing, copies no tensor.
+"""Refuses an ONNX file that refers to other files or is not what an export writes. Runs nothing, copies no tensor.
 
 It reads the wire format (https://protobuf.dev/programming-guides/encoding) by the field numbers of onnx.proto3
-(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3). Only fields that exported encoders have are let through, each
-once unless it is repeated, so that no engine can find in a file what was not looked at here.
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3). Only fields that exported encoders have may pass, each once
+unless it is a repeated field, so an engine cannot find anything in a file that was not checked here.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NUMBER, NUMBERS, PACKED = ((VARINT,), False), ((VARINT,), True), ((VARINT, LEN),
 ONE, MANY = ((LEN,), False), ((LEN,), True)
 FLOAT, FLOATS, DOUBLES = ((I32,), False), ((I32, LEN), True), ((I64, LEN), True)
 NEVER: tuple[tuple[int, ...], bool] = ((), False)
-"""The wire types that a field may have, and whether it may come again; what names files or code may never come."""
+"""The wire types that a field may have, and whether it is repeated. A field that names files or code may never come."""
 
 MODEL = {
     1: ("ir_version", NUMBER), 2: ("producer_name", ONE), 3: ("producer_version", ONE), 4: ("domain", ONE),
@@ -59,61 +59,61 @@ UNKNOWN = ("an unknown field", NEVER)
 IR_VERSIONS = range(7, 11)
 MICROSOFT = "com.microsoft"
 OPSETS = {"": range(14, 22), "ai.onnx": range(14, 22), MICROSOFT: range(1, 2)}
-"""Versions of the operators that are known, by domain; the export writes 18."""
+"""The known versions of the operators, by domain. The export writes 18."""
 DECLARED = (
     "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft.experimental",
     "com.microsoft.nchwc", "org.pytorch.aten",
 )  # fmt: skip
-"""Domains that ONNX Runtime declares in every file that it optimises; no operator of theirs is let through."""
+"""Domains that ONNX Runtime declares in every file that it optimises. None of their operators may be used."""
 FUSED = (
     "Attention", "MultiHeadAttention", "QAttention", "BiasGelu", "FastGelu", "Gelu", "GemmFastGelu", "QuickGelu",
     "SkipLayerNormalization", "EmbedLayerNormalization", "QEmbedLayerNormalization", "SkipSimplifiedLayerNormalization",
     "FusedMatMul", "FusedGemm", "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "RotaryEmbedding",
 )  # fmt: skip
-"""Operators of com.microsoft that ONNX Runtime's tools make of encoders, all functions of their inputs.
+"""Operators of com.microsoft that ONNX Runtime's tools write for encoders. All depend on their inputs alone.
 
-EPContext, for one, is not: it names a file.
+EPContext, for example, does not: it names a file.
 """
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
-"""Bytes of an item by data type: float, uint8, int8, int32, int64, bool, float16, double."""
+"""Bytes of one item, by data type: float, uint8, int8, int32, int64, bool, float16, double."""
 INT64, LOGIT_TYPES = 7, (1, 10)
 TYPED_DATA = {"float_data": 4, "int32_data": 1, "int64_data": 1, "double_data": 8, "uint64_data": 1}
-"""Where items may stand instead of raw_data, and the bytes that each has at least."""
-NEEDED_INPUTS = {"input_ids", "attention_mask"}
-INPUTS = NEEDED_INPUTS | {"token_type_ids"}
-MAX_CHARACTERS = 200
+"""The fields that may hold items instead of raw_data, and the smallest size of an item in bytes."""
+REQUIRED_INPUTS = {"input_ids", "attention_mask"}
+INPUTS = REQUIRED_INPUTS | {"token_type_ids"}
+MAX_NAME_CHARACTERS = 200
+MAX_MESSAGE_CHARACTERS = 500
 MAX_RANK = 8
-MAX_SIZE = 1 << 31
-"""Of one dimension."""
+MAX_DIMENSION = 1 << 31
 MAX_FIELDS = 500_000
-"""Many times what an encoder has; a file of tiny fields must not cost hours and gigabytes."""
+"""Many times what an encoder has. A file of tiny fields must not cost hours and gigabytes."""
 
 Message = Mapping[int, tuple[str, tuple[tuple[int, ...], bool]]]
 Fields = dict[str, list[Any]]
 
 
 def scan_model(data: bytes, source: str, *, num_labels: int) -> None:
-    """Refuse an ONNX file that an engine must not see; BundleError names file, node or tensor, and what was found.
+    """Refuse an ONNX file that an engine must not see. BundleError names the file, the node or tensor, and the reason.
 
-    Refused are external data, sparse tensors, subgraphs, functions, unknown operators or versions, tensors that claim
-    another size than they have, inputs and outputs other than an encoder's, and bytes that are no protocol buffer.
+    Refused are external data, sparse tensors, subgraphs, functions, unknown operators or versions, tensors whose size
+    differs from their shape, inputs and outputs other than an encoder's, and bytes that are not a protocol buffer.
     """
     scan = _Scan(source)
-    model = scan.fields(memoryview(data), MODEL, "the model")
+    model = scan.read_fields(memoryview(data), MODEL, "the model")
     version = _first(model, "ir_version", 0)
     if version not in IR_VERSIONS:
         scan.refuse("the model", f"has IR version {version}, known are {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}")
-    if not [view for view in model.get("opset_import", []) if _opset_domain(scan, view) in ("", "ai.onnx")]:
+    if not [view for view in model.get("opset_import", []) if _check_opset(scan, view) in ("", "ai.onnx")]:
         scan.refuse("the model", "imports no version of ONNX's own operators")
-    graph = scan.fields(_first(model, "graph", memoryview(b"")), GRAPH, "the graph")
+    graph = scan.read_fields(_first(model, "graph", memoryview(b"")), GRAPH, "the graph")
     for view in graph.get("node", []):
         _check_node(scan, view)
     for view in graph.get("initializer", []):
         _check_tensor(scan, view, "initializer")
-    inputs = {name: kind for name, kind, _ in (_value(scan, view, "input") for view in graph.get("input", []))}
-    if not NEEDED_INPUTS <= inputs.keys() <= INPUTS or set(inputs.values()) != {INT64}:
+    inputs = {name: kind for name, kind, _ in (_read_port(scan, view, "input") for view in graph.get("input", []))}
+    if not REQUIRED_INPUTS <= inputs.keys() <= INPUTS or set(inputs.values()) != {INT64}:
         scan.refuse("the graph", f"has the inputs {sorted(inputs)} instead of {sorted(INPUTS)} in int64")
-    outputs = [_value(scan, view, "output") for view in graph.get("output", [])]
+    outputs = [_read_port(scan, view, "output") for view in graph.get("output", [])]
     if [(name, kind in LOGIT_TYPES, width) for name, kind, width in outputs] != [("logits", True, num_labels)]:
         found = ", ".join(f"{name} (type {kind}, width {width})" for name, kind, width in outputs)
         scan.refuse("the graph", f"has the outputs {found or 'none'} instead of logits of width {num_labels}")
@@ -121,65 +121,65 @@ def scan_model(data: bytes, source: str, *, num_labels: int) -> None:
 
 @dataclass
 class _Scan:
-    """One file while it is read: its name for messages, and how many fields may still come."""
+    """One file while it is read: its name for messages, and how many more fields it may have."""
 
     source: str
     fields_left: int = MAX_FIELDS
 
-    def refuse(self, where: str, found: str) -> NoReturn:
-        raise BundleError(f"{self.source}: {where} {found}. Export the bundle again.")
+    def refuse(self, where: str, reason: str) -> NoReturn:
+        raise BundleError(f"{self.source}: {where} {reason[:MAX_MESSAGE_CHARACTERS]}. Export the bundle again.")
 
-    def fields(self, view: memoryview, message: Message, where: str) -> Fields:
-        """Return the fields of a message by name: numbers as int, all else as parts of `view`."""
-        found: Fields = {}
-        place = 0
-        while place < len(view):
+    def read_fields(self, view: memoryview, message: Message, where: str) -> Fields:
+        """Return the fields of a message by name: numbers as int, everything else as a slice of `view`."""
+        fields: Fields = {}
+        position = 0
+        while position < len(view):
             self.fields_left -= 1
             if self.fields_left < 0:
-                self.refuse(where, "comes after more parts than any encoder has")
+                self.refuse(where, f"has more fields than any encoder: the file has over {MAX_FIELDS:,}")
             try:
-                tag, place = _varint(view, place)
-                value, place = _content(view, place, tag & 7)
+                tag, position = _read_varint(view, position)
+                value, position = _read_value(view, position, tag & 7)
             except IndexError:
-                self.refuse(where, "is cut off or no protocol buffer")
+                self.refuse(where, "is cut off or not a protocol buffer")
             name, (wires, repeated) = message.get(tag >> 3, UNKNOWN)
             if not wires:
-                self.refuse(f"{where} {_text(found, 'name')!r}", f"holds {name}, which no exported encoder has")
-            if tag & 7 not in wires or (name in found and not repeated):
+                self.refuse(f"{where} {_text(fields, 'name')!r}", f"holds {name}, which no exported encoder has")
+            if tag & 7 not in wires or (name in fields and not repeated):
                 self.refuse(where, f"holds {name} twice or in another form than ONNX has")
-            found.setdefault(name, []).append(value)
-        return found
+            fields.setdefault(name, []).append(value)
+        return fields
 
 
-def _opset_domain(scan: _Scan, view: memoryview) -> str:
-    """Return the domain that operators are imported from, once it and the version are known."""
-    opset = scan.fields(view, OPERATOR_SET, "an opset import")
+def _check_opset(scan: _Scan, view: memoryview) -> str:
+    """Return the domain of an opset import, after checking that the domain and the version are known."""
+    opset = scan.read_fields(view, OPERATOR_SET, "an opset import")
     domain, version = _text(opset, "domain"), _first(opset, "version", 0)
     if domain not in DECLARED and version not in OPSETS.get(domain, ()):
-        scan.refuse("the model", f"imports version {version} of the operators of {domain or 'ai.onnx'!r}, unknown here")
+        scan.refuse("the model", f"imports the unknown version {version} of the operators of {domain or 'ai.onnx'!r}")
     return domain
 
 
 def _check_node(scan: _Scan, view: memoryview) -> None:
-    node = scan.fields(view, NODE, "a node")
+    node = scan.read_fields(view, NODE, "a node")
     domain, operator = _text(node, "domain"), _text(node, "op_type")
     where = f"node {_text(node, 'name') or _text(node, 'output')!r} ({operator!r})"
     if domain not in OPSETS or (domain == MICROSOFT and operator not in FUSED):
         scan.refuse(where, f"is an operator of the domain {domain!r} that no export writes")
     for attribute in node.get("attribute", []):
-        values = scan.fields(attribute, ATTRIBUTE, f"{where}: attribute")
+        values = scan.read_fields(attribute, ATTRIBUTE, f"{where}: attribute")
         for tensor in values.get("t", []):
             _check_tensor(scan, tensor, f"{where}: tensor")
 
 
 def _check_tensor(scan: _Scan, view: memoryview, where: str) -> None:
-    tensor = scan.fields(view, TENSOR, where)
+    tensor = scan.read_fields(view, TENSOR, where)
     where = f"{where} {_text(tensor, 'name')!r}"
     if _first(tensor, "data_location", 0) != 0:
         scan.refuse(where, "keeps its data in another file (data_location)")
     dims = [size - (size >> 63 << 64) for size in tensor.get("dims", [])]  # as signed numbers of 64 bits
     item_bytes = ITEM_BYTES.get(_first(tensor, "data_type", 0))
-    if item_bytes is None or len(dims) > MAX_RANK or not all(0 <= size < MAX_SIZE for size in dims):
+    if item_bytes is None or len(dims) > MAX_RANK or not all(0 <= size < MAX_DIMENSION for size in dims):
         scan.refuse(where, f"has data type {_first(tensor, 'data_type', 0)} and the shape {dims[: MAX_RANK + 1]}")
     num_items = prod(dims)
     if "raw_data" in tensor:
@@ -190,13 +190,13 @@ def _check_tensor(scan: _Scan, view: memoryview, where: str) -> None:
         scan.refuse(where, f"claims the shape {dims}, which is not what its bytes hold")
 
 
-def _value(scan: _Scan, view: memoryview, where: str) -> tuple[str, int, int]:
-    """Return name, data type and width, the last dimension, of an input or output; 0 for what is not a known number."""
-    value = scan.fields(view, VALUE, where)
-    kind = scan.fields(_first(value, "type", memoryview(b"")), TYPE, where)
-    tensor = scan.fields(_first(kind, "tensor_type", memoryview(b"")), TENSOR_TYPE, where)
-    sizes = scan.fields(_first(tensor, "shape", memoryview(b"")), SHAPE, where).get("dim", [])
-    last = scan.fields(sizes[-1], DIMENSION, where) if len(sizes) == 2 else {}
+def _read_port(scan: _Scan, view: memoryview, where: str) -> tuple[str, int, int]:
+    """Return name, data type and width (the last dimension) of an input or output; 0 for a number that is not given."""
+    value = scan.read_fields(view, VALUE, where)
+    kind = scan.read_fields(_first(value, "type", memoryview(b"")), TYPE, where)
+    tensor = scan.read_fields(_first(kind, "tensor_type", memoryview(b"")), TENSOR_TYPE, where)
+    sizes = scan.read_fields(_first(tensor, "shape", memoryview(b"")), SHAPE, where).get("dim", [])
+    last = scan.read_fields(sizes[-1], DIMENSION, where) if len(sizes) == 2 else {}
     return _text(value, "name"), _first(tensor, "elem_type", 0), _first(last, "dim_value", 0)
 
 
@@ -205,39 +205,39 @@ def _first(fields: Fields, name: str, default: Any) -> Any:
 
 
 def _text(fields: Fields, name: str) -> str:
-    return str(_first(fields, name, b"")[:MAX_CHARACTERS], "utf-8", "replace")
+    return str(_first(fields, name, b"")[:MAX_NAME_CHARACTERS], "utf-8", "replace")
 
 
 def _num_items(name: str, value: int | memoryview) -> int:
-    """Return how many items one field of typed data holds at most."""
+    """Return how many items one field of typed data can hold at most."""
     return len(value) // TYPED_DATA[name] if isinstance(value, memoryview) else 1
 
 
-def _varint(view: memoryview, place: int) -> tuple[int, int]:
-    """Return the unsigned number at a place and the place behind it; IndexError where there is none."""
-    byte = view[place]
+def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
+    """Return the unsigned number at a position and the position after it. IndexError when there is none."""
+    byte = view[position]
     if byte < 128:
-        return byte, place + 1
+        return byte, position + 1
     number = byte & 127
     for shift in range(7, 70, 7):
-        place += 1
-        byte = view[place]
+        position += 1
+        byte = view[position]
         number |= (byte & 127) << shift
         if byte < 128 and number < 1 << 64:
-            return number, place + 1
+            return number, position + 1
     raise IndexError
 
 
-def _content(view: memoryview, place: int, wire: int) -> tuple[int | memoryview, int]:
-    """Return what a field of a wire type holds at a place and the place behind it; IndexError where it does not fit."""
+def _read_value(view: memoryview, position: int, wire: int) -> tuple[int | memoryview, int]:
+    """Return the value of a wire type at a position and the position after it. IndexError when it does not fit."""
     if wire == VARINT:
-        return _varint(view, place)
+        return _read_varint(view, position)
     if wire == LEN:
-        size, place = _varint(view, place)
+        size, position = _read_varint(view, position)
     elif wire in (I32, I64):
         size = 4 if wire == I32 else 8
     else:
         raise IndexError
-    if place + size > len(view):
+    if position + size > len(view):
         raise IndexError
-    return view[place : place + size], place + size
+    return view[position : position + size], position + size

@@ -5,6 +5,8 @@ from typing import Any
 
 import ray
 
+from sentiment_ray.bundle.files import MAX_FILES
+from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.cluster import connect
 from sentiment_ray.inference.engines import GPU_ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
@@ -33,7 +35,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     started_at = time.time()
     config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
     check_sink(config)
-    with local_copy(config.bundle, "bundle") as directory:
+    with local_copy(config.bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
         bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
     files = list_files(config.input, config.output)
     identity = identify_run(config, bundle, files)

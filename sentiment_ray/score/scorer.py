@@ -188,7 +188,7 @@ class Scorer:
         """Move a finished file to its name in the output, unless another run has taken over the output."""
         refuse_if_taken_over(self._store, self._config.output, self._context.lock)
         entry = {"bytes": temporary.stat().st_size, "sha256": sha256_of_file(temporary)}
-        self._store.place(temporary, name)
+        self._store.move_in(temporary, name)
         return {name: entry}
 
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 from pyarrow import parquet
 from tqdm import tqdm
 
+from sentiment_ray.bundle.files import MAX_FILES
+from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.score.chunks import extract_texts
@@ -72,7 +74,7 @@ def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> d
     """
     store = open_store(absolute(location))
     manifest = json.loads(store.read(MANIFEST_NAME))
-    with local_copy(absolute(bundle), "bundle") as directory:
+    with local_copy(absolute(bundle), "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
         predictor = Predictor.load(directory, engine=manifest["engine"], variant=manifest["variant"])
     if predictor.manifest.bundle_id != manifest["bundle_id"]:
         raise DataError(

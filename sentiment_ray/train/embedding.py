@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel
 
-from sentiment_ray.bundle.model_config import longest_input
+from sentiment_ray.bundle.model_config import find_longest_input
 from sentiment_ray.text.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
 from sentiment_ray.train.model import forget_earlier_task, load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
@@ -33,7 +33,7 @@ def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEnco
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         forget_earlier_task(config)
         network = AutoModel.from_pretrained(model, config=config, trust_remote_code=False, use_safetensors=True).eval()
-        longest = longest_input(network.config.to_dict()) or max_tokens
+        longest = find_longest_input(network.config.to_dict()) or max_tokens
         return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 
 

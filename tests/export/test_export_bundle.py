@@ -16,7 +16,7 @@ from export.config import ExportConfig
 from export.held_out import TorchEngine
 from export.quantize import quantize_weights
 from sentiment_ray import Predictor
-from sentiment_ray.bundle.manifest import bundle_id_of
+from sentiment_ray.bundle.manifest import compute_bundle_id
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.inference.drift import drift_of, profile_of
@@ -57,7 +57,7 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
     manifest, default = open_bundle(bundle).manifest, Predictor.load(bundle)
     assert drift_of(manifest.reference, profile_of(texts, default.score(texts), default.labels))["labels"] < 0.01
     assert manifest.reference["rows"] == len(texts)
-    assert manifest.bundle_id == bundle_id_of(
+    assert manifest.bundle_id == compute_bundle_id(
         manifest.files, manifest.labels, manifest.max_tokens, manifest.steps, manifest.truncation
     )
 

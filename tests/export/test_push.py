@@ -23,7 +23,7 @@ def test_a_bundle_comes_back_from_an_object_store_as_it_was(bundle: Path, s3: st
     store.write("bundle.json", b"{}")
     store.write("onnx/stale.onnx", b"of an earlier bundle")
     push_bundle(source, url)
-    with local_copy(url, "bundle") as copy:
+    with local_copy(url, "bundle", max_files=64, max_bytes=1 << 30) as copy:
         assert verify_bundle(copy).manifest == source.manifest
     before = store.list()
     push_bundle(source, url)

@@ -34,10 +34,10 @@ BAD_NAMES = (
     "C:/model.onnx", "config.json\0.txt", "config.json\n", "config.json ", "Config.json", "onnx/Model.onnx",
     "\uff43onfig.json", "onnx/mode\u0301l.onnx", "\u202egpj.json", "onnx/.onnx", "model.onnx", "",
 )  # fmt: skip
-NAMES: Cases = {f"the name {name!a}": (listed(name), "is no file of a bundle") for name in BAD_NAMES} | {
-    "code": (listed("modeling_bert.py", b"import os"), "'modeling_bert.py' is no file of a bundle"),
-    "a pickle": (listed("pytorch_model.bin", b"\x80\x04."), "'pytorch_model.bin' is no file of a bundle"),
-    "weights beside the model": (listed("onnx/model.onnx.data", b"1"), "'onnx/model.onnx.data' is no file of a bundle"),
+NAMES: Cases = {f"the name {name!a}": (listed(name), "cannot be in a bundle") for name in BAD_NAMES} | {
+    "code": (listed("modeling_bert.py", b"import os"), "'modeling_bert.py' cannot be in a bundle"),
+    "a pickle": (listed("pytorch_model.bin", b"\x80\x04."), "'pytorch_model.bin' cannot be in a bundle"),
+    "weights beside the model": (listed("onnx/model.onnx.data", b"1"), "'onnx/model.onnx.data' cannot be in a bundle"),
     "a model that is no variant": (listed("onnx/more.onnx", b"1"), "the ONNX files listed are .*onnx/more.onnx"),
     "a variant outside": (
         manifest(lambda found: found["variants"]["fp32"].update(file="/etc/passwd")),
@@ -76,9 +76,12 @@ FILES: Cases = {
         "tokenizer.json is a hard",
     ),
     "a hard link to a model": (lambda path: (path.parent / "twin").hardlink_to(path / MODEL), "model.onnx is a hard"),
-    "a pipe": (in_place_of("config.json", os.mkfifo), "config.json is no plain file"),
-    "a manifest that is a pipe": (in_place_of("bundle.json", os.mkfifo), "bundle.json is no plain file"),
-    "a socket": (in_place_of("README.md", lambda path: os.mknod(path, stat.S_IFSOCK | 0o600)), "README.md is no plain"),
+    "a pipe": (in_place_of("config.json", os.mkfifo), "config.json is not a plain file"),
+    "a manifest that is a pipe": (in_place_of("bundle.json", os.mkfifo), "bundle.json is not a plain file"),
+    "a socket": (
+        in_place_of("README.md", lambda path: os.mknod(path, stat.S_IFSOCK | 0o600)),
+        "README.md is not a plain",
+    ),
     "a directory for a file": (
         in_place_of("tokenizer.json", lambda path: path.mkdir()),
         "tokenizer.json is a directory",
@@ -104,8 +107,8 @@ MANIFEST: Cases = {
     "a deep value": (put(training={"deep": deep(50)}), "deeper than 32 levels"),
     "a key that comes twice": (inserted('"labels": ["a", "b"],'), "the key 'labels' comes twice"),
     "a key that comes twice below": (inserted('"training": {"a": 1, "a": 2},'), "the key 'a' comes twice"),
-    "NaN": (inserted('"more": NaN,'), "NaN is no number of JSON"),
-    "a number without end": (inserted('"more": 1e999,'), "no number that can be used"),
+    "NaN": (inserted('"more": NaN,'), "NaN is not a JSON number"),
+    "a number without end": (inserted('"more": 1e999,'), "is out of range"),
     "a number of 9,000 digits": (inserted(f'"max_tokens": {"9" * 9000},'), "cannot be read as JSON"),
     "another encoding": (lambda path: rewrite(path, "utf-16"), "cannot be read as JSON"),
     "bytes that are no text": (raw_manifest(b'{"a": "\xff"}'), "cannot be read as JSON"),
@@ -121,10 +124,10 @@ MANIFEST: Cases = {
     "no labels": (put(labels=[]), "labels: .* at least 1 item"),
     "a thousand labels and one": (put(labels=[f"label {n}" for n in range(1001)]), "labels: .* at most 1000 items"),
     "a label twice": (put(labels=["a", "a", "b"]), "a label comes twice"),
-    "an empty label": (put(labels=["a", "", "b"]), "'' is no label"),
-    "a label of two lines": (put(labels=["a", "b\nc", "d"]), r"'b\\nc' is no label"),
-    "a label that steers the terminal": (put(labels=["a", "\x1b[2J", "d"]), r"'\\x1b\[2J' is no label"),
-    "an endless label": (put(labels=["a", "b" * 10_000, "d"]), "is no label"),
+    "an empty label": (put(labels=["a", "", "b"]), "'' cannot be a label"),
+    "a label of two lines": (put(labels=["a", "b\nc", "d"]), r"'b\\nc' cannot be a label"),
+    "a label that steers the terminal": (put(labels=["a", "\x1b[2J", "d"]), r"'\\x1b\[2J' cannot be a label"),
+    "an endless label": (put(labels=["a", "b" * 10_000, "d"]), "cannot be a label"),
     "a label that is no text": (put(labels=["a", 1, "d"]), "labels.1: Input should be a valid string"),
     "labels in another order": (manifest(lambda found: found["labels"].reverse()), "id2label is .* not"),
     "no tokens": (put(max_tokens=0), "max_tokens: Input should be greater"),
@@ -146,7 +149,7 @@ MANIFEST: Cases = {
     "windows that never end": (windows(overlap=1), "truncation.windows.overlap: Input should be less"),
     "another truncation, unsealed": (
         lambda path: unsealed(path, truncation={"mode": "tail"}),
-        "is not that of these files, labels, max_tokens, steps and truncation",
+        "does not belong to these files, labels, max_tokens, steps and truncation",
     ),
     "windows with gaps": (windows(overlap=-0.5), "truncation.windows.overlap: Input should be greater"),
     "overlap in words": (windows(overlap="0.5"), "truncation.windows.overlap: Input should be a valid number"),
@@ -157,8 +160,11 @@ MANIFEST: Cases = {
     "an unknown step": (put(steps=["strip_tags", "os.system"]), "steps: 'os.system' is no step that is known"),
     "a step twice": (put(steps=["strip_tags", "strip_tags"]), "steps: the step 'strip_tags' comes twice"),
     "a step in a text": (put(steps="strip_tags"), "steps: Input should be a valid"),
-    "another step, unsealed": (lambda path: unsealed(path, steps=["strip_tags"]), "is not that of these files, labels"),
-    "a threshold of nobody": (put(thresholds={"furious": 0.5}), "a threshold is for none of them"),
+    "another step, unsealed": (
+        lambda path: unsealed(path, steps=["strip_tags"]),
+        "does not belong to these files, labels",
+    ),
+    "a threshold of nobody": (put(thresholds={"furious": 0.5}), "a threshold is for an unknown label"),
     "a threshold beyond 1": (put(thresholds={"neutral": 2}), "thresholds.neutral: Input should be less"),
     "an unknown precision": (variant(precision="fp8"), "variants.fp32.precision: Input should be"),
     "an unknown engine": (variant(gate={"pickle": {"passed": True}}), "variants.fp32.gate.pickle"),
@@ -171,10 +177,13 @@ MANIFEST: Cases = {
     "no variants": (put(variants={}), "variants: .* at least 1 item"),
     "no default": (put(defaults={}), "defaults has no entry for 'cpu'"),
     "an unknown default engine": (put(defaults={"cpu": {"engine": "torch", "variant": "fp32"}}), "defaults.cpu.engine"),
-    "an unknown default": (put(defaults={"cpu": {"engine": "openvino", "variant": "fp8"}}), "no variant that passed"),
+    "an unknown default": (
+        put(defaults={"cpu": {"engine": "openvino", "variant": "fp8"}}),
+        "not a variant that passed",
+    ),
     "a default that failed": (
         manifest(lambda found: [gate.update(passed=False) for gate in gates_of_default(found)]),
-        "the default for 'cpu' is no variant that passed its gate",
+        "the default for 'cpu' is not a variant that passed its gate",
     ),
     "a hash that is none": (entry("config.json", sha256="0" * 63), "files.config.json.sha256: String should match"),
     "a negative size": (entry("config.json", bytes=-1), "files.config.json.bytes: Input should be greater"),
@@ -184,9 +193,9 @@ MANIFEST: Cases = {
     "more bytes than a bundle has": (manifest(lambda found: huge_models(found)), "together they have more than"),
     "another bundle's identity": (
         lambda path: unsealed(path, bundle_id="0" * 16),
-        "bundle_id '0000000000000000' is not that of these files",
+        "bundle_id '0000000000000000' does not belong to these files",
     ),
-    "no tokenizer": (manifest(lambda found: found["files"].pop("tokenizer.json")), "tokenizer.json is not among them"),
+    "no tokenizer": (manifest(lambda found: found["files"].pop("tokenizer.json")), "tokenizer.json is missing"),
     "a profile that is none": (put(reference={"rows": "many"}), "reference: rows: Input should be a valid integer"),
     "a profile of odd bins": (
         manifest(lambda found: found["reference"]["tokens"].update({"a-b": 1})),
@@ -195,7 +204,7 @@ MANIFEST: Cases = {
 }
 
 CONFIG: Cases = {
-    f"{key} in config.json": (config(**{key: value}), f"config.json: the key '{key}' is not one")
+    f"{key} in config.json": (config(**{key: value}), f"config.json: the key '{key}' is not allowed")
     for key, value in {
         "auto_map": {"AutoModel": "modeling_bert.Model"},
         "_attn_implementation": "someone/kernel",
@@ -218,8 +227,8 @@ CONFIG: Cases = {
     "swapped labels": (edited("config.json", swap_labels), "id2label is .*positive.*negative.*, not "),
     "labels that disagree": (edited("config.json", lambda found: found["label2id"].update(neutral=0)), "label2id is"),
     "a label too many": (edited("config.json", lambda found: found["id2label"].update({"3": "x"})), "id2label is"),
-    "a value with a life of its own": (config(hidden_act={"class": "os.system"}), "hidden_act is .*no plain"),
-    "a value that is a path": (config(hidden_act="someone/kernel:gelu"), "hidden_act is .*no plain number or word"),
+    "a value with a life of its own": (config(hidden_act={"class": "os.system"}), "hidden_act is .*not a plain"),
+    "a value that is a path": (config(hidden_act="someone/kernel:gelu"), "hidden_act is .*not a plain number or word"),
     "an unknown tokenizer in config.json": (config(tokenizer_class="EvilTokenizer"), "tokenizer_class is 'EvilTok"),
     "another reading of the logits": (config(problem_type="multi_label_classification"), "problem_type is"),
     "no places": (config(max_position_embeddings=None), "max_position_embeddings is None"),
@@ -228,7 +237,7 @@ CONFIG: Cases = {
 }
 
 TOKENIZER: Cases = {
-    f"{key} in tokenizer_config.json": (tokenizer_config(**{key: value}), f"the key '{key}' is not one")
+    f"{key} in tokenizer_config.json": (tokenizer_config(**{key: value}), f"the key '{key}' is not allowed")
     for key, value in {
         "auto_map": {"AutoTokenizer": ["tokenization.Tokenizer", None]},
         "tokenizer_file": "/etc/passwd",
@@ -246,21 +255,21 @@ TOKENIZER: Cases = {
     ),
     "a deep tokenizer": (tokenizer(normalizer=deep(200)), "tokenizer.json is nested deeper than 32 levels"),
     "a tokenizer that is no JSON": (written("tokenizer.json", b"\x80\x04."), "tokenizer.json cannot be read as JSON"),
-    "an unknown part of a tokenizer": (tokenizer(code="x"), "the key 'code' is not one"),
-    "an unknown tokenizer model": (tokenizer(model={"type": "Code", "vocab": {}}), "model is none of WordPiece"),
-    "a tokenizer without words": (tokenizer(model={"type": "WordPiece"}), "model is none of WordPiece"),
+    "an unknown part of a tokenizer": (tokenizer(code="x"), "the key 'code' is not allowed"),
+    "an unknown tokenizer model": (tokenizer(model={"type": "Code", "vocab": {}}), "model is not one of WordPiece"),
+    "a tokenizer without words": (tokenizer(model={"type": "WordPiece"}), "model is not one of WordPiece"),
     "ids beyond the model": (
         edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=10**6)),
-        "ids that no model of vocab_size",
+        "token ids outside vocab_size",
     ),
-    "an id below 0": (edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=-1)), "it gives ids"),
+    "an id below 0": (edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=-1)), "it has token ids"),
     "a special id beyond the model": (
         edited("tokenizer.json", lambda found: found["added_tokens"][0].update(id=2**31)),
-        "it gives ids",
+        "it has token ids",
     ),
     "a template with ids beyond the model": (
         tokenizer(post_processor={"type": "BertProcessing", "sep": ["[SEP]", 10**6], "cls": ["[CLS]", 1]}),
-        "it gives ids that no model of vocab_size",
+        "it has token ids outside vocab_size",
     ),
     "text that grows": (
         tokenizer(

@@ -136,7 +136,7 @@ OPERATORS: Cases = {
         added_node("Run", domain="evil.ops"),
         r"node 'added' \('Run'\) is an operator of .*evil.ops",
     ),
-    "a domain of its own": (_opset("evil.ops", 1), "imports version 1 of the operators of 'evil.ops'"),
+    "a domain of its own": (_opset("evil.ops", 1), "imports the unknown version 1 of the operators of 'evil.ops'"),
     "an operator that names a file": (
         added_node("EPContext", attribute("ep_cache_context", s=b"/etc/passwd"), domain="com.microsoft"),
         r"node 'added' \('EPContext'\) is an operator of the domain 'com.microsoft' that no export writes",
@@ -148,10 +148,10 @@ OPERATORS: Cases = {
         model(lambda found: found.graph.node.append(NodeProto(op_type="Relu", name="n", overload="x"))),
         "a node 'n' holds overload",
     ),
-    "operators from the future": (_opset("", 99), "imports version 99 of the operators of 'ai.onnx'"),
-    "operators from the past": (_opset("ai.onnx", 5), "imports version 5"),
-    "a version below 0": (_opset("", -1), "imports version"),
-    "fused operators from the future": (_opset("com.microsoft", 2), "imports version 2"),
+    "operators from the future": (_opset("", 99), "imports the unknown version 99 of the operators of 'ai.onnx'"),
+    "operators from the past": (_opset("ai.onnx", 5), "imports the unknown version 5"),
+    "a version below 0": (_opset("", -1), "imports the unknown version"),
+    "fused operators from the future": (_opset("com.microsoft", 2), "imports the unknown version 2"),
     "no operators": (
         model(lambda found: found.ClearField("opset_import")),
         "imports no version of ONNX's own operators",
@@ -222,7 +222,7 @@ PORTS: Cases = {
 
 BYTES: Cases = {
     "an empty file": (model_bytes(lambda data: b""), "has IR version 0"),
-    "a file that is cut off": (model_bytes(lambda data: data[: len(data) // 2]), "cut off or no protocol buffer"),
+    "a file that is cut off": (model_bytes(lambda data: data[: len(data) // 2]), "cut off or not a protocol buffer"),
     "a pickle for a model": (model_bytes(lambda data: b"\x80\x04\x95."), "holds an unknown field"),
     "a second graph": (
         model_bytes(lambda data: data + ModelProto(graph=graph_with(external(tensor()))).SerializeToString()),
@@ -231,7 +231,7 @@ BYTES: Cases = {
     "a graph in another form": (model_bytes(lambda data: data + b"\x38\x01"), "holds graph twice or in another form"),
     "an unknown field": (model_bytes(lambda data: data + b"\x9a\x06\x00"), "holds an unknown field"),
     "a field without a number": (model_bytes(lambda data: data + b"\x02\x00"), "holds an unknown field"),
-    "a group": (model_bytes(lambda data: data + b"\x7b\x7c"), "cut off or no protocol buffer"),
+    "a group": (model_bytes(lambda data: data + b"\x7b\x7c"), "cut off or not a protocol buffer"),
     "a length beyond the end": (model_bytes(lambda data: data + b"\x3a\xff\xff\xff\xff\x07"), "cut off"),
     "a length without end": (model_bytes(lambda data: data + b"\x3a" + b"\xff" * 12), "cut off"),
     "a length below 0": (model_bytes(lambda data: data + b"\x3a" + varint((1 << 64) - 4)), "cut off"),
@@ -240,5 +240,5 @@ BYTES: Cases = {
         in_graph(message(5, tensor().SerializeToString() + message(1, b"\x02\x02"))),
         "initializer holds dims twice or in another form",
     ),
-    "half a million nodes": (model_bytes(_many_nodes), "more parts than any encoder has"),
+    "half a million nodes": (model_bytes(_many_nodes), "has more fields than any encoder"),
 }

@@ -16,7 +16,7 @@ from export.build import export_bundle
 from export.config import ExportConfig
 from export.triton import write_triton
 from sentiment_ray import Predictor
-from sentiment_ray.bundle.manifest import bundle_id_of
+from sentiment_ray.bundle.manifest import compute_bundle_id
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
@@ -79,7 +79,7 @@ def test_the_bundle_says_how_it_reads_and_its_identity_depends_on_it(windowed: P
     assert plain.truncation == HEAD
     other = WINDOWS.model_copy(update={"pooling": "max"})
     identities = {
-        bundle_id_of(manifest.files, manifest.labels, 32, (), truncation) for truncation in (WINDOWS, other, HEAD)
+        compute_bundle_id(manifest.files, manifest.labels, 32, (), truncation) for truncation in (WINDOWS, other, HEAD)
     }
     assert manifest.bundle_id in identities
     assert len(identities) == 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from sentiment_ray.bundle.model_config import longest_input
+from sentiment_ray.bundle.model_config import find_longest_input
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.text.truncation import HEAD
@@ -86,7 +86,7 @@ def test_what_a_training_waits_for_is_told(
     ],
 )
 def test_places_of_a_model_are_what_it_can_be_given(told: dict[str, Any], longest: int | None) -> None:
-    assert longest_input(told) == longest
+    assert find_longest_input(told) == longest
 
 
 def _model(directory: Path, family: str, tokenizer: Path) -> str:
@@ -98,7 +98,7 @@ def _model(directory: Path, family: str, tokenizer: Path) -> str:
 @pytest.mark.parametrize(
     ("family", "keys", "found"),
     [
-        ("roberta", {"max_tokens": 10_000}, "has places for"),
+        ("roberta", {"max_tokens": 10_000}, "reads at most"),
         ("bert", {"frozen_layers": 9}, "frozen_layers = 9, but the encoder has 2 layers"),
         ("albert", {"frozen_layers": 1}, "frozen_layers = 1, but the encoder has 0 layers"),
     ],

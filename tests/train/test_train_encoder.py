@@ -179,7 +179,7 @@ def test_a_wrong_input_is_named_before_any_work(
 
 def test_a_model_that_cannot_become_a_bundle_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(ConfigError, match="is of type 'gpt2', of which no bundle can be made"):
+    with pytest.raises(ConfigError, match="is of type 'gpt2', which cannot be exported as a bundle"):
         train_encoder(_config(run, model=str(tmp_path)))
 
 
