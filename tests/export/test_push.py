@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,11 +11,17 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.utils.sha import git_hash
 
 from export.push import push_bundle
 from sentiment_ray.bundle.open import open_bundle, verify_bundle
-from sentiment_ray.errors import ConfigError
-from sentiment_ray.storage import local_copy, open_store
+from sentiment_ray.errors import BundleError, ConfigError
+from sentiment_ray.storage import Store, local_copy, open_store
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
 def test_a_bundle_comes_back_from_an_object_store_as_it_was(bundle: Path, s3: str) -> None:
@@ -30,7 +37,7 @@ def test_a_bundle_comes_back_from_an_object_store_as_it_was(bundle: Path, s3: st
     assert store.list() == before
 
 
-def test_a_bundle_on_a_disk_is_whole_and_may_carry_what_the_hub_adds(bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_on_a_disk_is_whole_and_may_have_the_files_that_the_hub_adds(bundle: Path, tmp_path: Path) -> None:
     target = tmp_path / "pushed"
     push_bundle(open_bundle(bundle), f"file://{target}")
     assert verify_bundle(target).manifest == open_bundle(bundle).manifest
@@ -38,22 +45,67 @@ def test_a_bundle_on_a_disk_is_whole_and_may_carry_what_the_hub_adds(bundle: Pat
     (target / ".cache/huggingface").mkdir(parents=True)
     assert verify_bundle(target)
     (target / "tokenizer.json").unlink()
-    push_bundle(open_bundle(bundle), f"file://{tmp_path}/again")
-    (tmp_path / "again/tokenizer.json").unlink()
-    push_bundle(open_bundle(bundle), f"file://{tmp_path}/again")
-    assert verify_bundle(tmp_path / "again")
+    push_bundle(open_bundle(bundle), f"file://{target}")
+    assert verify_bundle(target)
 
 
-def test_what_is_no_bundle_is_not_written_over(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"thesis\.txt is there, which is no file of a bundle"):
+@pytest.mark.parametrize("name", ["thesis.txt", "onnx/thesis.txt", "_tmp/thesis.txt", "notes/thesis.txt"])
+def test_a_target_with_other_files_is_left_as_it_is(bundle: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("years of work")
+    with pytest.raises(ConfigError, match=r"push = 'file://.*(thesis\.txt|notes) is"):
         push_bundle(open_bundle(bundle), f"file://{tmp_path}")
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["years of work"]
+
+
+def test_a_link_at_the_target_is_not_followed(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "pushed").mkdir()
+    (tmp_path / "pushed/onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="onnx is a symbolic link"):
+        push_bundle(open_bundle(bundle), f"file://{tmp_path}/pushed")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_file_that_was_damaged_at_the_target_is_sent_again(bundle: Path, tmp_path: Path) -> None:
+    url, source = f"file://{tmp_path}/pushed", open_bundle(bundle)
+    push_bundle(source, url)
+    damaged = tmp_path / "pushed" / source.manifest.variants["fp32"].file
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    push_bundle(source, url)
+    assert verify_bundle(tmp_path / "pushed").manifest == source.manifest
+
+
+def test_a_file_that_changed_after_the_bundle_was_opened_is_not_sent(copy: Path, tmp_path: Path) -> None:
+    source = open_bundle(copy)
+    model = copy / source.manifest.variants["fp32"].file
+    model.write_bytes(bytes(model.stat().st_size))
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match="its sha256 differs"):
+        push_bundle(source, f"file://{tmp_path}/pushed")
+    assert not (tmp_path / "pushed/bundle.json").exists()
+    assert (tmp_path / "pushed/tokenizer.json").read_bytes() == source.tokenizer
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "bundle.json"])
+def test_a_store_that_keeps_other_bytes_is_noticed(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write = Store.write
+
+    def lose_a_byte(store: Store, written: str, data: bytes) -> None:
+        write(store, written, data[:-1] + b" " if written == name else data)
+
+    monkeypatch.setattr(Store, "write", lose_a_byte)
+    with pytest.raises(ConfigError, match=f"{name} arrived with other bytes"):
+        push_bundle(open_bundle(bundle), f"file://{tmp_path}/pushed")
+    assert not (tmp_path / "pushed/bundle.json").exists()
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """The calls of https://huggingface.co/.well-known/openapi.json that a first push makes, and what they carried."""
+    """The calls of https://huggingface.co/.well-known/openapi.json that a push makes, on files in memory."""
 
+    files: dict[str, bytes] = {}
     received: dict[str, Any] = {}
 
     def do_POST(self) -> None:
@@ -68,16 +120,21 @@ class _Hub(BaseHTTPRequestHandler):
         elif "/commit/" in self.path:
             header, *changes = [json.loads(line) for line in body.splitlines()]
             self.received["title"] = header["value"]["summary"]
-            self.received["files"] = {
-                change["value"]["path"]: base64.b64decode(change["value"]["content"])
-                for change in changes
-                if change["key"] == "file"
-            }
+            for change in changes:
+                value = change["value"]
+                if change["key"] == "file":
+                    self.files[value["path"]] = base64.b64decode(value["content"]) + self.received.get("added", b"")
+                else:
+                    del self.files[value["path"]]
             answer = {"commitOid": "1" * 40, "commitUrl": f"{host}/someone/model/commit/1"}
         self._answer(answer)
 
     def do_GET(self) -> None:
-        self._answer([] if "/tree/" in self.path else {"siblings": [], "sha": "0" * 40, "id": "someone/model"})
+        tree = [
+            {"type": "file", "path": name, "size": len(data), "oid": git_hash(data)}
+            for name, data in self.files.items()
+        ]
+        self._answer(tree if "/tree/" in self.path else {"siblings": [], "sha": "0" * 40, "id": "someone/model"})
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -92,25 +149,48 @@ class _Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Hub]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("HF_TOKEN", "hf_nothing")
     monkeypatch.setattr(_Hub, "received", {})
-    yield _Hub.received
+    monkeypatch.setattr(_Hub, "files", {".gitattributes": b"*.onnx filter=lfs"})
+    yield _Hub
     server.shutdown()
 
 
-def test_the_hub_gets_the_whole_bundle_in_one_commit_to_a_private_repository(bundle: Path, hub: dict[str, Any]) -> None:
+def test_the_hub_gets_the_whole_bundle_in_one_commit_to_a_private_repository(bundle: Path, hub: type[_Hub]) -> None:
     source = open_bundle(bundle)
+    hub.files["onnx/stale.onnx"] = b"of an earlier bundle"
     push_bundle(source, "hf://someone/model")
-    assert hub["private"] is True
-    assert hub["title"] == f"Bundle {source.manifest.bundle_id}"
+    assert hub.received["private"] is True
+    assert hub.received["title"] == f"Bundle {source.manifest.bundle_id}"
     names = [*source.manifest.files, "bundle.json"]
-    assert hub["files"] == {name: (bundle / name).read_bytes() for name in names}
+    expected = {name: (bundle / name).read_bytes() for name in names}
+    assert hub.files == expected | {".gitattributes": b"*.onnx filter=lfs"}
 
 
-def test_a_name_that_the_hub_does_not_take_is_told(bundle: Path) -> None:
+def test_the_hub_gets_no_file_that_was_put_into_the_directory_later(copy: Path, hub: type[_Hub]) -> None:
+    source = open_bundle(copy)
+    (copy / "secrets.txt").write_text("password")
+    push_bundle(source, "hf://someone/model")
+    assert "secrets.txt" not in hub.files
+
+
+def test_a_repository_with_other_files_is_left_as_it_is(bundle: Path, hub: type[_Hub]) -> None:
+    hub.files["model.safetensors"] = b"years of work"
+    with pytest.raises(ConfigError, match=r"model\.safetensors is there, which is not part of a bundle"):
+        push_bundle(open_bundle(bundle), "hf://someone/model")
+    assert hub.files.keys() == {".gitattributes", "model.safetensors"}
+
+
+def test_a_hub_that_keeps_other_bytes_is_noticed(bundle: Path, hub: type[_Hub]) -> None:
+    hub.received["added"] = b" "
+    with pytest.raises(ConfigError, match="arrived with other bytes"):
+        push_bundle(open_bundle(bundle), "hf://someone/model")
+
+
+def test_a_name_that_the_hub_does_not_take_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigError, match="Write hf://OWNER/NAME"):
         push_bundle(open_bundle(bundle), "hf://a/b/c")

@@ -102,8 +102,8 @@ FILES: Cases = {
 }
 
 MANIFEST: Cases = {
-    "deep JSON": (raw_manifest("[" * 1_000_000), "deeper than 32 levels"),
-    "deep JSON in objects": (raw_manifest('{"a":' * 100_000), "deeper than 32 levels"),
+    "deep JSON": (raw_manifest("[" * 90_000), "deeper than 32 levels"),
+    "deep JSON in objects": (raw_manifest('{"a":' * 90_000), "deeper than 32 levels"),
     "a deep value": (put(training={"deep": deep(50)}), "deeper than 32 levels"),
     "a key that comes twice": (inserted('"labels": ["a", "b"],'), "the key 'labels' comes twice"),
     "a key that comes twice below": (inserted('"training": {"a": 1, "a": 2},'), "the key 'a' comes twice"),
