@@ -1,4 +1,4 @@
-"""How fast engines run the files that passed, measured in turns, and which is the default; knows no gate."""
+"""Measures how fast engines run the files that passed, in turns, and chooses the default. Knows no gate."""
 
 import statistics
 import time
@@ -12,44 +12,48 @@ from sentiment_ray.text.encoding import TextEncoder
 
 BENCH_TEXTS = 256
 ROUNDS = 3
-IN_REACH = 0.5
-"""Share of the best rate from which a pair of file and engine is measured again beside the best."""
+CLOSE_RATIO = 0.5
+"""Pairs with at least this share of the best rate are measured again."""
 CLEARLY_FASTER = 1.05
-"""How much faster a less exact file must be to be the default; less than that is the machine's noise."""
+"""A less exact file becomes the default only if it is this many times as fast; less could be noise."""
 
 Pair = tuple[str, str]
+"""Names of a variant and an engine."""
 
 
-def rate_of(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> float:
-    """Return texts a second of a pass over texts that the engine has met before."""
+def measure_rate(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> float:
+    """Return texts per second of one pass. The engine should have scored the same texts before, to be warm."""
     started = time.perf_counter()
     score_texts(engine, encoder, texts)
     return len(texts) / (time.perf_counter() - started)
 
 
-def race(
+def measure_in_turns(
     rates: dict[Pair, float], files: dict[str, Path], encoder: TextEncoder, texts: Sequence[str], threads: int | None
 ) -> dict[Pair, dict[str, Any]]:
-    """Measure the fastest pairs of variant and engine again, in turns, and return the median rate of each."""
-    close = [pair for pair, rate in rates.items() if rate >= IN_REACH * max(rates.values())]
+    """Measure the fastest pairs again, in turns so that noise hits all of them, and return the median rate of each."""
+    close = [pair for pair, rate in rates.items() if rate >= CLOSE_RATIO * max(rates.values())]
     engines = {
         (name, kind): load_engine(kind, files[name].read_bytes(), threads=threads, source=files[name])
         for name, kind in close
     }
     for engine in engines.values():
-        score_texts(engine, encoder, texts)  # engines compile and allocate for each shape that they meet
-    found: dict[Pair, list[float]] = {pair: [] for pair in close}
+        score_texts(engine, encoder, texts)  # warm-up: an engine compiles and allocates for each new shape
+    measured: dict[Pair, list[float]] = {pair: [] for pair in close}
     for _ in range(ROUNDS):
         for pair, engine in engines.items():
-            found[pair].append(rate_of(engine, encoder, texts))
+            measured[pair].append(measure_rate(engine, encoder, texts))
     return {
         pair: {"rows_per_s": round(statistics.median(values), 1), "slowest": round(min(values), 1), "rounds": ROUNDS}
-        for pair, values in found.items()
+        for pair, values in measured.items()
     }
 
 
-def default_of(rates: dict[Pair, float], exactness: Sequence[str]) -> Pair:
-    """Return the pair to load: the fastest, unless a more exact file, earlier in `exactness`, is nearly as fast."""
+def choose_default(rates: dict[Pair, float], exactness: Sequence[str]) -> Pair:
+    """Return the fastest pair, or the most exact of those that are nearly as fast.
+
+    `exactness` lists the variants, the most exact first.
+    """
     best = max(rates.values())
     near = [pair for pair, rate in rates.items() if rate * CLEARLY_FASTER >= best]
     return min(near, key=lambda pair: (exactness.index(pair[0]), -rates[pair]))

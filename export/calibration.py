@@ -1,4 +1,4 @@
-"""A copy of a checkpoint that holds a temperature; knows no ONNX and no reviews."""
+"""Folds a temperature into a copy of a checkpoint. Knows no ONNX and no reviews."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 
 def fold_temperature(checkpoint: Path, temperature: float, target: Path) -> None:
-    """Write a checkpoint as `target` whose last layer divides by the temperature, so that every loader's numbers do."""
+    """Write a checkpoint as `target` whose last layer divides by the temperature, so every loader gets these logits."""
     shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns("*.pt", "model.safetensors"))
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, trust_remote_code=False, use_safetensors=True, local_files_only=True

@@ -1,13 +1,11 @@
-"""The keys of [export]; knows no torch and no ONNX, so that --help is quick."""
+"""The keys of [export]. Imports no torch and no ONNX, so that --help is quick."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from export.variants import VARIANTS
 from sentiment_ray.config.sections import Names, Share, StageConfig
-
-VARIANTS = ("fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8")
-"""The most exact first: of two that are as fast the first is the default."""
 
 
 class ExportConfig(StageConfig):
@@ -16,41 +14,45 @@ class ExportConfig(StageConfig):
     run: str
     """Directory that train_encoder wrote."""
     checkpoint: str | None = None
-    """Checkpoint in the run to export; by default the best one."""
-    variants: Names = ("fp32", "optimized", "fp16", "int8_weights")
-    """ONNX files to write: of fp32, optimized (for ONNX Runtime), fp16, int8_weights, int8_static, int8 (dynamic)."""
-    required: Literal["fp32", "optimized", "fp16", "int8_weights", "int8_static", "int8"] = "fp32"
-    """Variant without which there is no bundle: when it misses its gate the job ends with exit code 3."""
+    """Checkpoint of the run to export; by default the best one."""
+    variants: Names = Field(
+        default=("fp32", "optimized", "fp16", "int8_weights"),
+        description=f"ONNX files to write, of {', '.join(VARIANTS)}.",
+    )
+    required: str = "fp32"
+    """Variant without which there is no bundle: when it misses its gate, the job ends with exit code 3."""
     calibrate: bool = True
-    """Fold a temperature into the last layer, so that probabilities mean what they say; no label changes."""
+    """Fold a temperature into the last layer, so that a probability is the share of right answers; no label changes."""
     calibration_rows: Annotated[int, Field(ge=1)] = 1000
-    """Held-out validation reviews that the temperature is fitted to."""
+    """Held-out validation reviews that the temperature is fitted on."""
     gate_rows: Annotated[int, Field(ge=1)] = 1000
     """Held-out validation reviews on which every file is compared with torch."""
     batch_rows: Annotated[int, Field(ge=1)] = 256
-    """Those of them that are scored alone and in padded batches as well."""
+    """Reviews of the gate that are also scored alone and in padded batches."""
     min_agreement: Share = 0.97
-    """Gate: share of rows that must get the label that torch gives."""
+    """Gate: smallest share of rows that must get the same label as from torch."""
     max_mean_difference: Share = 0.02
     """Gate: largest mean difference of a probability from torch's."""
     max_macro_f1_drop: Share = 0.01
     """Gate: largest loss of macro-F1 against torch."""
     max_suite_drop: Share = 0.02
-    """Gate: largest loss against torch of the share of the suite's cases that are right."""
+    """Gate: largest loss against torch in the share of the suite's cases that pass."""
     max_batch_flips: Annotated[int, Field(ge=0)] = 0
-    """Gate: reviews whose label is another when they are scored alone."""
+    """Gate: number of reviews that may get another label when they are scored alone."""
     max_batch_difference: Share = 0.05
     """Gate: how far a probability may move when a review is scored alone or in a padded batch."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the engines while they are measured; by default every core."""
 
     triton: str | None = None
-    """Directory for a Triton model repository of the bundle as well."""
+    """Directory to write a Triton model repository of the bundle to, as well."""
+    sign_key: str | None = None
+    """File with a private key of an elliptic curve (PEM, no password) that signs the bundle, as model.sig in it."""
     push: str | None = None
     """Where to copy the bundle: a Hub repository as hf://OWNER/NAME, or s3://, gs:// or another URL."""
 
     @model_validator(mode="after")
-    def _known_variants(self) -> "ExportConfig":
+    def _check_variants(self) -> "ExportConfig":
         unknown = [name for name in self.variants if name not in VARIANTS]
         if unknown or self.required not in self.variants:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""An ONNX file to fp16, for GPUs and browsers; knows nothing of int8 or of reviews."""
+"""Converts an ONNX file to fp16, for GPUs and browsers. Knows nothing of int8 or of reviews."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from export.graph import quiet
 
 
 def to_fp16(model: Path, target: Path) -> None:
-    """Write `model` with weights and activations in fp16 as `target`; the logits that come out stay float32."""
+    """Write `model` with weights and activations in fp16 as `target`. Its logits stay float32."""
     with quiet():
         onnx.save(convert_float_to_float16(onnx.load(model), keep_io_types=True), target)

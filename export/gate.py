@@ -1,9 +1,10 @@
-"""Compares an ONNX file with torch on held-out reviews and the suite; knows nothing of how the file was made.
+"""Compares an ONNX file with torch on held-out reviews and the suite. Does not know how the file was made.
 
 Texts go through the same functions as in scoring and serving: `encoding.encode` and `predictor.score_texts`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,33 +20,42 @@ from sentiment_ray.metrics.intervals import bootstrap_difference
 from sentiment_ray.text.encoding import TextEncoder, encode, pad, pool_logits
 
 PADDED_ROWS = 32
-"""Rows of a batch whose lengths differ, as other tools make them."""
+"""Rows of one padded batch, whose lengths differ as in the batches of other tools."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The entry `gate` of the manifest, and the engine's scores of the reviews and of the suite's cases."""
+
+    gate: dict[str, Any]
+    scores: Scores
+    case_scores: Scores
 
 
 def check(
     engine: Engine, encoder: TextEncoder, held_out: HeldOut, labels: tuple[str, ...], config: ExportConfig
-) -> tuple[dict[str, Any], Scores, Scores]:
-    """Return how an engine with a file compares with torch, whether it passed, and its scores of reviews and suite.
+) -> GateResult:
+    """Compare an engine that runs a file with torch, and say whether it passed the bounds of the configuration.
 
-    `batches` has how far a text's answer moves alone and padded, `suite` what of it is right by capability. `missed`
-    names every bound that was missed, with what was found.
+    In the gate, `batches` says how far answers move when a text is scored alone or padded, `suite` the share of cases
+    that pass by capability, and `missed` every bound that was missed, with the value.
     """
     scores = score_texts(engine, encoder, held_out.texts)
     case_scores = score_texts(engine, encoder, [case.text for case in held_out.cases])
-    found = compare(scores, held_out.scores, held_out.label_ids)
-    found["batches"] = compare_batches(engine, encoder, held_out.texts[: config.batch_rows], scores)
+    gate = compare(scores, held_out.scores, held_out.label_ids)
+    gate["batches"] = compare_batches(engine, encoder, held_out.texts[: config.batch_rows], scores)
     suite = results_of(held_out.cases, case_scores.label_ids, labels)
     expected = results_of(held_out.cases, held_out.case_scores.label_ids, labels)
-    found["suite"] = {name: result["share"] for name, result in suite["by_capability"].items()}
-    found["suite_share"] = suite["share"]
-    found["suite_drop"] = (expected["share"] or 0) - (suite["share"] or 0)
-    found["missed"] = missed_bounds(found, config)
-    found["passed"] = not found["missed"]
-    return found, scores, case_scores
+    gate["suite"] = {name: result["share"] for name, result in suite["by_capability"].items()}
+    gate["suite_share"] = suite["share"]
+    gate["suite_drop"] = (expected["share"] or 0) - (suite["share"] or 0)
+    gate["missed"] = list_missed_bounds(gate, config)
+    gate["passed"] = not gate["missed"]
+    return GateResult(gate, scores, case_scores)
 
 
 def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> dict[str, Any]:
-    """Return how far scores are from torch's, and their metrics, the loss of macro-F1 with a 95 % interval."""
+    """Return how far scores are from torch's, their metrics, and the loss of macro-F1 with its 95 % interval."""
     difference = np.abs(scores.probabilities - reference.probabilities)
     num_labels = scores.logits.shape[1]
     metrics, reference_metrics = (
@@ -66,43 +76,43 @@ def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> 
 
 
 def compare_batches(engine: Engine, encoder: TextEncoder, texts: Sequence[str], scores: Scores) -> dict[str, Any]:
-    """Return labels that change and how far probabilities move when each text is scored alone, and in padded batches.
+    """Return how many labels change, and how far probabilities move, when texts are scored alone or in padded batches.
 
-    `scores` start with those of `texts` as this project batches them, padded by a text's own length alone; other tools
-    that load the bundle pad to the longest of a batch. Dynamic int8 takes its scale from the whole batch
+    The first rows of `scores` are those of `texts`, batched as this project does: the padding depends only on a text's
+    own length. Other tools pad to the longest text of a batch. Dynamic int8 takes its scale from the whole batch
     (onnxruntime#10111).
     """
-    together = scores.probabilities[: len(texts)]
+    batched = scores.probabilities[: len(texts)]
     alone = np.concatenate([score_texts(engine, encoder, [text]).probabilities for text in texts])
-    padded = _padded_probabilities(engine, encoder, texts)
+    padded = _score_padded(engine, encoder, texts)
     result: dict[str, Any] = {"rows": len(texts)}
-    for name, found in (("alone", alone), ("padded", padded)):
-        result[f"flips_{name}"] = int((found.argmax(axis=1) != together.argmax(axis=1)).sum())
-        result[f"max_difference_{name}"] = float(np.abs(found - together).max())
+    for name, probabilities in (("alone", alone), ("padded", padded)):
+        result[f"flips_{name}"] = int((probabilities.argmax(axis=1) != batched.argmax(axis=1)).sum())
+        result[f"max_difference_{name}"] = float(np.abs(probabilities - batched).max())
     return result
 
 
-def missed_bounds(found: dict[str, Any], config: ExportConfig) -> list[str]:
-    """Return a line for each bound of the configuration that a comparison missed."""
-    batches = found["batches"]
+def list_missed_bounds(gate: dict[str, Any], config: ExportConfig) -> list[str]:
+    """Return one line for each bound of the configuration that a comparison missed."""
+    batches = gate["batches"]
     at_most = {
-        "max_mean_difference": found["mean_probability_difference"],
-        "max_macro_f1_drop": found["macro_f1_drop"],
-        "max_suite_drop": found["suite_drop"],
+        "max_mean_difference": gate["mean_probability_difference"],
+        "max_macro_f1_drop": gate["macro_f1_drop"],
+        "max_suite_drop": gate["suite_drop"],
         "max_batch_flips": batches["flips_alone"],
         "max_batch_difference": max(batches["max_difference_alone"], batches["max_difference_padded"]),
     }
     missed = [
         f"{name} = {getattr(config, name):g}, found {value:.4g}"
         for name, value in at_most.items()
-        if not value <= getattr(config, name)  # nor is a nan
+        if not value <= getattr(config, name)  # a NaN is a miss
     ]
-    if found["label_agreement"] < config.min_agreement:
-        missed.append(f"min_agreement = {config.min_agreement:g}, found {found['label_agreement']:.4g}")
+    if gate["label_agreement"] < config.min_agreement:
+        missed.append(f"min_agreement = {config.min_agreement:g}, found {gate['label_agreement']:.4g}")
     return missed
 
 
-def _padded_probabilities(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+def _score_padded(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
     encoded = encode(encoder, texts)
     batches = [encoded.ids[start : start + PADDED_ROWS] for start in range(0, len(encoded.ids), PADDED_ROWS)]
     logits = np.concatenate([engine.logits(*pad(batch, pad_id=encoder.pad_id)) for batch in batches])

@@ -1,4 +1,4 @@
-"""A checkpoint to one ONNX file, through Optimum, without needless rows; knows no other variants and no reviews."""
+"""Exports a checkpoint to the plain ONNX file, through Optimum. Knows no other variants and no reviews."""
 
 import contextlib
 import io
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import transformers
 from optimum.exporters.onnx import main_export
 from transformers.models.deberta_v2 import modeling_deberta_v2
 
@@ -18,8 +19,11 @@ OPSET = 18
 
 
 def export_graph(checkpoint: Path, target: Path) -> None:
-    """Write a checkpoint as the ONNX file `target`: batch and length are dynamic, the output is `logits`."""
-    with tempfile.TemporaryDirectory() as directory, quiet(), one_way_of_places():
+    """Write a checkpoint as the ONNX file `target`. Batch and length are dynamic; the output is `logits`.
+
+    The last layer computes only the rows that are used; see `export.first_token`.
+    """
+    with tempfile.TemporaryDirectory() as directory, quiet(), without_scripted_positions():
         main_export(
             str(checkpoint),
             output=directory,
@@ -34,13 +38,15 @@ def export_graph(checkpoint: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def one_way_of_places() -> Iterator[None]:
-    """Leave out a choice that DeBERTa never has: relative places are those of its keys where it has as many queries.
+def without_scripted_positions() -> Iterator[None]:
+    """Replace DeBERTa's scripted choice of relative positions by the branch that an encoder always takes.
 
-    transformers 4.57 scripts the choice, so the file would hold both ways as graphs of their own, which no bundle may.
+    An encoder has as many queries as keys. transformers 4.57 compiles the choice with TorchScript, so the ONNX file
+    would hold both branches as subgraphs, which a bundle must not have.
     """
+    assert transformers.__version__.startswith("4.57."), f"transformers {transformers.__version__}: check build_rpos"
     scripted = modeling_deberta_v2.build_rpos
-    modeling_deberta_v2.build_rpos = lambda _queries, _keys, places, *_sizes: places
+    modeling_deberta_v2.build_rpos = lambda _queries, _keys, positions, *_sizes: positions
     try:
         yield
     finally:
@@ -49,7 +55,7 @@ def one_way_of_places() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the converters' notices off the screen and stdout free for the result."""
+    """Hide the converters' notices, and keep stdout free for the result."""
     root = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

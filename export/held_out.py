@@ -1,4 +1,4 @@
-"""Held-out reviews and what torch says of them: what every file of a bundle is compared with; knows no ONNX."""
+"""Scores held-out reviews with torch: every file of a bundle is compared with these scores. Knows no ONNX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from sentiment_ray.text.encoding import TextEncoder
 class HeldOut:
     """Validation reviews with their int64 label ids `(texts,)`, the cases of the suite, and torch's scores of both.
 
-    The scores are those of the checkpoint, its logits divided by `temperature`.
+    All scores come from logits that were divided by `temperature`.
     """
 
     texts: list[str]
@@ -36,7 +36,7 @@ class HeldOut:
 
 
 class TorchEngine:
-    """The checkpoint itself, in fp32, behind the interface of the engines."""
+    """The checkpoint in torch and fp32, with the interface of an engine."""
 
     name = "torch"
 
@@ -52,43 +52,43 @@ class TorchEngine:
         return self._model(input_ids=ids, attention_mask=mask).logits.float().numpy()
 
 
-def hold_out(
+def score_held_out(
     config: ExportConfig, prepared: Path, checkpoint: Path, encoder: TextEncoder, labels: tuple[str, ...]
 ) -> HeldOut:
-    """Score validation reviews and the suite with torch, and fit the temperature; DataError without a split."""
-    texts, label_ids = _reviews(prepared, labels)
+    """Score validation reviews and the suite with torch, and fit the temperature. DataError without such reviews."""
+    texts, label_ids = _read_reviews(prepared, labels)
     engine = TorchEngine(checkpoint)
     gate_rows = evenly_spaced_rows(len(texts), config.gate_rows)
     fit_rows = evenly_spaced_rows(len(texts), config.calibration_rows) if config.calibrate else gate_rows[:0]
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
     fit = np.isin(rows, fit_rows)
-    # Three decimals are kept, so that the last bits of a sum do not change the bundle.
+    # Three decimals, so that the last bits of a sum do not change the bundle.
     temperature = round(fit_temperature(scores.logits[fit], label_ids[fit_rows]), 3) if config.calibrate else 1.0
     cases = load_cases()
     return HeldOut(
         texts=[texts[row] for row in gate_rows],
         label_ids=label_ids[gate_rows],
-        scores=_divided(_rows_of(scores, np.isin(rows, gate_rows)), temperature),
+        scores=_divide_logits(_take_rows(scores, np.isin(rows, gate_rows)), temperature),
         cases=cases,
-        case_scores=_divided(score_texts(engine, encoder, [case.text for case in cases]), temperature),
+        case_scores=_divide_logits(score_texts(engine, encoder, [case.text for case in cases]), temperature),
         temperature=temperature,
     )
 
 
-def _reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:
+def _read_reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:
     if not (prepared / "validation").is_dir():
-        raise DataError(f"{prepared}/validation is missing: the gate compares on held-out reviews. Prepare them again.")
+        raise DataError(f"{prepared}/validation is missing. The gate needs held-out reviews: prepare them again.")
     table = parquet.read_table(prepared / "validation", columns=["text", "label"])
     ids = label2id(labels)
     return table["text"].to_pylist(), np.array([ids[label] for label in table["label"].to_pylist()], dtype=np.int64)
 
 
-def _rows_of(scores: Scores, rows: NDArray[np.bool_]) -> Scores:
+def _take_rows(scores: Scores, rows: NDArray[np.bool_]) -> Scores:
     columns: Sequence[str] = tuple(vars(scores))
     return Scores(**{name: getattr(scores, name)[rows] for name in columns})
 
 
-def _divided(scores: Scores, temperature: float) -> Scores:
+def _divide_logits(scores: Scores, temperature: float) -> Scores:
     logits = scores.logits / np.float32(temperature)
     return replace(scores, logits=logits, probabilities=probabilities_of(logits))

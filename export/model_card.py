@@ -1,4 +1,4 @@
-"""The model card of a bundle (README.md in the Hugging Face layout); knows only what the manifest will say."""
+"""Makes the model card of a bundle, README.md in the Hugging Face layout. Knows only what the manifest will say."""
 
 from pathlib import PurePath
 from typing import Any
@@ -9,32 +9,34 @@ from sentiment_ray.bundle.manifest import Default, Variant
 from sentiment_ray.text.encoding import TextEncoder
 from sentiment_ray.text.truncation import limit_in_words
 
-READ = {
+PART_READ = {
     "head": "the first {limit} of a text",
     "tail": "the last {limit} of a text",
-    "head_tail": "{limit} of a text, a quarter from its start and the others from its end",
-    "windows": "up to {limit} of a text, whose logits are pooled",
+    "head_tail": "{limit} of a text, about a quarter from its start and the rest from its end",
+    "windows": "a text in up to {limit} and pools their logits",
 }
-"""What is read of a long text, by the mode of truncation."""
+"""The part of a long text that is read, by truncation mode."""
 TEMPLATE = """---
 {front_matter}
 ---
 
 # Sentiment of reviews: {labels}
 
-Fine-tuned from `{model}`; reads {read}{cleaned}.
+Fine-tuned from `{model}`. It reads {read}{cleaned}.
 On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
-Before fine-tuning the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
+Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
-Its logits are divided by {temperature:g}, fitted on validation rows, so that probabilities mean what they say.
+The logits are divided by the temperature {temperature:g}, which was fitted on validation rows to calibrate the
+probabilities.
 
 | variant | engine | file | label agreement with torch | mean probability difference | macro-F1 | suite | rows/s |
 |---|---|---|---|---|---|---|---|
 {table}
 
-The suite is 465 short sentences whose label no person doubts, in 13 capabilities; bundle.json has the share of each.
+The suite has 465 short sentences with an obvious label, in 13 capabilities. bundle.json has the share of sentences
+that pass for each capability.
 
-`auto` loads `{variant}` with {engine}. The rows a second are those of the machine that exported the bundle.
+`auto` loads `{variant}` with {engine}. Rows per second were measured on the machine that exported the bundle.
 
 ```python
 from sentiment_ray import Predictor
@@ -44,15 +46,15 @@ Predictor.load("path/to/this/directory").predict(["This is a cherry pie."])
 """
 
 
-def model_card(
+def make_model_card(
     labels: tuple[str, ...],
     encoder: TextEncoder,
     training: dict[str, Any],
     temperature: float,
     variants: dict[str, Variant],
-    best: Default,
+    default: Default,
 ) -> str:
-    """Return the card as Markdown: what the model is, how exact each file is, how to load it."""
+    """Return the card as Markdown: what the model is, how close each file is to torch, and how to load it."""
     rows = [
         f"| {name} | {engine} | {variant.file} | {gate['label_agreement']:.4f} "
         f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} | {gate['suite_share'] or 0:.3f} "
@@ -61,22 +63,22 @@ def model_card(
         for engine, gate in variant.gate.items()
     ]
     return TEMPLATE.format(
-        front_matter=_front_matter(training),
+        front_matter=_make_front_matter(training),
         labels=", ".join(labels),
         model=PurePath(training["model"]).name,
-        read=READ[encoder.truncation.mode].format(limit=limit_in_words(encoder.truncation, encoder.max_tokens)),
-        cleaned=f", cleaned before ({', '.join(encoder.steps)})" if encoder.steps else "",
+        read=PART_READ[encoder.truncation.mode].format(limit=limit_in_words(encoder.truncation, encoder.max_tokens)),
+        cleaned=f", after the cleaning steps {', '.join(encoder.steps)}" if encoder.steps else "",
         base_model=training["base_model"],
         temperature=temperature,
         table="\n".join(rows),
-        variant=best.variant,
-        engine=best.engine,
+        variant=default.variant,
+        engine=default.engine,
         **training["best"]["metrics"],
     )
 
 
-def _front_matter(training: dict[str, Any]) -> str:
-    """Return the metadata that the Hub shows and searches (https://huggingface.co/docs/hub/model-cards), as YAML."""
+def _make_front_matter(training: dict[str, Any]) -> str:
+    """Return the metadata that the Hub shows and searches, as YAML (https://huggingface.co/docs/hub/model-cards)."""
     model, metrics = training["model"], training["best"]["metrics"]
     results = [
         EvalResult(

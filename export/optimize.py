@@ -1,4 +1,4 @@
-"""An ONNX file to one with fused operators, through Optimum; knows nothing of quantisation or of reviews."""
+"""Fuses the operators of an ONNX file, through Optimum. Knows nothing of quantisation or of reviews."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ from export.graph import quiet
 def optimize(model: Path, checkpoint: Path, target: Path) -> None:
     """Write `model` with attention, layer norm and GELU fused for ONNX Runtime as `target`.
 
-    `checkpoint` gives the config.json that names the architecture.
+    The config.json in `checkpoint` names the architecture.
     """
     with tempfile.TemporaryDirectory() as directory, quiet():
         shutil.copy(checkpoint / "config.json", directory)

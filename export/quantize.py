@@ -1,8 +1,8 @@
-"""An ONNX file to int8, whole or its weights alone; knows nothing of fused graphs or of reviews."""
+"""Quantises an ONNX file to int8: weights and activations, or weights alone. Knows nothing of fused graphs."""
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,24 @@ from onnxruntime import quantization
 from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
-from export.first_token import made_of_first_row
+from export.first_token import find_first_row_tensors
 from export.graph import quiet
+from sentiment_ray.sampling import evenly_spaced_rows
+from sentiment_ray.text.encoding import TextEncoder, encode, equal_length_batches, pad
 
 STATIC_OPERATORS = ("MatMul", "Gemm")
+CALIBRATION_TEXTS = 96
+CALIBRATION_TOKENS = 1024
+"""Tokens of one batch."""
 
 Feed = dict[str, NDArray[np.int64]]
+"""The inputs of a model by name, int64 `(batch, tokens)`."""
 
 
-def quantize(model: Path, checkpoint: Path, target: Path) -> None:
-    """Write `model` with int8 weights, one scale a channel, as `target`; activations get one scale a batch.
+def quantize_dynamic(model: Path, checkpoint: Path, target: Path) -> None:
+    """Write `model` with int8 weights as `target`: one scale for each channel, and one scale for a batch's activations.
 
-    Start from the plain file: int8 on the fused graph is slower on x86. `checkpoint` gives the config.json.
+    `model` should be the plain file: int8 on the fused graph is slower on x86. `checkpoint` has the config.json.
     """
     with tempfile.TemporaryDirectory() as directory, quiet():
         shutil.copy(checkpoint / "config.json", directory)
@@ -36,15 +42,15 @@ def quantize(model: Path, checkpoint: Path, target: Path) -> None:
 
 
 def quantize_weights(model: Path, target: Path) -> None:
-    """Write `model` with the weights of its matrix products as int8, one scale a channel, as `target`.
+    """Write `model` as `target` with the weights of its matrix products as int8, one scale for each channel.
 
-    The graph is otherwise that of the plain file, with a DequantizeLinear for each weight, so what activations become
-    is left to the engine: OpenVINO gives every token scales of its own where the processor has VNNI and no AMX.
-    Products for the first token alone stay as they are: they cost nothing and stand next to the answer.
+    Otherwise the graph stays the same, with one DequantizeLinear for each weight. So the engine decides what
+    activations become: OpenVINO gives every token its own scales where the processor has VNNI and no AMX. Products for
+    the first token alone stay in fp32: they cost next to nothing and are close to the answer.
     """
-    graph_of = onnx.load(model)
-    graph = graph_of.graph
-    one_row = made_of_first_row(graph_of)
+    loaded = onnx.load(model)
+    graph = loaded.graph
+    one_row = find_first_row_tensors(loaded)
     weights = {value.name: value for value in graph.initializer if len(value.dims) == 2}
     products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     kept = {node.input[1] for node in products if node.output[0] in one_row}
@@ -64,17 +70,17 @@ def quantize_weights(model: Path, target: Path) -> None:
     nodes = [*restored, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.save(graph_of, target)
+    onnx.save(loaded, target)
 
 
 def quantize_static(model: Path, target: Path, batches: Iterable[Feed]) -> None:
-    """Write `model` with int8 matrix products as `target`, whose activations have the scales that `batches` need.
+    """Write `model` with int8 matrix products as `target`. The scales of its activations are measured on `batches`.
 
-    Activations are uint8 with one scale each, weights int8 with one a channel, as QuantizeLinear and DequantizeLinear.
-    Products for the first token alone, the head among them, stay in fp32.
+    Activations are uint8 with one scale for each tensor, weights int8 with one for each channel, as QuantizeLinear and
+    DequantizeLinear. Products for the first token alone stay in fp32, the classification head among them.
     """
     plain = onnx.load(model)
-    one_row = made_of_first_row(plain)
+    one_row = find_first_row_tensors(plain)
     inputs = {value.name for value in plain.graph.input}
     feeds = ({name: values for name, values in batch.items() if name in inputs} for batch in batches)
     with tempfile.TemporaryDirectory() as directory, quiet():
@@ -93,8 +99,22 @@ def quantize_static(model: Path, target: Path, batches: Iterable[Feed]) -> None:
         target.write_bytes((Path(directory) / "model.onnx").read_bytes())
 
 
+def make_calibration_batches(encoder: TextEncoder, texts: list[str]) -> Iterator[Feed]:
+    """Yield batches of texts of one length each; the texts are evenly spaced by length."""
+    encoded = encode(encoder, texts)
+    order = np.argsort(encoded.lengths, kind="stable")
+    chosen = order[evenly_spaced_rows(len(order), CALIBRATION_TEXTS)]
+    for indices in equal_length_batches(encoded.lengths[chosen], tokens_per_batch=CALIBRATION_TOKENS):
+        input_ids, attention_mask = pad([encoded.ids[chosen[index]] for index in indices], pad_id=encoder.pad_id)
+        yield {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": np.zeros_like(input_ids),
+        }
+
+
 class _Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Batches as ONNX Runtime's calibration asks for them, one after the other and None at their end."""
+    """Gives batches to ONNX Runtime's calibration one by one, and None at the end."""
 
     def __init__(self, batches: Iterable[Feed]) -> None:
         self._batches = iter(batches)

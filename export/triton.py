@@ -1,6 +1,5 @@
-"""A Triton model repository from a bundle, a model a variant; knows nothing of how the bundle was made."""
+"""Writes a Triton model repository from a bundle, one model for each variant. Does not know how a bundle is made."""
 
-import shutil
 from pathlib import Path
 
 import onnx
@@ -8,7 +7,7 @@ import onnx
 from sentiment_ray.bundle.manifest import MANIFEST_NAME
 from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.manifest import finished_result, new_directory
-from sentiment_ray.text.encoding import load_encoder
+from sentiment_ray.text.encoding import parse_encoder
 
 MAX_BATCH_SIZE = 256
 LABELS_NAME = "labels.txt"
@@ -30,43 +29,44 @@ dynamic_batching {{ }}
 def write_triton(bundle: Bundle, target: Path, *, restart: bool) -> None:
     """Write `target`/sentiment_VARIANT/{config.pbtxt, labels.txt, tokenizer.json, 1/model.onnx}, whole or not at all.
 
-    Each variant that passed its gate with ONNX Runtime is a model that takes tokens and gives logits; tokenizer.json
-    and the parameters say how tokens are made. Triton batches requests of one length by itself
+    Each variant that passed its gate with ONNX Runtime becomes a model that takes token ids and returns logits.
+    tokenizer.json and the parameters say how a client makes the ids. Triton itself batches requests of one length
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html).
-    ConfigError when something else is there and `restart` does not allow it to be replaced.
+    ConfigError when `target` holds something else and `restart` does not allow to replace it.
     """
-    found = finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
-    if found and (target / MANIFEST_NAME).read_bytes() == (bundle.path / MANIFEST_NAME).read_bytes():
-        return  # else the same run was exported again, by other releases
+    finished = finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
+    if finished and (target / MANIFEST_NAME).read_bytes() == bundle.contents[MANIFEST_NAME]:
+        return  # the manifests differ when other releases exported the same run
     with new_directory(target) as directory:
-        shutil.copy(bundle.path / MANIFEST_NAME, directory)
+        (directory / MANIFEST_NAME).write_bytes(bundle.contents[MANIFEST_NAME])
         for name, variant in bundle.manifest.variants.items():
             if variant.gate.get("onnxruntime", {}).get("passed"):
                 model = directory / f"sentiment_{name}"
                 (model / "1").mkdir(parents=True)
-                shutil.copy(bundle.path / variant.file, model / "1/model.onnx")
-                (model / "config.pbtxt").write_text(_config(bundle, name), encoding="utf-8")
+                graph = bundle.model(name)
+                (model / "1/model.onnx").write_bytes(graph)
+                (model / "config.pbtxt").write_text(_make_config(bundle, graph), encoding="utf-8")
                 (model / LABELS_NAME).write_text("\n".join(bundle.manifest.labels) + "\n", encoding="utf-8")
                 (model / "tokenizer.json").write_bytes(bundle.tokenizer)
 
 
-def _config(bundle: Bundle, variant: str) -> str:
-    """Return config.pbtxt: the graph's own inputs, a row of logits for each text, and what a client must know."""
-    graph = onnx.load_from_string(bundle.model(variant)).graph
+def _make_config(bundle: Bundle, model: bytes) -> str:
+    """Return config.pbtxt: the graph's inputs, one row of logits for each text, and what a client must know."""
     inputs = [
         f'  {{ name: "{value.name}", data_type: {TYPES[value.type.tensor_type.elem_type]}, dims: [ -1 ] }}'
-        for value in graph.input
+        for value in onnx.load_from_string(model).graph.input
     ]
     manifest = bundle.manifest
-    encoder = load_encoder(bundle.path / "tokenizer.json", max_tokens=manifest.max_tokens)
-    known = {
+    source = str(bundle.path / "tokenizer.json")
+    encoder = parse_encoder(bundle.tokenizer, max_tokens=manifest.max_tokens, source=source)
+    values = {
         "bundle_id": manifest.bundle_id,
         "max_tokens": manifest.max_tokens,
         "pad_id": encoder.pad_id,
         **{f"truncation_{key}": value for key, value in manifest.truncation.model_dump().items()},
         "steps": ",".join(manifest.steps),
     }
-    parameters = [f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in known.items()]
+    parameters = [f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in values.items()]
     return CONFIG.format(
         max_batch_size=MAX_BATCH_SIZE,
         inputs=",\n".join(inputs),

@@ -1,55 +1,80 @@
-"""The ONNX files of a bundle, each made of the plain one; knows what each is called, nothing of gates."""
+"""The table of variants: the ONNX files that a bundle may hold. To add one, write its function and its row.
 
-from collections.abc import Iterator
+A function loads its libraries when it is called, so that `--help` is quick. Knows nothing of gates.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from sentiment_ray.text.encoding import TextEncoder
 
-from export.fp16 import to_fp16
-from export.optimize import optimize
-from export.quantize import quantize, quantize_static, quantize_weights
-from sentiment_ray.sampling import evenly_spaced_rows
-from sentiment_ray.text.encoding import TextEncoder, encode, equal_length_batches, pad
 
-FILES = {
-    "fp32": "onnx/model.onnx",
-    "optimized": "onnx/model_optimized.onnx",
-    "fp16": "onnx/model_fp16.onnx",
-    "int8_weights": "onnx/model_quantized_weights.onnx",
-    "int8_static": "onnx/model_quantized_static.onnx",
-    "int8": "onnx/model_quantized.onnx",
+@dataclass(frozen=True)
+class Source:
+    """What variants are made from.
+
+    `model` is the plain ONNX file and `checkpoint` the directory that it was exported from. Static quantisation
+    measures activations on `texts`.
+    """
+
+    model: Path
+    checkpoint: Path
+    encoder: TextEncoder
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """A row of the table: the file in the bundle, its precision for the manifest, and the function that writes it."""
+
+    file: str
+    precision: Literal["fp32", "fp16", "int8"]
+    write: Callable[[Source, Path], None]
+
+
+def _write_fp32(source: Source, target: Path) -> None:
+    shutil.copy(source.model, target)
+
+
+def _write_optimized(source: Source, target: Path) -> None:
+    from export.optimize import optimize
+
+    optimize(source.model, source.checkpoint, target)
+
+
+def _write_fp16(source: Source, target: Path) -> None:
+    from export.fp16 import to_fp16
+
+    to_fp16(source.model, target)
+
+
+def _write_int8_weights(source: Source, target: Path) -> None:
+    from export.quantize import quantize_weights
+
+    quantize_weights(source.model, target)
+
+
+def _write_int8_static(source: Source, target: Path) -> None:
+    from export.quantize import make_calibration_batches, quantize_static
+
+    quantize_static(source.model, target, make_calibration_batches(source.encoder, source.texts))
+
+
+def _write_int8(source: Source, target: Path) -> None:
+    from export.quantize import quantize_dynamic
+
+    quantize_dynamic(source.model, source.checkpoint, target)
+
+
+VARIANTS = {
+    "fp32": VariantSpec("onnx/model.onnx", "fp32", _write_fp32),
+    "optimized": VariantSpec("onnx/model_optimized.onnx", "fp32", _write_optimized),
+    "fp16": VariantSpec("onnx/model_fp16.onnx", "fp16", _write_fp16),
+    "int8_weights": VariantSpec("onnx/model_quantized_weights.onnx", "int8", _write_int8_weights),
+    "int8_static": VariantSpec("onnx/model_quantized_static.onnx", "int8", _write_int8_static),
+    "int8": VariantSpec("onnx/model_quantized.onnx", "int8", _write_int8),
 }
-PRECISIONS = {"fp32": "fp32", "optimized": "fp32", "fp16": "fp16"}
-"""Those that are not int8."""
-CALIBRATION_TEXTS = 96
-CALIBRATION_TOKENS = 1024
-
-
-def write_variant(name: str, directory: Path, checkpoint: Path, encoder: TextEncoder, texts: list[str]) -> None:
-    """Write one variant into a bundle that holds the plain file; `texts` show static quantisation what to expect."""
-    plain, target = directory / FILES["fp32"], directory / FILES[name]
-    if name == "optimized":
-        optimize(plain, checkpoint, target)
-    elif name == "fp16":
-        to_fp16(plain, target)
-    elif name == "int8_weights":
-        quantize_weights(plain, target)
-    elif name == "int8_static":
-        quantize_static(plain, target, _batches(encoder, texts))
-    elif name == "int8":
-        quantize(plain, checkpoint, target)
-
-
-def _batches(encoder: TextEncoder, texts: list[str]) -> Iterator[dict[str, NDArray[np.int64]]]:
-    """Yield batches of one length, of texts of all lengths alike: every n-th of the texts by length."""
-    encoded = encode(encoder, texts)
-    order = np.argsort(encoded.lengths, kind="stable")
-    chosen = order[evenly_spaced_rows(len(order), CALIBRATION_TEXTS)]
-    for places in equal_length_batches(encoded.lengths[chosen], tokens_per_batch=CALIBRATION_TOKENS):
-        input_ids, attention_mask = pad([encoded.ids[chosen[place]] for place in places], pad_id=encoder.pad_id)
-        yield {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": np.zeros_like(input_ids),
-        }
+"""The most exact variant first: of two that are about as fast, the earlier one becomes the default."""

@@ -15,6 +15,12 @@ from sentiment_ray.serve.config import ServeConfig
 
 LINES_PER_BATCH = 1024
 
+signature_option = click.option(
+    "--require-signature",
+    metavar="PUBLIC_KEY",
+    help="Refuse a bundle that the owner of this public key (a PEM file) has not signed.",
+)
+
 
 @click.group(epilog="\b\nExample:\n  sentiment-ray predict runs/demo/bundle 'This is a cherry pie.'")
 @click.version_option(package_name="sentiment-ray")
@@ -28,11 +34,16 @@ def commands() -> None:
 @click.option("--engine", default="auto", help="auto, openvino, onnxruntime, cuda or tensorrt.")
 @click.option("--variant", default="auto", help="auto, or a variant that `inspect` names.")
 @click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
-def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None) -> None:
+@signature_option
+def predict(
+    bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None, require_signature: str | None
+) -> None:
     """Print the sentiment of each TEXT, or of each line of stdin, as one JSON line."""
     from sentiment_ray.inference.predictor import Predictor
 
-    predictor = Predictor.load(bundle, engine=engine, variant=variant, threads=threads)
+    predictor = Predictor.load(
+        bundle, engine=engine, variant=variant, threads=threads, require_signature=require_signature
+    )
     for batch in [list(texts)] if texts else _batches_of_lines():
         for text, prediction in zip(batch, predictor.predict(batch), strict=True):
             shell.print_result({"text": text, **asdict(prediction)})
@@ -40,11 +51,12 @@ def predict(bundle: str, texts: tuple[str, ...], engine: str, variant: str, thre
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray inspect runs/demo/bundle")
 @click.argument("bundle")
-def inspect(bundle: str) -> None:
+@signature_option
+def inspect(bundle: str, require_signature: str | None) -> None:
     """Check every byte of a bundle and print what it holds as JSON."""
     from sentiment_ray.bundle.open import verify_bundle
 
-    manifest = verify_bundle(bundle).manifest.model_dump(mode="json")
+    manifest = verify_bundle(bundle, require_signature=require_signature).manifest.model_dump(mode="json")
     click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
 
 
@@ -52,12 +64,13 @@ def inspect(bundle: str) -> None:
 @click.argument("path")
 @click.option("--sample", type=click.IntRange(min=1), help="Score so many random rows again, each alone, and compare.")
 @click.option("--bundle", help="The bundle to compare a sample with.")
-def verify(path: str, sample: int | None, bundle: str | None) -> None:
+@signature_option
+def verify(path: str, sample: int | None, bundle: str | None, require_signature: str | None) -> None:
     """Prove every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
     if (Path(path) / "bundle.json").is_file():
         from sentiment_ray.bundle.open import verify_bundle
 
-        manifest = verify_bundle(path).manifest
+        manifest = verify_bundle(path, require_signature=require_signature).manifest
         shell.print_result({"bundle": path, "verified": True, "files": len(manifest.files)})
         return
     if sample and not bundle:
@@ -65,7 +78,9 @@ def verify(path: str, sample: int | None, bundle: str | None) -> None:
     from sentiment_ray.score.verify import compare_sample, verify_scores
 
     result = verify_scores(path)
-    shell.print_result(result | (compare_sample(path, bundle, rows=sample) if sample and bundle else {}))
+    if sample and bundle:
+        result |= compare_sample(path, bundle, rows=sample, require_signature=require_signature)
+    shell.print_result(result)
 
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray bench runs/demo/bundle --batch 1,32 --tokens 32,128")
@@ -74,7 +89,10 @@ def verify(path: str, sample: int | None, bundle: str | None) -> None:
 @click.option("--tokens", default="16,64,128", show_default=True, help="Tokens a text; cut at the bundle's max_tokens.")
 @click.option("--threads", help="Threads of the engine. [1 and every core]")
 @click.option("--seconds", default=0.5, show_default=True, help="How long each combination is measured.")
-def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: float) -> None:
+@signature_option
+def bench(
+    bundle: str, batch: str, tokens: str, threads: str | None, seconds: float, require_signature: str | None
+) -> None:
     """Measure every file and engine of a bundle on this machine: one JSON line each, a table on stderr."""
     from sentiment_ray.bundle.open import open_bundle
     from sentiment_ray.inference.bench import all_threads, measure_bundle
@@ -86,7 +104,7 @@ def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: fl
         err=True,
     )
     found = measure_bundle(
-        open_bundle(bundle),
+        open_bundle(bundle, require_signature=require_signature),
         batches=_numbers("--batch", batch),
         lengths=_numbers("--tokens", tokens),
         threads=counts,
@@ -104,12 +122,16 @@ def bench(bundle: str, batch: str, tokens: str, threads: str | None, seconds: fl
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray doctor runs/demo/bundle")
 @click.argument("bundle", required=False)
-def doctor(bundle: str | None) -> None:
+@signature_option
+def doctor(bundle: str | None, require_signature: str | None) -> None:
     """Print what this machine has, and with a BUNDLE which of its files `auto` loads here, and why."""
     from sentiment_ray.bundle.open import open_bundle
     from sentiment_ray.inference.doctor import diagnose, examine
 
-    result = examine() | ({"bundle": diagnose(open_bundle(bundle))} if bundle else {})
+    result = examine()
+    if bundle:
+        opened = open_bundle(bundle, require_signature=require_signature)
+        result["bundle"] = diagnose(opened, require_signature=require_signature)
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))
 
 

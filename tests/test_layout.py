@@ -21,7 +21,7 @@ from sentiment_ray.train.tune_config import TuneConfig
 ROOT = Path(__file__).parent.parent
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" in path.read_text())
 CONFIGS = sorted((ROOT / "jobs/configs").glob("*.toml"))
-HEAVY = {"ray", "torch", "transformers", "pandas", "pyarrow", "optimum"}
+HEAVY = {"ray", "torch", "transformers", "pandas", "pyarrow", "optimum", "model_signing"}
 README = (ROOT / "README.md").read_text()
 
 
@@ -128,6 +128,7 @@ def test_extras_add_up_and_kernels_are_not_pinned() -> None:
         "gcs",
         "delta",
         "iceberg",
+        "sign",
         "lora",
         "mlflow",
         "tensorboard",

@@ -95,9 +95,9 @@ def test_the_gate(bundle: Path, texts: list[str], predictor: Predictor, expected
     engine = load_engine("onnxruntime", open_bundle(bundle).model("fp32"), threads=2, source="model.onnx")
     encoder = load_encoder(bundle / "tokenizer.json", max_tokens=predictor.manifest.max_tokens)
     config = ExportConfig(run="", output="", batch_rows=1)
-    gate, scores, _ = check(engine, encoder, held_out, LABELS, config)
-    assert (gate["label_agreement"], gate["max_probability_difference"]) == (1, 0)
-    assert np.array_equal(scores.probabilities, expected.probabilities)
+    result = check(engine, encoder, held_out, LABELS, config)
+    assert (result.gate["label_agreement"], result.gate["max_probability_difference"]) == (1, 0)
+    assert np.array_equal(result.scores.probabilities, expected.probabilities)
 
 
 @pytest.fixture(scope="module")

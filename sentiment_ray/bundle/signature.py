@@ -19,6 +19,8 @@ require_extra("sign", "model_signing")
 from model_signing import hashing, manifest, signing, verifying  # noqa: E402
 from model_signing._hashing.hashing import Digest  # noqa: E402
 
+Signer = signing.Config
+
 MODEL_NAME = "bundle"
 """Stands in a signature for people to read; no check depends on it."""
 HOW_TO_MAKE_KEYS = (
@@ -27,7 +29,7 @@ HOW_TO_MAKE_KEYS = (
 )
 
 
-def load_signer(key: str | Path) -> signing.Config:
+def load_signer(key: str | Path) -> Signer:
     """Return a signer with the private key in a PEM file without a password. ConfigError when it cannot be read."""
     try:
         return signing.Config().use_elliptic_key_signer(private_key=key)
@@ -38,7 +40,7 @@ def load_signer(key: str | Path) -> signing.Config:
         ) from None
 
 
-def sign(hashes: Mapping[str, str], signer: signing.Config) -> bytes:
+def sign(hashes: Mapping[str, str], signer: Signer) -> bytes:
     """Return a signature of files, given by name and sha256: the content of model.sig."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / SIGNATURE_NAME

@@ -44,6 +44,8 @@ class EvaluateConfig(StageConfig):
     """Engine of the bundle to compare with."""
     against_variant: str = "auto"
     """Variant of the bundle to compare with."""
+    require_signature: str | None = None
+    """File with a public key (PEM). Bundles that its owner did not sign are refused, also that of `against`."""
     max_macro_f1_drop: Share = 0.01
     """Largest allowed loss of macro-F1 to the other bundle, 0 to 1. A larger loss ends with exit code 3."""
     ordered: bool | None = None

@@ -44,7 +44,10 @@ from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
-EXCLUDED_KEYS = {"output", "restart", "bundle", "engine", "variant", "against", "against_engine", "against_variant"}
+EXCLUDED_KEYS = {
+    "output", "restart", "bundle", "engine", "variant", "against", "against_engine", "against_variant",
+    "require_signature",
+}  # fmt: skip
 """Keys that are not part of the fingerprint: they change nothing, or their files are in it instead."""
 
 
@@ -64,7 +67,12 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     as `pack_bundle`, `list_inputs` and `read_labelled`.
     """
     output = local_path(config.output, "output")
-    packed = pack_bundle(local_path(config.bundle, "bundle"), engine=config.engine, variant=config.variant)
+    packed = pack_bundle(
+        local_path(config.bundle, "bundle"),
+        engine=config.engine,
+        variant=config.variant,
+        require_signature=config.require_signature,
+    )
     against = _pack_other_bundle(config, packed)
     files = list_inputs(local_path(config.input, "input"), output)
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
@@ -121,7 +129,12 @@ def _pack_other_bundle(config: EvaluateConfig, packed: PackedBundle) -> PackedBu
     if not config.against:
         return None
     path = local_path(config.against, "against")
-    against = pack_bundle(path, engine=config.against_engine, variant=config.against_variant)
+    against = pack_bundle(
+        path,
+        engine=config.against_engine,
+        variant=config.against_variant,
+        require_signature=config.require_signature,
+    )
     if against.manifest.labels != packed.manifest.labels:
         raise BundleError(
             f"{packed.source} has the labels {', '.join(packed.manifest.labels)}, but {against.source} has "

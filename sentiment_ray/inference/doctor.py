@@ -42,14 +42,14 @@ def examine() -> dict[str, Any]:
     }
 
 
-def diagnose(bundle: Bundle) -> dict[str, Any]:
+def diagnose(bundle: Bundle, *, require_signature: str | None = None) -> dict[str, Any]:
     """Return every engine and file of a bundle in the order `auto` tries them, each with its fate on this machine."""
     tried: list[dict[str, Any]] = []
     picked = None
     for engine, variant in choices_of(bundle, "auto", "auto"):
         started = time.perf_counter()
         try:
-            Predictor.load(bundle.path, engine=engine, variant=variant)
+            Predictor.load(bundle.path, engine=engine, variant=variant, require_signature=require_signature)
             note = "its self-test passed here" if bundle.manifest.self_test else "loads; the bundle has no self-test"
         except SentimentRayError as error:
             note = str(error)

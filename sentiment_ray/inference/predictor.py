@@ -153,14 +153,16 @@ class PackedBundle:
     source: str
 
 
-def pack_bundle(path: str | Path, *, engine: str = "auto", variant: str = "auto") -> PackedBundle:
+def pack_bundle(
+    path: str | Path, *, engine: str = "auto", variant: str = "auto", require_signature: str | Path | None = None
+) -> PackedBundle:
     """Read a bundle after checking all that is read of it, and choose its engine and variant.
 
     No file is read twice, so what is used is what was checked; files of other variants are not read. `auto` takes what
-    was fastest among the variants and engines that passed the bundle's gate. BundleError, ConfigError or
-    MissingExtraError say what to do.
+    was fastest among the variants and engines that passed the bundle's gate. With `require_signature`, the file of a
+    public key, the bundle must be signed by that key. BundleError, ConfigError or MissingExtraError say what to do.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, require_signature=require_signature)
     return _pack(bundle, *choices_of(bundle, engine, variant)[0])
 
 
@@ -198,14 +200,22 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, engine: str = "auto", variant: str = "auto", threads: int | None = None
+        cls,
+        path: str | Path,
+        *,
+        engine: str = "auto",
+        variant: str = "auto",
+        threads: int | None = None,
+        require_signature: str | Path | None = None,
     ) -> "Predictor":
-        """Load a bundle after checking every byte that is used; see `pack_bundle` for `auto` and the errors.
+        """Load a bundle after checking every byte that is used.
+
+        See `pack_bundle` for `auto`, `require_signature` and the errors.
 
         `threads` defaults to every core this process may use. Where `auto` leaves a choice, what answers otherwise on
         this processor than where it was exported is passed over with a warning.
         """
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, require_signature=require_signature)
         *others, last = choices_of(bundle, engine, variant)
         import_engine((*others, last)[0][0])
         for choice in others:

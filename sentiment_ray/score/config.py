@@ -51,6 +51,8 @@ class ScoreConfig(StageConfig):
     """openvino, onnxruntime, cuda or tensorrt. auto is the fastest CPU engine that passed the gate of the bundle."""
     variant: str = "auto"
     """Variant of the bundle. auto is the fastest that passed its gate."""
+    require_signature: str | None = None
+    """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     sink: Literal["parquet", "delta", "iceberg"] = "parquet"
     """Table to commit the parts to, in place: delta makes the output a Delta Lake table, iceberg adds to a table."""
     iceberg_table: str | None = None
@@ -83,7 +85,7 @@ class ScoreConfig(StageConfig):
 
 EXECUTION_KEYS = (
     "output", "restart", "bundle", "num_workers", "max_workers", "cpus_per_worker", "max_cached_texts",
-    "max_quarantined", "engine", "variant", "sink", "iceberg_table", "iceberg_catalog", "plan", "price_per_hour",
-    "within_hours", "progress",
+    "max_quarantined", "engine", "variant", "require_signature", "sink", "iceberg_table", "iceberg_catalog", "plan",
+    "price_per_hour", "within_hours", "progress",
 )  # fmt: skip
 """Keys that do not change the scores of a row: a run may be resumed with other values of these."""

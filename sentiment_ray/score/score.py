@@ -36,7 +36,12 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
     check_sink(config)
     with local_copy(config.bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
-        bundle = pack_bundle(directory, engine=config.engine, variant=config.variant)
+        bundle = pack_bundle(
+            directory,
+            engine=config.engine,
+            variant=config.variant,
+            require_signature=config.require_signature,
+        )
     files = list_files(config.input, config.output)
     identity = identify_run(config, bundle, files)
     if config.plan:

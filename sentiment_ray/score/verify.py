@@ -67,7 +67,9 @@ def find_problems(store: Store) -> Iterator[str]:
         yield from _find_wrong_sums(store, manifest)
 
 
-def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> dict[str, Any]:
+def compare_sample(
+    location: str, bundle: str, *, rows: int, seed: int = 0, require_signature: str | None = None
+) -> dict[str, Any]:
     """Score `rows` random rows of an output again, each alone, and compare them with the scores in the output.
 
     The texts are read from the input. GateError when a label differs, or a probability by more than MAX_DIFFERENCE.
@@ -75,7 +77,12 @@ def compare_sample(location: str, bundle: str, *, rows: int, seed: int = 0) -> d
     store = open_store(absolute(location))
     manifest = json.loads(store.read(MANIFEST_NAME))
     with local_copy(absolute(bundle), "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
-        predictor = Predictor.load(directory, engine=manifest["engine"], variant=manifest["variant"])
+        predictor = Predictor.load(
+            directory,
+            engine=manifest["engine"],
+            variant=manifest["variant"],
+            require_signature=require_signature,
+        )
     if predictor.manifest.bundle_id != manifest["bundle_id"]:
         raise DataError(
             f"{bundle} is bundle {predictor.manifest.bundle_id}, but bundle {manifest['bundle_id']} made the scores."

@@ -12,6 +12,8 @@ class ServeConfig(SectionConfig):
 
     bundle: str
     """Directory that export_bundle wrote."""
+    require_signature: str | None = None
+    """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     host: str = "127.0.0.1"
     """Address to listen on; anything else than loopback needs an api_key_file."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080

@@ -24,7 +24,7 @@ def serve(config: ServeConfig) -> None:
         raise ConfigError(
             f"host = {config.host!r} is open to other machines. Pass --api-key-file FILE, or listen on 127.0.0.1."
         )
-    predictor = Predictor.load(config.bundle)
+    predictor = Predictor.load(config.bundle, require_signature=config.require_signature)
     click.echo(
         f"serving bundle {predictor.manifest.bundle_id} ({predictor.variant} with {predictor.engine}) "
         f"on http://{config.host}:{config.port}/predict",

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from export.graph import export_graph
 from export.optimize import optimize
-from export.quantize import quantize, quantize_weights
+from export.quantize import quantize_dynamic, quantize_weights
 from sentiment_ray.bundle.model_config import FAMILIES, check_model_files
 from sentiment_ray.bundle.onnx_scan import scan_model
 from sentiment_ray.errors import BundleError
@@ -47,7 +47,7 @@ def test_every_variant_of_every_family_passes_the_checks(family: str, tmp_path: 
     plain = tmp_path / "plain.onnx"
     export_graph(checkpoint, plain)
     optimize(plain, checkpoint, tmp_path / "optimized.onnx")
-    quantize(plain, checkpoint, tmp_path / "int8.onnx")
+    quantize_dynamic(plain, checkpoint, tmp_path / "int8.onnx")
     quantize_weights(plain, tmp_path / "int8_weights.onnx")
     for path in tmp_path.glob("*.onnx"):
         scan_model(path.read_bytes(), path.name, num_labels=len(LABELS))

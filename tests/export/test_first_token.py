@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from export.first_token import keep_first_token
-from export.graph import one_way_of_places, quiet
+from export.graph import quiet, without_scripted_positions
 
 SIZES = {"vocab_size": 100, "max_position_embeddings": 64, "num_labels": 3}
 USUAL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -42,7 +42,7 @@ def _exported(family: str, directory: Path) -> ModelProto:
     AutoModelForSequenceClassification.from_config(config).save_pretrained(directory)
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(directory)
-    with quiet(), one_way_of_places():
+    with quiet(), without_scripted_positions():
         main_export(
             str(directory), output=directory / "onnx", task="text-classification", opset=18, do_validation=False
         )

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.benchmark import default_of
+from export.benchmark import choose_default
 from export.config import ExportConfig
 from export.gate import check, compare_batches
-from export.held_out import HeldOut, TorchEngine, hold_out
-from export.variants import FILES, write_variant
+from export.held_out import HeldOut, TorchEngine, score_held_out
+from export.variants import VARIANTS, Source
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.inference.predictor import score_texts
@@ -38,16 +38,16 @@ def encoder(checkpoint: Path) -> TextEncoder:
 
 @pytest.fixture(scope="module")
 def held_out(prepared: Path, checkpoint: Path, encoder: TextEncoder) -> HeldOut:
-    return hold_out(CONFIG, prepared, checkpoint, encoder, LABELS)
+    return score_held_out(CONFIG, prepared, checkpoint, encoder, LABELS)
 
 
 @pytest.fixture
 def variants(bundle: Path, checkpoint: Path, encoder: TextEncoder, held_out: HeldOut, tmp_path: Path) -> Path:
     """A directory with every variant's file, whether it passed or not."""
     (tmp_path / "onnx").mkdir()
-    (tmp_path / FILES["fp32"]).write_bytes((bundle / FILES["fp32"]).read_bytes())
-    for name in FILES:
-        write_variant(name, tmp_path, checkpoint, encoder, held_out.texts)
+    source = Source(bundle / VARIANTS["fp32"].file, checkpoint, encoder, held_out.texts)
+    for spec in VARIANTS.values():
+        spec.write(source, tmp_path / spec.file)
     return tmp_path
 
 
@@ -73,13 +73,13 @@ def _ruin_the_scales(model: onnx.ModelProto) -> None:
 def test_a_file_that_is_wrong_does_not_pass(
     variants: Path, encoder: TextEncoder, held_out: HeldOut, name: str, harm: Callable[[onnx.ModelProto], None]
 ) -> None:
-    model = onnx.load(variants / FILES[name])
+    model = onnx.load(variants / VARIANTS[name].file)
     for damaged in (False, True):
         if damaged:
             harm(model)
         engine = load_engine("openvino", model.SerializeToString(), threads=2, source=name)
-        found, _, _ = check(engine, encoder, held_out, LABELS, CONFIG)
-        assert found["passed"] != damaged, found["missed"]
+        gate = check(engine, encoder, held_out, LABELS, CONFIG).gate
+        assert gate["passed"] != damaged, gate["missed"]
 
 
 def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: P
 def test_dynamic_int8_is_seen_to_depend_on_its_batch(variants: Path, encoder: TextEncoder, held_out: HeldOut) -> None:
     moved = {}
     for name in ("fp32", "int8"):
-        model = (variants / FILES[name]).read_bytes()
+        model = (variants / VARIANTS[name].file).read_bytes()
         engine = load_engine("onnxruntime", model, threads=2, source=name)
         scores = score_texts(engine, encoder, held_out.texts)
         moved[name] = compare_batches(engine, encoder, held_out.texts, scores)
@@ -106,7 +106,7 @@ def test_dynamic_int8_is_seen_to_depend_on_its_batch(variants: Path, encoder: Te
 
 
 def test_static_int8_leaves_what_stands_next_to_the_answer_exact(variants: Path) -> None:
-    graph = onnx.load(variants / FILES["int8_static"]).graph
+    graph = onnx.load(variants / VARIANTS["int8_static"].file).graph
     stored = {value.name: value.data_type for value in graph.initializer}
     assert stored["classifier.weight"] == onnx.TensorProto.FLOAT
     assert sum(kind == onnx.TensorProto.INT8 and name.endswith("_quantized") for name, kind in stored.items()) >= 8
@@ -114,22 +114,22 @@ def test_static_int8_leaves_what_stands_next_to_the_answer_exact(variants: Path)
     assert len(activations) >= 4
 
 
-def test_fp16_holds_halves_and_gives_float32_logits_near_the_plain_file(
+def test_fp16_stores_float16_and_returns_float32_logits_near_the_plain_file(
     variants: Path, encoder: TextEncoder, held_out: HeldOut
 ) -> None:
-    model = onnx.load(variants / FILES["fp16"])
+    model = onnx.load(variants / VARIANTS["fp16"].file)
     large = [value for value in model.graph.initializer if len(value.dims) == 2]
     assert {value.data_type for value in large} == {onnx.TensorProto.FLOAT16}
     assert model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    half, plain = (
+    fp16, fp32 = (
         score_texts(
-            load_engine("onnxruntime", (variants / FILES[name]).read_bytes(), threads=2, source=name),
+            load_engine("onnxruntime", (variants / VARIANTS[name].file).read_bytes(), threads=2, source=name),
             encoder,
             held_out.texts,
         )
         for name in ("fp16", "fp32")
     )
-    np.testing.assert_allclose(half.probabilities, plain.probabilities, atol=5e-3)
+    np.testing.assert_allclose(fp16.probabilities, fp32.probabilities, atol=5e-3)
 
 
 def test_every_file_holds_the_temperature(
@@ -166,4 +166,4 @@ def test_the_interval_of_the_loss_is_zero_for_equal_answers_and_clear_for_others
 def test_a_less_exact_file_is_the_default_only_when_it_is_clearly_faster(
     rates: dict[tuple[str, str], float], expected: tuple[str, str]
 ) -> None:
-    assert default_of(rates, list(FILES)) == expected
+    assert choose_default(rates, list(VARIANTS)) == expected
