@@ -14,7 +14,7 @@ from sentiment_ray.bundle.files import HUB_FILES, parse_json
 from sentiment_ray.bundle.manifest import MAX_MESSAGE_CHARACTERS, SIGNATURE_NAME
 from sentiment_ray.errors import BundleError, ConfigError, require_extra
 
-require_extra("sign", "model_signing")
+require_extra("sign", "model_signing", "OpenSSL")
 
 from model_signing import hashing, manifest, signing, verifying  # noqa: E402
 from model_signing._hashing.hashing import Digest  # noqa: E402
