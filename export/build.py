@@ -34,9 +34,10 @@ from sentiment_ray.bundle.manifest import (
 )
 from sentiment_ray.bundle.model_config import check_model_files, refuse_kernels
 from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
+from sentiment_ray.engine_specs import engine_packages, installed_engines
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.inference.drift import profile_of
-from sentiment_ray.inference.engines import available_engines, load_engine
+from sentiment_ray.inference.drift import compute_profile
+from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.manifest import (
     fingerprint,
     finished_result,
@@ -48,7 +49,7 @@ from sentiment_ray.manifest import (
 )
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
-from sentiment_ray.text.truncation import truncation_of
+from sentiment_ray.text.truncation import read_truncation
 from sentiment_ray.versions import installed_versions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -116,11 +117,11 @@ def _load_signer(config: ExportConfig) -> Any:
 def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle except its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
-    truncation, cleaning_steps = truncation_of(run["config"]), tuple(run.get("steps", ()))
+    truncation, cleaning_steps = read_truncation(run["config"]), tuple(run.get("steps", ()))
     prepared = _find_prepared(run)
     _copy_model_files(checkpoint, directory, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(
-        directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=cleaning_steps
+        directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
     with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
         held_out = score_held_out(config, prepared, checkpoint, encoder, labels)
@@ -154,11 +155,11 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
         files=files_listed,
         training=training,
         evaluation={"left_out": left_out},
-        reference=profile_of(held_out.texts, measured.results[best].scores, labels),
+        reference=compute_profile(held_out.texts, measured.results[best].scores, labels),
         temperature=held_out.temperature,
         self_test=_make_self_test(held_out, measured),
         versions=installed_versions(
-            "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "openvino", "ftfy"
+            "torch", "transformers", "optimum", "optimum-onnx", "onnx", *engine_packages(), "ftfy"
         ),
         fingerprint=wanted,
     )
@@ -205,7 +206,7 @@ def _write_and_check(
         for name in config.variants:
             file = directory / VARIANTS[name].file
             VARIANTS[name].write(source, file)
-            for kind in available_engines():
+            for kind in installed_engines():
                 engine = load_engine(kind, file.read_bytes(), threads=config.threads, source=file)
                 measured.results[name, kind] = check(engine, encoder, held_out, labels, config)
                 measured.rates[name, kind] = measure_rate(engine, encoder, held_out.texts[:BENCH_TEXTS])

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from export.config import ExportConfig
 from export.held_out import HeldOut
-from sentiment_ray.inference.behaviour import results_of
+from sentiment_ray.inference.behaviour import count_passed_cases
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
+from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap_difference
-from sentiment_ray.text.encoding import TextEncoder, encode, pad, pool_logits
+from sentiment_ray.text.batching import pad
+from sentiment_ray.text.encoding import TextEncoder, encode, pool_logits
 
 PADDED_ROWS = 32
 """Rows of one padded batch, whose lengths differ as in the batches of other tools."""
@@ -44,8 +45,8 @@ def check(
     case_scores = score_texts(engine, encoder, [case.text for case in held_out.cases])
     gate = compare(scores, held_out.scores, held_out.label_ids)
     gate["batches"] = compare_batches(engine, encoder, held_out.texts[: config.batch_rows], scores)
-    suite = results_of(held_out.cases, case_scores.label_ids, labels)
-    expected = results_of(held_out.cases, held_out.case_scores.label_ids, labels)
+    suite = count_passed_cases(held_out.cases, case_scores.label_ids, labels)
+    expected = count_passed_cases(held_out.cases, held_out.case_scores.label_ids, labels)
     gate["suite"] = {name: result["share"] for name, result in suite["by_capability"].items()}
     gate["suite_share"] = suite["share"]
     gate["suite_drop"] = (expected["share"] or 0) - (suite["share"] or 0)
@@ -116,4 +117,4 @@ def _score_padded(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) ->
     encoded = encode(encoder, texts)
     batches = [encoded.ids[start : start + PADDED_ROWS] for start in range(0, len(encoded.ids), PADDED_ROWS)]
     logits = np.concatenate([engine.logits(*pad(batch, pad_id=encoder.pad_id)) for batch in batches])
-    return probabilities_of(pool_logits(logits, encoded.texts, encoder.truncation))
+    return compute_probabilities(pool_logits(logits, encoded.text_indices, encoder.truncation))

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from export.config import ExportConfig
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
-from sentiment_ray.inference.predictor import Scores, probabilities_of, score_texts
+from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics.temperature import fit_temperature
 from sentiment_ray.sampling import evenly_spaced_rows
@@ -91,4 +91,4 @@ def _take_rows(scores: Scores, rows: NDArray[np.bool_]) -> Scores:
 
 def _divide_logits(scores: Scores, temperature: float) -> Scores:
     logits = scores.logits / np.float32(temperature)
-    return replace(scores, logits=logits, probabilities=probabilities_of(logits))
+    return replace(scores, logits=logits, probabilities=compute_probabilities(logits))

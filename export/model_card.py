@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sentiment_ray.bundle.manifest import Default, Variant
 from sentiment_ray.text.encoding import TextEncoder
-from sentiment_ray.text.truncation import limit_in_words
+from sentiment_ray.text.truncation import describe_limit
 
 PART_READ = {
     "head": "the first {limit} of a text",
@@ -66,8 +66,8 @@ def make_model_card(
         front_matter=_make_front_matter(training),
         labels=", ".join(labels),
         model=PurePath(training["model"]).name,
-        read=PART_READ[encoder.truncation.mode].format(limit=limit_in_words(encoder.truncation, encoder.max_tokens)),
-        cleaned=f", after the cleaning steps {', '.join(encoder.steps)}" if encoder.steps else "",
+        read=PART_READ[encoder.truncation.mode].format(limit=describe_limit(encoder.truncation, encoder.max_tokens)),
+        cleaned=f", after the cleaning steps {', '.join(encoder.cleaning_steps)}" if encoder.cleaning_steps else "",
         base_model=training["base_model"],
         temperature=temperature,
         table="\n".join(rows),

@@ -1,4 +1,4 @@
-"""Sentiment of reviews, from training on Ray to answers: this package's root offers the light `Predictor` alone."""
+"""Sentiment of reviews, from training on Ray to serving. The root of the package has the light `Predictor` only."""
 
 from importlib.metadata import version
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sentiment_ray.config import shell
+from sentiment_ray.engine_specs import list_engines
 from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.serve.config import ServeConfig
 
@@ -31,7 +32,7 @@ def commands() -> None:
 @commands.command(epilog="\b\nExample:\n  cat reviews.txt | sentiment-ray predict runs/demo/bundle > scores.jsonl")
 @click.argument("bundle")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--engine", default="auto", help="auto, openvino, onnxruntime, cuda or tensorrt.")
+@click.option("--engine", default="auto", help=f"auto, {list_engines()}.")
 @click.option("--variant", default="auto", help="auto, or a variant that `inspect` names.")
 @click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
 @signature_option
@@ -95,9 +96,9 @@ def bench(
 ) -> None:
     """Measure every file and engine of a bundle on this machine: one JSON line each, a table on stderr."""
     from sentiment_ray.bundle.open import open_bundle
-    from sentiment_ray.inference.bench import all_threads, measure_bundle
+    from sentiment_ray.inference.bench import count_cores, measure_bundle
 
-    counts = _numbers("--threads", threads) if threads else tuple(sorted({1, all_threads()}))
+    counts = _numbers("--threads", threads) if threads else tuple(sorted({1, count_cores()}))
     click.echo(
         f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
         f"{'of peak':>9}",

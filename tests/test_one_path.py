@@ -1,4 +1,4 @@
-"""The same 5,000 rows get the same labels and the same probabilities, to the bit, from every door of the project."""
+"""The same 5,000 rows get the same labels and probabilities, bit for bit, from every part of the project."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -34,12 +34,12 @@ CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
-    """A directory with one file: real sentences, alone and two by two, and texts that are trouble."""
+    """A directory with one file: real sentences, single and in pairs, and nasty texts."""
     texts = [text for text, _ in everyday]
     pairs = [f"{first} {second}" for first, second in product(texts[:80], texts)]
     chosen = [*NASTY_TEXTS, *texts, *pairs][:NUM_ROWS]
     directory = tmp_path_factory.mktemp("rows")
-    labels = [LABELS[place % len(LABELS)] for place in range(NUM_ROWS)]
+    labels = [LABELS[row % len(LABELS)] for row in range(NUM_ROWS)]
     columns = {"row": range(NUM_ROWS), "text": chosen, "label": labels}
     parquet.write_table(pa.table(columns), directory / "rows.parquet", row_group_size=700)
     return directory
@@ -56,14 +56,14 @@ def expected(predictor: Predictor, texts: list[str]) -> Scores:
 
 
 def _assert_equal(table: pa.Table, expected: Scores) -> None:
-    """Compare columns that a job wrote, in the order of `row`, with a Predictor's scores."""
+    """Compare the columns that a job wrote with a Predictor's scores, in the order of `row`."""
     table = table.sort_by("row")
     assert table.num_rows == NUM_ROWS
-    assert table["sentiment_label"].to_pylist() == [LABELS[place] for place in expected.label_ids]
+    assert table["sentiment_label"].to_pylist() == [LABELS[label_id] for label_id in expected.label_ids]
     for label, probabilities in zip(LABELS, expected.probabilities.T, strict=True):
-        found = table[f"sentiment_{label}"].to_numpy()
-        assert found.dtype == np.float32
-        assert np.array_equal(found, probabilities)
+        column = table[f"sentiment_{label}"].to_numpy()
+        assert column.dtype == np.float32
+        assert np.array_equal(column, probabilities)
 
 
 def test_bulk_scoring(bundle: Path, rows: Path, expected: Scores, tmp_path: Path, ray_cluster: None) -> None:
@@ -112,7 +112,7 @@ def test_the_service(client: TestClient, texts: list[str], expected: Scores) -> 
     for start in range(0, NUM_ROWS, 500):
         answers += client.post("/predict", json={"inputs": texts[start : start + 500]}).json()
     labels = [answer[0]["label"] for answer in answers]
-    assert labels == [LABELS[place] for place in expected.label_ids]
+    assert labels == [LABELS[label_id] for label_id in expected.label_ids]
     assert np.array_equal(_probabilities(answers), expected.probabilities)
 
 
@@ -121,6 +121,6 @@ def _probabilities(answers: list[list[dict[str, float]]]) -> NDArray[np.float32]
     return np.array([[row[label] for label in LABELS] for row in by_label], dtype=np.float32)
 
 
-def test_a_text_alone(predictor: Predictor, texts: list[str], expected: Scores) -> None:
+def test_texts_scored_one_by_one(predictor: Predictor, texts: list[str], expected: Scores) -> None:
     alone = [predictor.score([text]).probabilities[0] for text in texts[::10]]
     assert np.array_equal(np.array(alone), expected.probabilities[::10])

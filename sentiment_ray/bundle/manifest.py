@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sentiment_ray.config.sections import Share
+from sentiment_ray.engine_specs import cpu_engines
 from sentiment_ray.labels import is_label
 from sentiment_ray.manifest import fingerprint
-from sentiment_ray.text.cleaning import check_steps
+from sentiment_ray.text.cleaning import check_cleaning_steps
 from sentiment_ray.text.truncation import HEAD, Truncation
 
 FORMAT_VERSION = 1
@@ -39,7 +40,6 @@ REQUIRED_FILES = ("config.json", "tokenizer.json")
 MAX_MESSAGE_CHARACTERS = 500
 """A message may quote the manifest, which may hold a text of any length."""
 
-EngineName = Annotated[str, Field(pattern=r"^(onnxruntime|openvino)$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -51,6 +51,15 @@ def _check_label(label: str) -> str:
             f"{label[:50]!r} cannot be a label: it is empty, too long, has spaces around it or a control character"
         )
     return label
+
+
+def _check_engine(name: str) -> str:
+    if name not in cpu_engines():
+        raise ValueError(f"{name[:50]!r} is not the name of an engine that has a gate")
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_check_engine)]
 
 
 class FileEntry(BaseModel):
@@ -137,7 +146,7 @@ class Manifest(BaseModel):
     max_tokens: Annotated[int, Field(ge=2, le=1 << 16)]
     truncation: Annotated[Truncation, Field(discriminator="mode")] = HEAD
     """Which part of a longer text is read."""
-    steps: Annotated[tuple[str, ...], AfterValidator(check_steps)]
+    steps: Annotated[tuple[str, ...], AfterValidator(check_cleaning_steps)]
     """Cleaning steps of `sentiment_ray.text.cleaning`, applied to every text in this order."""
     thresholds: dict[str, Share]
     variants: Annotated[dict[VariantName, Variant], Field(min_length=1)]

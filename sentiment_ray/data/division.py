@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from sentiment_ray.config.sections import Names, StageConfig
 from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.readers.timestamps import microseconds_of
-from sentiment_ray.text.cleaning import check_steps
+from sentiment_ray.text.cleaning import check_cleaning_steps
 
 SplitBy = Literal["hash", "stratified", "group", "time"]
 KEYS_OF = {"group_column": "group", "time_column": "time", "validation_from": "time", "test_from": "time"}
@@ -68,7 +68,7 @@ class Division(StageConfig):
     @field_validator("clean")
     @classmethod
     def _steps_are_known(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
-        return check_steps(steps)
+        return check_cleaning_steps(steps)
 
     @field_validator("validation_from", "test_from")
     @classmethod

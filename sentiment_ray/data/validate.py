@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiment_ray.text.cleaning import clean_and_tell
+from sentiment_ray.text.cleaning import clean_and_list_steps
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 LONGEST_QUOTE = 30
@@ -27,7 +27,7 @@ def clean_texts(table: pa.Table, steps: Sequence[str]) -> tuple[pa.Table, NDArra
     texts = table["text"].to_pylist()
     for row, text in enumerate(texts):
         if text is not None:
-            texts[row], by = clean_and_tell(text, steps)
+            texts[row], by = clean_and_list_steps(text, steps)
             changed[row] = [step in by for step in steps]
     return table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.string())), changed
 

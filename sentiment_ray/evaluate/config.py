@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sentiment_ray.config.sections import Names, Share, StageConfig
+from sentiment_ray.engine_specs import list_engines
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -34,8 +35,9 @@ class EvaluateConfig(StageConfig):
     """Column with the review."""
     label_column: str = "label"
     """Column with the label."""
-    engine: str = "auto"
-    """openvino, onnxruntime, cuda or tensorrt. auto is the fastest CPU engine that passed the gate of the bundle."""
+    engine: str = Field(
+        "auto", description=f"{list_engines()}. auto is the fastest CPU engine that passed the gate of the bundle."
+    )
     variant: str = "auto"
     """Variant of the bundle. auto is the fastest that passed its gate."""
     against: str | None = None

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sentiment_ray.engine_specs import engine_packages
 from sentiment_ray.errors import BundleError, GateError
 from sentiment_ray.evaluate.abstain import choose_thresholds
 from sentiment_ray.evaluate.attribution import attribute_words
@@ -34,7 +35,7 @@ from sentiment_ray.evaluate.page import NUM_SHOWN, write_page
 from sentiment_ray.evaluate.ranking import compute_curves
 from sentiment_ray.evaluate.scored_rows import ScoredRows, join_labels
 from sentiment_ray.evaluate.slices import measure_slices
-from sentiment_ray.inference.behaviour import load_cases, results_of
+from sentiment_ray.inference.behaviour import count_passed_cases, load_cases
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, pack_bundle
 from sentiment_ray.labels import DEFAULT_LABELS
 from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
@@ -101,7 +102,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         "variant": packed.variant,
         "bundle_id": packed.manifest.bundle_id,
         "fingerprint": expected,
-        "versions": installed_versions("scikit-learn", "onnxruntime", "openvino"),
+        "versions": installed_versions("scikit-learn", *engine_packages()),
     }
     rows = _Selection(
         find_confident_mistakes(scored),
@@ -120,7 +121,7 @@ def run_suite(predictor: Predictor) -> dict[str, Any]:
     """Return the results of the sentiment suite by capability, each with `cases`, `passed` and `share`."""
     cases = load_cases()
     label_ids = predictor.score([case.text for case in cases]).label_ids
-    results: dict[str, Any] = results_of(cases, label_ids, predictor.labels)["by_capability"]
+    results: dict[str, Any] = count_passed_cases(cases, label_ids, predictor.labels)["by_capability"]
     return results
 
 

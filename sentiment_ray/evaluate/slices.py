@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.evaluate.scored_rows import ScoredRows
-from sentiment_ray.inference.drift import token_bin_of
+from sentiment_ray.inference.drift import name_token_bin
 from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.metrics.classification import compute_measures
 from sentiment_ray.metrics.intervals import bootstrap_counts, wilson_interval
@@ -59,7 +59,7 @@ def _list_slicings(
     yield "label", (labels, [label for label in scored.labels if label in set(labels)])
     for name, values in columns.items():
         yield name, _merge_rare_values(values)
-    bins = [token_bin_of(int(length)) for length in scores.tokens]
+    bins = [name_token_bin(int(length)) for length in scores.tokens]
     yield "tokens", (bins, sorted(set(bins), key=lambda name: int(name.partition("-")[0])))
     yield "truncated", _name_yes_or_no(scores.truncated)
     yield "negation (English)", _name_yes_or_no(np.array([bool(ENGLISH_NEGATION.search(text)) for text in texts]))

@@ -1,8 +1,8 @@
-"""Short sentences that a person labels without doubt, by capability, and which of them pass; knows no models.
+"""The behaviour suite: short sentences whose label nobody doubts, by capability; knows no models.
 
-In the spirit of CheckList (Ribeiro et al., "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", 2020,
-https://arxiv.org/abs/2005.04118): most capabilities are minimum functionality tests, which expect a label; the swaps of
-names are invariance tests, which expect the same label for all names. Templates and words are this project's own.
+It follows CheckList (Ribeiro et al., "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", 2020,
+https://arxiv.org/abs/2005.04118). Most capabilities are minimum functionality tests, which expect a label. Swapped
+names are invariance tests, which expect one label for all names. The templates and words are this project's own.
 """
 
 import tomllib
@@ -21,11 +21,12 @@ from sentiment_ray.labels import label2id
 
 SUITE = "behaviour.toml"
 LEFT_OUT = -1
+"""Stands for the expected label of a case that the labels of a bundle do not have."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A text and what its label must be: `expected`, or where that is None, the one of the others in its `group`."""
+    """A text and the label that it must get: `expected`, or, where that is None, the label of most of its `group`."""
 
     capability: str
     text: str
@@ -34,55 +35,58 @@ class Case:
 
 
 def load_cases() -> tuple[Case, ...]:
-    """Return every case of the suite, always the same ones in the same order."""
+    """Return all cases of the suite, always in the same order."""
     document = tomllib.loads(resources.files("sentiment_ray.inference").joinpath(SUITE).read_text(encoding="utf-8"))
-    return tuple(case for block in document["blocks"] for case in _cases_of(block, document["words"]))
+    return tuple(case for block in document["blocks"] for case in _fill_templates(block, document["words"]))
 
 
-def results_of(cases: Sequence[Case], label_ids: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
+def count_passed_cases(cases: Sequence[Case], label_ids: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
     """Return how many cases passed, ready for JSON: `cases`, `passed`, `share`, `left_out` and `by_capability`.
 
-    `label_ids`: int64 `(cases,)`, the places in `labels` of what a bundle answered. A case whose expected label is not
-    among `labels` counts in `left_out` alone, and a capability without other cases is not in `by_capability`. A share
-    of no cases is None.
+    `label_ids` is int64 `(cases,)`: the bundle's answers as indices of `labels`. A case whose expected label is not
+    among `labels` counts only in `left_out`; a capability with no other cases is not in `by_capability`. The share of
+    no cases is None.
 
-    A case of a group passes when it has the label that most of its group have (of equally many, the one met first). So
-    a name that changes the label costs one case, and not the whole group as when all had to agree, or all others as
-    when the first name set the rule. It says nothing of whether that label is right.
+    A case of a group passes when it has the label that most cases of its group have; in a tie, the label that comes
+    first. So a name that changes the label costs one case, not the whole group. Whether that label is right is not
+    tested.
     """
-    wanted_ids = _wanted_ids(cases, label_ids, labels)
-    asked, passed = wanted_ids != LEFT_OUT, wanted_ids == label_ids
+    expected_ids = _expected_ids(cases, label_ids, labels)
+    counted, passed = expected_ids != LEFT_OUT, expected_ids == label_ids
     capabilities = np.array([case.capability for case in cases], dtype=object)
     return {
-        **_counts(asked, passed),
-        "left_out": int(len(cases) - asked.sum()),
+        **_count(counted, passed),
+        "left_out": int(len(cases) - counted.sum()),
         "by_capability": {
-            name: _counts(asked & (capabilities == name), passed & (capabilities == name))
-            for name in dict.fromkeys(capabilities[asked])
+            name: _count(counted & (capabilities == name), passed & (capabilities == name))
+            for name in dict.fromkeys(capabilities[counted])
         },
     }
 
 
 def failed_cases(cases: Sequence[Case], label_ids: NDArray[np.int64], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the cases that did not pass, in order: `capability`, `text`, `expected` and `predicted` labels, `group`.
+    """Return the cases that failed, in order: `capability`, `text`, `expected` and `predicted` labels, `group`.
 
-    Arguments are those of `results_of`. For a case of a group, `expected` is the label that most of its group have.
+    The arguments are those of `count_passed_cases`. In a group, `expected` is the label that most of its cases have.
     """
     return [
         {
             "capability": case.capability,
             "text": case.text,
-            "expected": labels[wanted_id],
+            "expected": labels[expected_id],
             "predicted": labels[label_id],
             "group": case.group,
         }
-        for case, wanted_id, label_id in zip(cases, _wanted_ids(cases, label_ids, labels), label_ids, strict=True)
-        if wanted_id not in (LEFT_OUT, label_id)
+        for case, expected_id, label_id in zip(cases, _expected_ids(cases, label_ids, labels), label_ids, strict=True)
+        if expected_id not in (LEFT_OUT, label_id)
     ]
 
 
-def _cases_of(block: dict[str, Any], shared_words: dict[str, list[str]]) -> Iterator[Case]:
-    """Yield every template of a block with every choice of words; a group is called by its text with the slot open."""
+def _fill_templates(block: dict[str, Any], shared_words: dict[str, list[str]]) -> Iterator[Case]:
+    """Yield the cases of a block: every template with every choice of words.
+
+    The texts that differ only in the swapped word are a group, named by the text with the word's slot left open.
+    """
     words = shared_words | block.get("words", {})
     swap = block.get("swap")
     for template in block["templates"]:
@@ -94,21 +98,21 @@ def _cases_of(block: dict[str, Any], shared_words: dict[str, list[str]]) -> Iter
             yield Case(block["capability"], text[0].upper() + text[1:], block.get("expected"), group)
 
 
-def _wanted_ids(cases: Sequence[Case], label_ids: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int64]:
-    """Return int64 `(cases,)`: the label that each case must get, or LEFT_OUT where `labels` do not have it."""
-    answers: dict[str | None, Counter[int]] = {}
+def _expected_ids(cases: Sequence[Case], label_ids: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int64]:
+    """Return int64 `(cases,)`: the id of the label that each case must get, or LEFT_OUT where `labels` lack it."""
+    answers_by_group: dict[str | None, Counter[int]] = {}
     for case, label_id in zip(cases, label_ids, strict=True):
-        answers.setdefault(case.group, Counter())[int(label_id)] += 1
+        answers_by_group.setdefault(case.group, Counter())[int(label_id)] += 1
     ids = label2id(labels)
     return np.array(
         [
-            ids.get(case.expected, LEFT_OUT) if case.expected else answers[case.group].most_common(1)[0][0]
+            ids.get(case.expected, LEFT_OUT) if case.expected else answers_by_group[case.group].most_common(1)[0][0]
             for case in cases
         ],
         dtype=np.int64,
     )
 
 
-def _counts(asked: NDArray[np.bool_], passed: NDArray[np.bool_]) -> dict[str, Any]:
-    num_asked, num_passed = int(asked.sum()), int(passed.sum())
-    return {"cases": num_asked, "passed": num_passed, "share": num_passed / num_asked if num_asked else None}
+def _count(counted: NDArray[np.bool_], passed: NDArray[np.bool_]) -> dict[str, Any]:
+    num_cases, num_passed = int(counted.sum()), int(passed.sum())
+    return {"cases": num_cases, "passed": num_passed, "share": num_passed / num_cases if num_cases else None}

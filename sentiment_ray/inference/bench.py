@@ -1,4 +1,4 @@
-"""How fast this machine runs each file of a bundle, beside what its matrix units can do; knows no texts of users."""
+"""Measures how fast this machine runs each file of a bundle, and what its matrix units could do."""
 
 import json
 import os
@@ -11,105 +11,106 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.bundle.open import Bundle
-from sentiment_ray.inference.behaviour import load_cases
-from sentiment_ray.inference.engines import Engine, available_engines, load_engine
-from sentiment_ray.text.encoding import TextEncoder, encode, parse_encoder
+from sentiment_ray.engine_specs import installed_engines
+from sentiment_ray.inference.choice import has_passed
+from sentiment_ray.inference.engines import Engine, load_engine
+from sentiment_ray.inference.invariance import read_suite_tokens
+from sentiment_ray.text.encoding import parse_encoder
 
 SIZE_KEYS = {
     "width": ("hidden_size", "dim"),
     "feed_forward": ("intermediate_size", "hidden_dim"),
     "layers": ("num_hidden_layers", "n_layers"),
 }
-"""What configurations of encoders call their sizes; DistilBERT has names of its own."""
+"""Keys of config.json by size; DistilBERT has other names than BERT."""
 PEAK_TOKENS = 2048
 PEAK_S = 1.0
+"""Seconds in which the peak is measured."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Width, width of the feed-forward layer and number of layers of an encoder."""
+    """Sizes of an encoder: its width, the width of its feed-forward layers, and its number of layers."""
 
     width: int
     feed_forward: int
     layers: int
 
-    def flops(self, length: int) -> float:
-        """Return operations for one text of `length` tokens: matrix products and attention, forward."""
+    def count_flops(self, num_tokens: int) -> float:
+        """Return the floating-point operations of one forward pass: matrix products and attention."""
         products = 2 * self.layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
-        return length * (products + 4 * self.layers * length * self.width)
+        return num_tokens * (products + 4 * self.layers * num_tokens * self.width)
 
 
-def shape_of(bundle: Bundle) -> Shape | None:
-    """Return the sizes that a bundle's config.json names, None where it names them otherwise."""
-    values = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
-    found = {size: next((values[key] for key in keys if key in values), None) for size, keys in SIZE_KEYS.items()}
-    sizes = {size: value for size, value in found.items() if isinstance(value, int)}
+def read_shape(bundle: Bundle) -> Shape | None:
+    """Return the sizes in a bundle's config.json, or None where its keys are not known."""
+    config = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+    values = {size: next((config[key] for key in keys if key in config), None) for size, keys in SIZE_KEYS.items()}
+    sizes = {size: value for size, value in values.items() if isinstance(value, int)}
     return Shape(**sizes) if len(sizes) == len(SIZE_KEYS) else None
 
 
 def measure_bundle(
     bundle: Bundle, *, batches: tuple[int, ...], lengths: tuple[int, ...], threads: tuple[int, ...], seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Yield a result for each variant, engine, batch, length and number of threads that the bundle's gate lets run.
+    """Yield a result for each variant, engine, batch size, length in tokens and number of threads.
 
-    Batches hold tokens of real sentences, all of one length. `share_of_peak` counts the operations of the whole
-    encoder, also those that the file leaves out, against the best matrix rate measured here with as many threads.
+    Variants that an engine did not pass the gate with are left out. A batch holds tokens of real sentences, in rows of
+    one length. `share_of_peak` is the rate of operations divided by the best rate of matrix products with as many
+    threads. It counts all operations of the encoder, even those that the file leaves out.
     """
     source = bundle.path / "tokenizer.json"
     encoder = parse_encoder(bundle.tokenizer, max_tokens=bundle.manifest.max_tokens, source=source)
-    tokens = _real_tokens(encoder)
-    shape = shape_of(bundle)
-    for count in threads:
-        peak = measured_peak(shape, count) if shape else None
+    tokens = read_suite_tokens(encoder)
+    shape = read_shape(bundle)
+    for num_threads in threads:
+        peak = measure_peak(shape, num_threads) if shape else None
         for name, variant in bundle.manifest.variants.items():
             model = bundle.model(name)
-            for kind in available_engines():
-                if not variant.gate.get(kind, {}).get("passed"):
+            for engine_name in installed_engines():
+                if not has_passed(variant, engine_name):
                     continue
-                engine = load_engine(kind, model, threads=count, source=bundle.path / variant.file)
+                engine = load_engine(engine_name, model, threads=num_threads, source=bundle.path / variant.file)
                 for length in sorted({min(length, bundle.manifest.max_tokens) for length in lengths}):
                     for batch in batches:
-                        found = _times(engine, tokens, batch, length, seconds)
-                        found |= _share(shape, peak, found["rows_per_s"], length)
+                        result = _measure_engine(engine, tokens, batch, length, seconds)
+                        result |= _compare_with_peak(shape, peak, result["rows_per_s"], length)
                         yield {
                             "variant": name,
-                            "engine": kind,
+                            "engine": engine_name,
                             "bytes": len(model),
-                            "threads": count,
+                            "threads": num_threads,
                             "batch": batch,
                             "tokens": length,
-                            **found,
+                            **result,
                         }
 
 
-def measured_peak(shape: Shape, threads: int) -> dict[str, Any]:
-    """Return the most operations a second of matrix products of the encoder's widths, and what they were measured with.
+def measure_peak(shape: Shape, threads: int) -> dict[str, Any]:
+    """Return the highest rate of operations in matrix products as wide as the encoder's, and what computed them.
 
-    OpenVINO's product takes the precision that its encoders run in here (bf16 where the processor has it); without it
-    the peak is that of NumPy in fp32 with all threads.
+    OpenVINO computes them in the precision that it would take for an encoder (bf16 where the processor can). Without
+    OpenVINO, NumPy does in fp32, with all threads.
     """
     values = np.random.default_rng(0).standard_normal((PEAK_TOKENS, shape.width)).astype(np.float32)
     weights = np.random.default_rng(1).standard_normal((shape.width, shape.feed_forward)).astype(np.float32)
-    if "openvino" in available_engines():
-        from sentiment_ray.inference.engines.openvino_engine import matrix_product
+    if "openvino" in installed_engines():
+        from sentiment_ray.inference.engines.openvino_engine import compile_product
 
-        multiply, measured_with = matrix_product(weights, threads)
+        multiply, measured_with = compile_product(weights, threads)
     else:
         multiply, measured_with = lambda rows: rows @ weights, "numpy fp32"
-    times = _repeat(lambda: multiply(values), PEAK_S)
+    times = _time_calls(lambda: multiply(values), PEAK_S)
     flops = 2 * PEAK_TOKENS * shape.width * shape.feed_forward / float(min(times))
     return {"flops_per_s": flops, "with": measured_with}
 
 
-def _real_tokens(encoder: TextEncoder) -> NDArray[np.int64]:
-    """Return the ids of the suite's sentences, one after the other."""
-    return np.concatenate(encode(encoder, [case.text for case in load_cases()]).ids)
-
-
-def _times(engine: Engine, tokens: NDArray[np.int64], batch: int, length: int, seconds: float) -> dict[str, Any]:
+def _measure_engine(
+    engine: Engine, tokens: NDArray[np.int64], batch: int, length: int, seconds: float
+) -> dict[str, Any]:
     rows = np.resize(tokens, (batch, length))
     mask = np.ones_like(rows)
-    times = _repeat(lambda: engine.logits(rows, mask), seconds)
+    times = _time_calls(lambda: engine.logits(rows, mask), seconds)
     p50, p99 = np.percentile(times, [50, 99])
     return {
         "rows_per_s": round(batch / float(p50), 1),
@@ -119,10 +120,12 @@ def _times(engine: Engine, tokens: NDArray[np.int64], batch: int, length: int, s
     }
 
 
-def _share(shape: Shape | None, peak: dict[str, Any] | None, rows_per_s: float, length: int) -> dict[str, Any]:
+def _compare_with_peak(
+    shape: Shape | None, peak: dict[str, Any] | None, rows_per_s: float, length: int
+) -> dict[str, Any]:
     if shape is None or peak is None:
         return {}
-    flops = rows_per_s * shape.flops(length)
+    flops = rows_per_s * shape.count_flops(length)
     return {
         "gflops_per_s": round(flops / 1e9, 1),
         "share_of_peak": round(flops / peak["flops_per_s"], 3),
@@ -130,8 +133,8 @@ def _share(shape: Shape | None, peak: dict[str, Any] | None, rows_per_s: float, 
     }
 
 
-def _repeat(function: Callable[[], Any], seconds: float) -> NDArray[np.float64]:
-    """Return the seconds of each call in a while of calls, at least three, after two that are not counted."""
+def _time_calls(function: Callable[[], Any], seconds: float) -> NDArray[np.float64]:
+    """Call a function for some seconds, at least three times after two warm-up calls; return the time of each in s."""
     function(), function()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -142,6 +145,6 @@ def _repeat(function: Callable[[], Any], seconds: float) -> NDArray[np.float64]:
     return np.array(times)
 
 
-def all_threads() -> int:
+def count_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -1,6 +1,6 @@
-"""What this machine has for scoring, and which file of a bundle it would load and why; changes nothing."""
+"""Reports what this machine has for scoring, and which file of a bundle it would load; changes nothing."""
 
-import importlib.metadata
+import importlib
 import os
 import platform
 import time
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle.open import Bundle
+from sentiment_ray.engine_specs import ENGINES, cpu_engines
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.inference.choice import choices_of
-from sentiment_ray.inference.engines import available_engines
+from sentiment_ray.inference.choice import rank_choices
 from sentiment_ray.inference.predictor import Predictor
 
 FLAGS = {
@@ -21,17 +21,16 @@ FLAGS = {
     "amx_bf16": "amx_bf16",
     "amx_int8": "amx_int8",
 }
-"""What engines use of a processor, by the names that Linux gives."""
-DISTRIBUTIONS = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+"""Instruction sets that engines use, and the flags of Linux for them."""
 
 
 def examine() -> dict[str, Any]:
-    """Return processor, cores, memory, engines with their versions and providers, and hints on what is missing."""
+    """Return the processor, cores, memory and engines of this machine, and hints on what is missing."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
     lines = {name.strip(): value.strip() for name, value in lines.items()}
     flags = set(lines.get("flags", "").split())
-    engines = {name: _engine(name) for name in DISTRIBUTIONS}
+    engines = {name: _describe_engine(name) for name in cpu_engines()}
     return {
         "processor": lines.get("model name", platform.processor() or platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
@@ -43,10 +42,10 @@ def examine() -> dict[str, Any]:
 
 
 def diagnose(bundle: Bundle, *, require_signature: str | None = None) -> dict[str, Any]:
-    """Return every engine and file of a bundle in the order `auto` tries them, each with its fate on this machine."""
+    """Return the engines and files of a bundle in the order in which `auto` tries them, and how each did here."""
     tried: list[dict[str, Any]] = []
     picked = None
-    for engine, variant in choices_of(bundle, "auto", "auto"):
+    for engine, variant in rank_choices(bundle, "auto", "auto"):
         started = time.perf_counter()
         try:
             Predictor.load(bundle.path, engine=engine, variant=variant, require_signature=require_signature)
@@ -75,30 +74,22 @@ def diagnose(bundle: Bundle, *, require_signature: str | None = None) -> dict[st
     return {"auto": picked, "tried": tried, "passed_over": passed_over}
 
 
-def _engine(name: str) -> dict[str, Any]:
-    if name not in available_engines():
+def _describe_engine(name: str) -> dict[str, Any]:
+    spec = ENGINES[name]
+    if not spec.is_installed():
         return {"installed": False}
-    versions = (_version(distribution) for distribution in DISTRIBUTIONS[name])
-    found: dict[str, Any] = {"installed": True, "version": next((version for version in versions if version), "?")}
-    if name == "onnxruntime":
-        import onnxruntime
-
-        return found | {"providers": onnxruntime.get_available_providers()}
-    import openvino
-
-    core = openvino.Core()
-    precisions = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return found | {"devices": core.available_devices, "precisions": precisions}
+    details = importlib.import_module(spec.module).describe_library()
+    return {"installed": True, "version": spec.installed_version() or "?", **details}
 
 
 def _hints(engines: dict[str, dict[str, Any]], flags: set[str]) -> list[str]:
     hints = [
-        f"{name} is not installed: pip install 'sentiment-ray[cpu]' brings it"
+        f"{name} is not installed. {ENGINES[name].remedy}"
         for name, engine in engines.items()
         if not engine["installed"]
     ]
     if flags and "avx512_vnni" not in flags and "avx_vnni" not in flags:
-        hints.append("no VNNI: int8 files are slow here and answer otherwise than where there is")
+        hints.append("no VNNI: int8 files are slow here, and their answers differ from those with VNNI")
     if flags and not {"amx_bf16", "avx512_bf16"} & flags:
         hints.append("no bf16 units: OpenVINO computes in fp32 here")
     return hints
@@ -108,10 +99,3 @@ def _why_not(gate: dict[str, Any]) -> str:
     if not gate.get("passed"):
         return "missed its gate: " + "; ".join(gate.get("missed", ["see inspect"]))
     return "not installed here"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from sentiment_ray.config.sections import Names, Share, StageConfig
+from sentiment_ray.engine_specs import list_engines
 
 
 class ScoreConfig(StageConfig):
@@ -47,8 +48,9 @@ class ScoreConfig(StageConfig):
     """Most bytes of all strings of a row together. Longer rows are quarantined."""
     max_quarantined: Share = 0.05
     """Largest share of rows, or of files, in quarantine, 0 to 1. Above it nothing is committed; the exit code is 3."""
-    engine: str = "auto"
-    """openvino, onnxruntime, cuda or tensorrt. auto is the fastest CPU engine that passed the gate of the bundle."""
+    engine: str = Field(
+        "auto", description=f"{list_engines()}. auto is the fastest CPU engine that passed the gate of the bundle."
+    )
     variant: str = "auto"
     """Variant of the bundle. auto is the fastest that passed its gate."""
     require_signature: str | None = None

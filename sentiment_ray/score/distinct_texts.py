@@ -9,7 +9,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.inference.predictor import Predictor, Scores, in_order
+from sentiment_ray.inference.predictor import Predictor, Scores, restore_order
 from sentiment_ray.score.text_cache import DIGEST_BYTES, bytes_to_scores, scores_to_bytes
 
 MIN_TOKENS_PER_BATCH = 64
@@ -56,7 +56,7 @@ class DistinctTexts:
             except ray.exceptions.RayError:
                 self._cache = None  # the actor died with its node; from here on every text is scored
                 self.num_scored = scored_before
-        return in_order(self._score_in_batches(texts), len(texts))
+        return restore_order(self._score_in_batches(texts), len(texts))
 
     def _score_with_cache(self, digests: NDArray[np.uint8], texts: Sequence[str]) -> Scores:
         """Take the scores that the cache has, score the texts that nobody has claimed, then ask for the claimed ones.

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.inference.drift import profile_of
-from sentiment_ray.inference.engines import GPU_ENGINES
+from sentiment_ray.inference.drift import compute_profile
 from sentiment_ray.inference.predictor import PackedBundle, Predictor
 from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.config import ScoreConfig
@@ -32,7 +32,7 @@ def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers:
 
     The speed is that of one worker on this cluster; the time assumes that workers do not slow each other down.
     """
-    num_gpus = 1 if bundle.engine in GPU_ENGINES else 0
+    num_gpus = 1 if ENGINES[bundle.engine].is_gpu else 0
     task = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=num_gpus, max_retries=0)(measure_sample)
     try:
         sample = ray.get(task.remote(config, _choose_sample_units(plan.units), ray.put(bundle)))
@@ -72,7 +72,7 @@ def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> d
     started, scored, profiles = time.monotonic(), 0, []
     while scored < len(texts) and (not scored or time.monotonic() - started < MAX_MEASURE_S):
         batch = texts[scored : scored + max(FIRST_BATCH_ROWS, scored)]
-        profiles.append(profile_of(batch, distinct.score(batch), predictor.labels))
+        profiles.append(compute_profile(batch, distinct.score(batch), predictor.labels))
         scored += len(batch)
     seconds = time.monotonic() - started
     lengths: dict[str, int] = {}

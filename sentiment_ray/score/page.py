@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from sentiment_ray.inference.drift import MEASURES, chance_of, reading_of, token_bin_of
+from sentiment_ray.inference.drift import MEASURES, compute_chance_drift, describe_drift, name_token_bin
 from sentiment_ray.report.formats import format_number, format_percent
 from sentiment_ray.report.page import render_page
 from sentiment_ray.report.plots import draw_bars, draw_histogram
@@ -58,13 +58,13 @@ def _make_drift_rows(
     profile: dict[str, Any], reference: dict[str, Any], drift: dict[str, float]
 ) -> list[dict[str, Any]]:
     """Return a row of the table for each measure: its index, what the index means, and the bin that changed most."""
-    chance = chance_of(reference, profile) if drift else {}
+    chance = compute_chance_drift(reference, profile) if drift else {}
     rows = []
     for measure in (name for name in MEASURES if name in drift):
         before, current = _compute_shares(reference, measure), _compute_shares(profile, measure)
         changes = {name: abs(current.get(name, 0) - before.get(name, 0)) for name in before | current}
         largest = "unknown" if measure == "words" else max(changes, key=lambda name: changes[name])
-        verdict = reading_of(drift[measure])
+        verdict = describe_drift(drift[measure])
         if verdict != "stable" and drift[measure] <= chance[measure]:
             verdict = "too few rows to tell"
         rows.append(
@@ -121,7 +121,7 @@ def _order_bins(measure: str, current: dict[str, float], before: dict[str, float
         return sorted(filled, key=lambda name: -current.get(name, 0))[:MAX_BARS]
     if measure == "tokens":
         longest = max(int(name.partition("-")[2]) for name in filled)
-        names = [token_bin_of(1 << power) for power in range(2, longest.bit_length())]
+        names = [name_token_bin(1 << power) for power in range(2, longest.bit_length())]
     return names[min(names.index(name) for name in filled) :]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sentiment_ray.inference.drift import profile_of
+from sentiment_ray.inference.drift import compute_profile
 from sentiment_ray.inference.predictor import Predictor, Scores
 from sentiment_ray.score.aggregation import sum_by_group
 from sentiment_ray.score.chunks import RowChunk, extract_texts
@@ -108,7 +108,7 @@ def _score_chunk(
     kept = chunk.table.filter(pa.array([text is not None for text in texts], pa.bool_()))
     scores = distinct.score(good)
     result.num_scored += len(good)
-    result.profiles.append(profile_of(good, scores, predictor.labels))
+    result.profiles.append(compute_profile(good, scores, predictor.labels))
     if config.group_by and good:
         result.group_sums.append(sum_by_group(kept[config.group_by], scores, predictor.labels, config.uncertain_below))
     return kept, scores

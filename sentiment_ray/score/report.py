@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sentiment_ray.inference.drift import add_profiles, drift_of
+from sentiment_ray.engine_specs import engine_packages
+from sentiment_ray.inference.drift import add_profiles, compute_drift
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.plan import Plan
@@ -38,11 +39,11 @@ def build_report(
         "bytes_out": sum(entry["bytes"] for receipt in receipts for entry in receipt.files.values()),
         "profile": profile,
         "reference": reference,
-        "drift": drift_of(reference, profile) if reference and profile["rows"] else {},
+        "drift": compute_drift(reference, profile) if reference and profile["rows"] else {},
         "workers": _sum_by_worker(receipts),
         "crashes": sum(receipt.crashes for receipt in receipts),
         "duplicates": sum(receipt.duplicates for receipt in receipts),
-        "versions": installed_versions("ray", "pyarrow", "onnxruntime", "openvino"),
+        "versions": installed_versions("ray", "pyarrow", *engine_packages()),
     }
 
 

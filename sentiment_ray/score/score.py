@@ -8,7 +8,7 @@ import ray
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.cluster import connect
-from sentiment_ray.inference.engines import GPU_ENGINES
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
@@ -82,7 +82,7 @@ def _score_missing_units(
             cache = TextCacheActor.remote(config.max_cached_texts) if config.max_cached_texts else None
             context = RunContext(config, plan.fingerprint, ray.put(missing), ray.put(bundle), lock, progress, cache)
             num_rows = [unit.num_rows for unit in missing]
-            num_gpus = 1 if bundle.engine in GPU_ENGINES else None
+            num_gpus = 1 if ENGINES[bundle.engine].is_gpu else None
             for receipt in score_units(context, num_rows, num_workers, num_gpus=num_gpus):
                 receipts[receipt.part] = receipt
     return [receipts[unit.part] for unit in plan.units]

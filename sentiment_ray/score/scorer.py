@@ -71,9 +71,9 @@ class Scorer:
             self._load_error = error  # raised with the first unit: an error here would reach the driver as a traceback
             return
         self._units: list[Unit] = ray.get(context.units)
-        self._cache = context.cache if self._predictor.is_batch_invariant() else None
         self._context = context
         self._config = context.config
+        self._cache = self._find_usable_cache()
         self._store = open_store(context.config.output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +112,13 @@ class Scorer:
         receipt = self._make_receipt(unit, result, files, record.crashes, started_at)
         write_receipt(self._store, receipt)
         return receipt
+
+    def _find_usable_cache(self) -> Any:
+        """Return the shared cache of scores, or None where the scores of a text depend on the texts of its batch."""
+        if self._context.cache is None:
+            return None
+        tokens_per_batch = self._config.tokens_per_batch
+        return self._context.cache if self._predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch) else None
 
     def _try(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         if step.kind == "read":

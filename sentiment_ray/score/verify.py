@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import DataError, GateError
-from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
 from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.lock import is_lock_name
@@ -72,7 +73,7 @@ def compare_sample(
 ) -> dict[str, Any]:
     """Score `rows` random rows of an output again, each alone, and compare them with the scores in the output.
 
-    The texts are read from the input. GateError when a label differs, or a probability by more than MAX_DIFFERENCE.
+    The texts are read from the input. GateError when a probability differs by more than `_max_difference` allows.
     """
     store = open_store(absolute(location))
     manifest = json.loads(store.read(MANIFEST_NAME))
@@ -93,29 +94,41 @@ def compare_sample(
     generator = random.Random(seed)
     drawn = generator.choices(parts, weights=[part["rows"] for part in parts], k=rows) if parts else []
     chosen = {part["path"]: sum(other is part for other in drawn) for part in drawn}
+    max_difference = _max_difference(predictor, manifest["config"]["tokens_per_batch"])
     largest, checked = 0.0, 0
     for name, count in sorted(chosen.items()):
         table = _read_table(store, name)
         rows_of_part = sorted(generator.sample(range(len(table)), min(count, len(table))))
         texts = _read_texts(store, units[name], manifest, rows_of_part)
         for row, text in zip(rows_of_part, texts, strict=True):
-            difference = _compare_row(table, row, text, predictor, manifest["config"]["prefix"], name)
+            scored = {key: table[manifest["config"]["prefix"] + key][row].as_py() for key in ("label", "score")}
+            difference, label = _compare_row(scored, text, predictor)
+            if scored["label"] != label and difference > max_difference:
+                raise GateError(
+                    f"{name}: row {row} is {scored['label']!r}, but a fresh prediction of its text is {label!r}."
+                )
             largest = max(largest, difference)
             checked += 1
-    if largest > MAX_DIFFERENCE:
+    if largest > max_difference:
         raise GateError(f"{location}: a probability differs by {largest:.2g} from a fresh prediction of its text.")
     return {"sampled": checked, "largest_difference": largest}
 
 
-def _compare_row(table: pa.Table, index: int, text: str, predictor: Predictor, prefix: str, name: str) -> float:
+def _max_difference(predictor: Predictor, tokens_per_batch: int) -> float:
+    """Return how far a probability of a text that is scored alone may be from the one that it got in a large batch.
+
+    Where the bits depend on the batch, this is what the gate measured and the slack of the self-test.
+    """
+    if predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch):
+        return MAX_DIFFERENCE
+    gate = predictor.manifest.variants[predictor.variant].gate[ENGINES[predictor.engine].gate]
+    return float(gate.get("batches", {}).get("max_difference_alone", 0)) + SELF_TEST_SLACK
+
+
+def _compare_row(scored: dict[str, Any], text: str, predictor: Predictor) -> tuple[float, str]:
+    """Return how far the probability of a row's label is from a fresh one, and the fresh label."""
     answer = predictor.predict([text])[0]
-    row = {key: table[prefix + key][index].as_py() for key in ("label", "score")}
-    difference = abs(row["score"] - answer.probabilities[row["label"]])
-    if row["label"] != answer.label and difference > MAX_DIFFERENCE:
-        raise GateError(
-            f"{name}: row {index} is {row['label']!r}, but a fresh prediction of its text is {answer.label!r}."
-        )
-    return difference
+    return abs(scored["score"] - answer.probabilities[scored["label"]]), answer.label
 
 
 def _read_texts(store: Store, unit: Unit, manifest: dict[str, Any], rows_of_part: list[int]) -> list[str]:

@@ -10,8 +10,8 @@ import ray
 import ray.data
 
 from sentiment_ray import errors
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.inference.engines import GPU_ENGINES
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.receipts import Receipt, parse_receipt
 from sentiment_ray.score.scorer import RunContext, Scorer
@@ -26,12 +26,12 @@ def count_possible_workers(config: ScoreConfig, engine: str, nodes: Sequence[Map
 
     With a GPU engine each worker needs a GPU of its own.
     """
-    gpus = [node.get("GPU", 0.0) if engine in GPU_ENGINES else math.inf for node in nodes]
+    gpus = [node.get("GPU", 0.0) if ENGINES[engine].is_gpu else math.inf for node in nodes]
     cpus = [math.floor(node.get("CPU", 0.0) / config.cpus_per_worker + 1e-9) for node in nodes]
     possible = int(sum(map(min, cpus, gpus)))
     if nodes and possible < (config.num_workers or 1):
         resources = f"{sum(node.get('CPU', 0.0) for node in nodes):g} CPUs"
-        if engine in GPU_ENGINES:
+        if ENGINES[engine].is_gpu:
             resources += f" and, for engine = {engine!r}, {sum(gpus):g} GPUs"
         raise ConfigError(
             f"num_workers = {config.num_workers or 1} with cpus_per_worker = {config.cpus_per_worker:g} does not fit: "

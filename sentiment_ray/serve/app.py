@@ -13,7 +13,7 @@ from sentiment_ray.inference.predictor import Predictor, Scores
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.contract import PredictRequest, Refusal, rank_labels, read_texts
 from sentiment_ray.serve.guard import Guard
-from sentiment_ray.text.truncation import limit_in_words
+from sentiment_ray.text.truncation import describe_limit
 
 
 def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None) -> FastAPI:
@@ -38,7 +38,7 @@ def _add_routes(app: FastAPI, predictor: Predictor, config: ServeConfig) -> None
         texts = read_texts(request.inputs, max_texts=config.max_texts)
         scores = await run_in_threadpool(score, texts)
         if not request.truncate and scores.truncated.any():
-            limit = limit_in_words(predictor.manifest.truncation, predictor.manifest.max_tokens)
+            limit = describe_limit(predictor.manifest.truncation, predictor.manifest.max_tokens)
             raise Refusal(413, f"A text has more than {limit} and truncate is false.", "Tokenizer")
         answers = rank_labels(scores, predictor.labels, raw_scores=request.raw_scores)
         return answers[0] if isinstance(request.inputs, str) else answers

@@ -1,7 +1,7 @@
-"""What may be done to a text before it is read, step by step as it is asked for; knows texts alone.
+"""Optional cleaning steps for texts; knows nothing but strings.
 
-The same function cleans where reviews are prepared and on the one path from text to tokens (encoding.py). Of what a
-reader sees, no step removes a letter of any script, a word, or one of ! ? ' outside of an address.
+The same function cleans where reviews are prepared and where texts become tokens (encoding.py). Outside of addresses no
+step removes anything that a reader sees: no letter of any script, no word, and none of ! ? '.
 """
 
 import re
@@ -12,114 +12,116 @@ from html.entities import html5
 from sentiment_ray.errors import MissingExtraError
 
 MAX_ROUNDS = 10
-INLINE = "a abbr acronym b bdi bdo big cite code em font i ins kbd mark q s samp small span strike strong sub sup tt u"
-OTHERS = (
+INLINE_TAG_NAMES = (
+    "a abbr acronym b bdi bdo big cite code em font i ins kbd mark q s samp small span strike strong sub sup tt u"
+)
+BLOCK_TAG_NAMES = (
     "address article aside blockquote body br button center caption col colgroup dd details div dl dt fieldset footer "
     "figcaption figure form h1 h2 h3 h4 h5 h6 head header hr html iframe img input label legend li link main meta nav "
     "ol option p pre script section select source style summary table tbody td textarea tfoot th thead title tr"
     " ul video"
 )
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|([A-Za-z][A-Za-z0-9]{1,31}));")
-# https://html.spec.whatwg.org/multipage/indices.html#attributes-3, those of type Boolean, and three of HTML 4.
-ALONE = (
+# The Boolean attributes of https://html.spec.whatwg.org/multipage/indices.html#attributes-3, and three of HTML 4.
+BOOLEAN_ATTRIBUTES = (
     "allowfullscreen|async|autofocus|autoplay|checked|compact|controls|default|defer|disabled|formnovalidate|hidden|inert|"
     "ismap|itemscope|loop|multiple|muted|nomodule|noshade|novalidate|nowrap|open|playsinline|readonly|required|reversed|"
     "selected"
 )
-# A name of HTML and attributes, those without a value by name, so that "<3", "a < b" and "<not good>" stay. Nothing is
-# tried twice.
+# A tag name and attributes; those without a value are matched by name, so that "<3", "a < b" and "<not good>" stay.
+# The pattern never backtracks, so a long text cannot make it slow.
 TAG = re.compile(
     r"<(?:/(?P<closed>[A-Za-z][A-Za-z0-9]{0,10})\s{0,9}|(?P<opened>[A-Za-z][A-Za-z0-9]{0,10})"
     r"(?>(?:\s{1,9}(?:[A-Za-z_:][\w:.-]{0,40}=(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]++)"
-    rf"|(?i:{ALONE})(?=[\s/>])))*)\s{{0,9}}/?)>"
+    rf"|(?i:{BOOLEAN_ATTRIBUTES})(?=[\s/>])))*)\s{{0,9}}/?)>"
 )
-TAGS = frozenset(f"{INLINE} {OTHERS}".split())
-INLINE_TAGS = frozenset(INLINE.split())
+TAGS = frozenset(f"{INLINE_TAG_NAMES} {BLOCK_TAG_NAMES}".split())
+INLINE_TAGS = frozenset(INLINE_TAG_NAMES.split())
 URL = re.compile(
     r"(?:https?://|(?<![\w.])www\.)"
     r"(?:[\w\-~:/?#\[\]@$&()*+=%]|\.(?!\.)|(?<=/)\.\.(?=/)|[,;](?![a-z]|$)|[,;](?=\w+[=/?&.,;]))*[\w/~=&#%+@$*-]",
     re.ASCII | re.IGNORECASE,
 )
-"""Letters of ASCII alone, as addresses are written: in a script without blanks the next word is no part of one. Nor is
-a word after a comma, a semicolon or dots that lack their blank: it may be a "not"."""
+"""An address has ASCII letters only, because in a script without spaces the next word follows at once. It ends at a
+comma, a semicolon or dots that a word follows without a space: that word may be a "not"."""
 HANDLE = re.compile(r"(?<![\w@./])@[A-Za-z_]\w*", re.ASCII)
 URL_MASK, HANDLE_MASK = "http", "@user"
-"""What TweetEval and the models trained on it write: Barbieri et al. 2020, https://arxiv.org/abs/2010.12421."""
+"""As in TweetEval and the models trained on it: Barbieri et al. 2020, https://arxiv.org/abs/2010.12421."""
 
 
 def unescape_html(text: str) -> str:
-    """Turn &amp;amp; and &amp;#39; into what they stand for; names without a semicolon (R&amp;D, &amp;notthis) stay."""
-    return ENTITY.sub(_unescaped, text) if "&" in text else text
+    """Replace HTML entities such as `&amp;`; names without a semicolon (`R&D`, `&notthis`) stay."""
+    return ENTITY.sub(_unescape_match, text) if "&" in text else text
 
 
 def strip_tags(text: str) -> str:
-    """Remove the tags of HTML, a blank for each that begins a line, a cell or the like; what they enclose stays.
+    """Remove HTML tags and keep the text between them; a tag that starts a line or a cell becomes a space.
 
-    Comments go whole, since no browser shows them.
+    Comments are removed with their text, since no browser shows them.
     """
-    return TAG.sub(_without_tag, _without_comments(text)) if "<" in text else text
+    return TAG.sub(_replace_tag, _remove_comments(text)) if "<" in text else text
 
 
 def fix_mojibake(text: str) -> str:
-    """Mend text that was decoded in a wrong encoding, as cafÃ© for café; MissingExtraError without ftfy."""
+    """Repair text that was decoded with the wrong encoding (cafÃ© for café); MissingExtraError without ftfy."""
     if text.isascii():
         return text
     try:
         from ftfy import fix_encoding
     except ImportError:
         raise MissingExtraError(
-            "ftfy is not installed, which the step fix_mojibake needs. Run: pip install 'sentiment-ray[clean]'"
+            "The cleaning step fix_mojibake needs ftfy. Run: pip install 'sentiment-ray[clean]'"
         ) from None
     return str(fix_encoding(text))
 
 
 def normalise_whitespace(text: str) -> str:
-    """Make each run of white space one blank, and remove it at the ends."""
+    """Replace each run of white space by one space, and remove it at both ends."""
     return " ".join(text.split())
 
 
 def mask_urls(text: str) -> str:
-    """Write http for every address that begins with http://, https:// or www."""
+    """Replace every address that begins with http://, https:// or www. by "http"."""
     return URL.sub(URL_MASK, text)
 
 
 def mask_handles(text: str) -> str:
-    """Write @user for every @name; addresses of mail stay."""
+    """Replace every @name by "@user"; mail addresses stay."""
     return HANDLE.sub(HANDLE_MASK, text) if "@" in text else text
 
 
-STEPS: dict[str, Callable[[str], str]] = {
+CLEANING_STEPS: dict[str, Callable[[str], str]] = {
     step.__name__: step
     for step in (unescape_html, strip_tags, fix_mojibake, normalise_whitespace, mask_urls, mask_handles)
 }
 
 
-def check_steps(steps: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the steps; ValueError naming one that is unknown or comes twice."""
-    for place, step in enumerate(steps):
-        if step not in STEPS:
-            raise ValueError(f"{step[:50]!r} is no step that is known. Known: {', '.join(STEPS)}")
-        if step in steps[:place]:
-            raise ValueError(f"the step {step!r} comes twice")
+def check_cleaning_steps(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the steps; ValueError names a step that is unknown or comes twice."""
+    for index, step in enumerate(steps):
+        if step not in CLEANING_STEPS:
+            raise ValueError(f"{step[:50]!r} is not a known cleaning step. Known: {', '.join(CLEANING_STEPS)}")
+        if step in steps[:index]:
+            raise ValueError(f"the cleaning step {step!r} comes twice")
     return steps
 
 
 def clean(text: str, steps: Sequence[str]) -> str:
-    """Return the text after all steps, in their order, again and again until none changes it.
+    """Apply all steps in order, and repeat until no step changes the text.
 
-    So a clean text stays as it is: clean(clean(text)) == clean(text). A text that has not come to rest after ten
-    rounds, as one that was escaped ten times, is returned as it came.
+    So cleaning twice is the same as cleaning once. A text that still changes after MAX_ROUNDS rounds, such as one that
+    was escaped twenty times, is returned as it came.
     """
-    return clean_and_tell(text, steps)[0]
+    return clean_and_list_steps(text, steps)[0]
 
 
-def clean_and_tell(text: str, steps: Sequence[str]) -> tuple[str, frozenset[str]]:
-    """Return the text as `clean` does, and the steps that changed it."""
+def clean_and_list_steps(text: str, steps: Sequence[str]) -> tuple[str, frozenset[str]]:
+    """Return the cleaned text (see `clean`) and the steps that changed it."""
     cleaned, changed = text, set[str]()
     for _ in range(MAX_ROUNDS if steps else 1):
         before = cleaned
         for step in steps:
-            after = STEPS[step](cleaned)
+            after = CLEANING_STEPS[step](cleaned)
             if after != cleaned:
                 changed.add(step)
             cleaned = after
@@ -128,12 +130,12 @@ def clean_and_tell(text: str, steps: Sequence[str]) -> tuple[str, frozenset[str]
     return text, frozenset()
 
 
-def _unescaped(match: re.Match[str]) -> str:
+def _unescape_match(match: re.Match[str]) -> str:
     name = match.group(1)
     return unescape(match.group()) if name is None or f"{name};" in html5 else match.group()
 
 
-def _without_comments(text: str) -> str:
+def _remove_comments(text: str) -> str:
     parts, end = [], 0
     while (start := text.find("<!--", end)) >= 0 and (stop := text.find("-->", start + len("<!"))) >= 0:
         parts.append(text[end:start])
@@ -141,7 +143,7 @@ def _without_comments(text: str) -> str:
     return "".join((*parts, text[end:]))
 
 
-def _without_tag(match: re.Match[str]) -> str:
+def _replace_tag(match: re.Match[str]) -> str:
     name = (match["closed"] or match["opened"]).lower()
     if name not in TAGS:
         return match.group()

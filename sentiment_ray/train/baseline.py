@@ -50,10 +50,12 @@ def checkpoint_metrics(
     *,
     max_tokens: int,
     truncation: Truncation,
-    steps: Sequence[str] = (),
+    cleaning_steps: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
-    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, steps=steps)
+    encoder = load_encoder(
+        checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
+    )
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, trust_remote_code=False, local_files_only=True, use_safetensors=True
     ).eval()

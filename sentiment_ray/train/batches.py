@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, length_sorted_batches, pad, rows_of
+from sentiment_ray.text.batching import length_sorted_batches, pad
+from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, select_rows
 
 CHUNK_ROWS = 8192
 """Most rows that are shuffled and sorted together: enough for batches of one length, few enough for any memory."""
@@ -101,7 +102,7 @@ def training_batches(
         num_batches = int(max_over_workers(np.array([len(batches)]))[0])
         batches = halve_until(batches, num_batches)
         batches = [batches[index] for index in rng.permutation(num_batches)]
-        sizes = [[len(batch), encoded.tokens[batch].sum()] for batch in batches]
+        sizes = [[len(batch), encoded.num_tokens[batch].sum()] for batch in batches]
         totals = sum_over_workers(np.array(sizes, dtype=np.int64)).tolist()
         for number, (texts, (num_texts, num_tokens)) in enumerate(zip(batches, totals, strict=True), start=1):
             done = (chunk_index + number / num_batches) / num_chunks
@@ -113,7 +114,7 @@ def evaluation_batches(chunk: Chunk, encoder: TextEncoder, *, tokens_per_batch: 
     """Yield every row of a chunk once, in length-sorted batches; the totals of a batch count that batch alone."""
     encoded = encode(encoder, chunk.texts)
     for texts in _split_into_batches(encoded, np.arange(len(chunk.texts)), encoder, tokens_per_batch):
-        totals = len(texts), int(encoded.tokens[texts].sum())
+        totals = len(texts), int(encoded.num_tokens[texts].sum())
         yield _build_batch(encoded, chunk, texts, encoder.pad_id, totals, done=1.0)
 
 
@@ -141,8 +142,8 @@ def _split_into_batches(
 
     Padded rows count: a batch has at most `tokens_per_batch` tokens, or a single text.
     """
-    lengths = np.minimum(encoded.tokens, encoder.max_tokens)
-    num_rows = np.bincount(encoded.texts, minlength=len(order))
+    lengths = np.minimum(encoded.num_tokens, encoder.max_tokens)
+    num_rows = np.bincount(encoded.text_indices, minlength=len(order))
     return length_sorted_batches(lengths[order], num_rows=num_rows[order], tokens_per_batch=tokens_per_batch)
 
 
@@ -159,9 +160,9 @@ def _build_batch(
     Without texts it has one row that a model accepts and the loss ignores, because all workers step together.
     """
     if len(texts):
-        rows = rows_of(encoded, texts)
+        rows = select_rows(encoded, texts)
         input_ids, attention_mask = pad([encoded.ids[row] for row in rows], pad_id=pad_id)
-        starts = np.flatnonzero(np.diff(encoded.texts[rows], prepend=-1))
+        starts = np.flatnonzero(np.diff(encoded.text_indices[rows], prepend=-1))
         owners = np.repeat(np.arange(len(texts)), np.diff(starts, append=len(rows)))
         label_ids = chunk.label_ids[texts]
     else:

@@ -9,7 +9,7 @@ import ray
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json, sha256_of_file
-from sentiment_ray.text.truncation import Truncation, truncation_of
+from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
 
 
@@ -93,7 +93,7 @@ def choose_measured_split(prepared: dict[str, Any]) -> str:
 
 def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_steps: list[str]) -> FinishedModel:
     """Return a checkpoint with what the keys of [train] that it was trained with say of its input."""
-    return FinishedModel(checkpoint, settings["max_tokens"], truncation_of(settings), tuple(cleaning_steps))
+    return FinishedModel(checkpoint, settings["max_tokens"], read_truncation(settings), tuple(cleaning_steps))
 
 
 @ray.remote
@@ -106,5 +106,5 @@ def _measure(model: FinishedModel, split: Path, labels: list[str]) -> dict[str, 
         labels,
         max_tokens=model.max_tokens,
         truncation=model.truncation,
-        steps=model.cleaning_steps,
+        cleaning_steps=model.cleaning_steps,
     )

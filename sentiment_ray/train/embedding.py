@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel
 
 from sentiment_ray.bundle.model_config import find_longest_input
-from sentiment_ray.text.encoding import TextEncoder, encode, length_sorted_batches, load_encoder, pad
+from sentiment_ray.text.batching import length_sorted_batches, pad
+from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
 from sentiment_ray.train.model import forget_earlier_task, load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
 

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from sentiment_ray.bundle.model_config import known_keys, refuse_kernels
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
-from sentiment_ray.text.truncation import Truncation, Windows
+from sentiment_ray.text.truncation import TokenWindows, Truncation
 from sentiment_ray.train.batches import Batch
 from sentiment_ray.train.dropout import use_fast_dropout
 
@@ -160,7 +160,7 @@ def logits_of(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, b
         answer = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
     logits = answer.logits.float()
     num_texts = len(batch.label_ids)
-    if not isinstance(truncation, Windows) or len(logits) == num_texts:
+    if not isinstance(truncation, TokenWindows) or len(logits) == num_texts:
         return logits
     pooled = torch.zeros(num_texts, logits.shape[1], device=logits.device)
     owners = batch.owners.unsqueeze(1).expand_as(logits)

@@ -12,7 +12,7 @@ import torch
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
-from sentiment_ray.text.truncation import truncation_of
+from sentiment_ray.text.truncation import read_truncation
 from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress
 from sentiment_ray.train.collectives import any_worker
@@ -102,8 +102,8 @@ def set_up_training(
         encoder=load_encoder(
             directory / "tokenizer.json",
             max_tokens=config.max_tokens,
-            truncation=truncation_of(config.model_dump()),
-            steps=task.cleaning_steps,
+            truncation=read_truncation(config.model_dump()),
+            cleaning_steps=task.cleaning_steps,
         ),
         tokenizer_files=directory,
         model=trained,

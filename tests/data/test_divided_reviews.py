@@ -95,7 +95,7 @@ def test_times_of_every_format_divide_alike_and_texts_come_out_clean(tmp_path: P
             "validation_from = 2024-02-01 is after test_from = 2024-01-01",
         ),
         ({"split_by": "time", "test_from": "soon"}, "test_from = 'soon': this is no day or time"),
-        ({"clean": "strip_tags,os.system"}, "'os.system' is no step that is known. Known: unescape_html, "),
+        ({"clean": "strip_tags,os.system"}, "'os.system' is not a known cleaning step. Known: unescape_html, "),
     ],
 )
 def test_what_does_not_go_together_is_said(flags: dict[str, str], message: str) -> None:

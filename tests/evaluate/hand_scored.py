@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sentiment_ray.evaluate.scored_rows import ScoredRows
-from sentiment_ray.inference.predictor import Scores, probabilities_of
+from sentiment_ray.inference.predictor import Scores, compute_probabilities
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -40,4 +40,4 @@ def graded(right: list[bool], scores: list[float]) -> ScoredRows:
 def as_scores(scored: ScoredRows, tokens: np.ndarray) -> Scores:
     """Return the scores as a Predictor does; texts of 64 tokens count as truncated."""
     logits = scored.logits.astype(np.float32)
-    return Scores(logits, probabilities_of(logits), scored.predicted_ids, tokens, tokens == 64, tokens * 0)
+    return Scores(logits, compute_probabilities(logits), scored.predicted_ids, tokens, tokens == 64, tokens * 0)

@@ -157,8 +157,8 @@ MANIFEST: Cases = {
     "no window": (windows(max_windows=0), "truncation.windows.max_windows: Input should be greater"),
     "half a window": (windows(max_windows=1.5), "truncation.windows.max_windows: Input should be a valid integer"),
     "code for windows": (windows(code="os.system"), "truncation.windows.code: Extra inputs"),
-    "an unknown step": (put(steps=["strip_tags", "os.system"]), "steps: 'os.system' is no step that is known"),
-    "a step twice": (put(steps=["strip_tags", "strip_tags"]), "steps: the step 'strip_tags' comes twice"),
+    "an unknown step": (put(steps=["strip_tags", "os.system"]), "steps: 'os.system' is not a known cleaning step"),
+    "a step twice": (put(steps=["strip_tags", "strip_tags"]), "steps: the cleaning step 'strip_tags' comes twice"),
     "a step in a text": (put(steps="strip_tags"), "steps: Input should be a valid"),
     "another step, unsealed": (
         lambda path: unsealed(path, steps=["strip_tags"]),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from html_page import Page, assert_loads_nothing
 
-from sentiment_ray.inference.drift import add_profiles, drift_of, profile_of
+from sentiment_ray.inference.drift import add_profiles, compute_drift, compute_profile
 from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.score.page import write_page
 
@@ -20,7 +20,7 @@ def _profile(num_rows: int, labels: tuple[str, ...], favour: float, seed: int) -
     values = random.dirichlet([1] * (len(labels) - 1) + [favour], size=num_rows).astype(np.float32)
     tokens = random.integers(3, 65, size=num_rows, dtype=np.int32)
     scores = Scores(values, values, values.argmax(axis=1), tokens, tokens == 64, tokens // 32)
-    return profile_of((["tea"] * 9 + ["чай"]) * (num_rows // 10), scores, labels)
+    return compute_profile((["tea"] * 9 + ["чай"]) * (num_rows // 10), scores, labels)
 
 
 def _report(*, num_rows: int = 2000, labels: tuple[str, ...] = LABELS, num_workers: int = 3) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _report(*, num_rows: int = 2000, labels: tuple[str, ...] = LABELS, num_worke
         "bytes_out": 1_234_567,
         "profile": profile,
         "reference": reference,
-        "drift": drift_of(reference, profile),
+        "drift": compute_drift(reference, profile),
         "quarantine_reasons": {"text is null": 1, "text is empty": 2},
         "files_quarantined": [{"path": "/data/in/a.parquet", "reason": "not a Parquet file that can be read"}],
         "workers": [
@@ -125,7 +125,7 @@ def test_the_page_says_that_a_bundle_has_no_reference() -> None:
 
 def test_few_rows_are_not_called_drift() -> None:
     reference, profile = _profile(30, LABELS, 1, seed=1), _profile(30, LABELS, 1, seed=2)
-    drift = drift_of(reference, profile)
+    drift = compute_drift(reference, profile)
     assert drift["confidence"] > 0.25
     page = Page(write_page(_report() | {"profile": profile, "reference": reference, "drift": drift}))
     assert re.search(r"Confidence\s+too few rows to tell", page.text)

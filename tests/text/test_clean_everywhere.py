@@ -1,4 +1,4 @@
-"""Reviews that were prepared with cleaning make a bundle that cleans: raw texts and clean ones get the same bits."""
+"""A bundle applies the cleaning steps of its training: raw texts get the scores of cleaned ones, bit for bit."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.text.cleaning import STEPS
+from sentiment_ray.text.cleaning import CLEANING_STEPS
 from sentiment_ray.text.encoding import encode, load_encoder
 from tests.conftest import LABELS
 
@@ -33,7 +33,7 @@ CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]], run: Path) -> Path:
-    """A directory with raw reviews, prepared with every step, and a bundle of a run whose manifest names them."""
+    """A directory with raw reviews, prepared with every cleaning step, and a bundle whose run has these steps."""
     directory = tmp_path_factory.mktemp("cleaned")
     (directory / "raw").mkdir()
     texts = [f"<p>@bob  {text}</p>&amp;lt;3 naÃ¯ve https://x.y/{n}?a=b" for n, (text, _) in enumerate(everyday)]
@@ -43,7 +43,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, st
         PrepareConfig(
             output=str(directory / "prepared"),
             sources=[{"path": str(directory / "raw/a.parquet"), "id_column": "id"}],
-            clean=tuple(STEPS),
+            clean=tuple(CLEANING_STEPS),
         )
     )
     shutil.copytree(run, directory / "run")
@@ -67,7 +67,7 @@ def predictor(chain: Path) -> Predictor:
 
 @pytest.fixture(scope="module")
 def rows(chain: Path) -> dict[str, list[Any]]:
-    """The test split beside the raw texts that it was made of."""
+    """The test split, with the raw texts that it was prepared from."""
     raw = dict(zip(*(parquet.read_table(chain / "raw")[name].to_pylist() for name in ("id", "text")), strict=True))
     test = parquet.read_table(chain / "prepared/test").to_pydict()
     return test | {"raw": [raw[identity] for identity in test["id"]]}
@@ -78,24 +78,24 @@ def expected(predictor: Predictor, rows: dict[str, list[Any]]) -> Scores:
     return predictor.score(rows["text"])
 
 
-def test_the_steps_are_carried_from_the_configuration_to_the_bundle(chain: Path, rows: dict[str, list[Any]]) -> None:
+def test_the_cleaning_steps_reach_the_bundle(chain: Path, rows: dict[str, list[Any]]) -> None:
     for manifest in ("prepared/prepared.json", "bundle/bundle.json"):
-        assert json.loads((chain / manifest).read_text())["steps"] == list(STEPS)
+        assert json.loads((chain / manifest).read_text())["steps"] == list(CLEANING_STEPS)
     assert "cleaned before (unescape_html, strip_tags," in (chain / "bundle/README.md").read_text()
     assert all(text.startswith("@user ") and text.endswith("<3 naïve http") for text in rows["text"])
 
 
-def test_training_reads_clean_texts_as_they_stand(chain: Path, rows: dict[str, list[Any]]) -> None:
-    """What training encoded with the steps are the tokens of the prepared texts themselves."""
+def test_prepared_texts_are_not_changed_by_cleaning_them_again(chain: Path, rows: dict[str, list[Any]]) -> None:
+    """With the steps, as training encodes them, prepared texts have the same tokens as without."""
     path = chain / "bundle/tokenizer.json"
-    with_steps = encode(load_encoder(path, max_tokens=32, steps=tuple(STEPS)), rows["text"])
+    with_steps = encode(load_encoder(path, max_tokens=32, cleaning_steps=tuple(CLEANING_STEPS)), rows["text"])
     without = encode(load_encoder(path, max_tokens=32), rows["text"])
     assert all(np.array_equal(*ids) for ids in zip(with_steps.ids, without.ids, strict=True))
     raw = encode(load_encoder(path, max_tokens=32), rows["raw"])
     assert not any(np.array_equal(*ids) for ids in zip(raw.ids, without.ids, strict=True))
 
 
-def test_raw_texts_get_the_scores_of_clean_ones_from_the_predictor_and_the_service(
+def test_predictor_and_service_give_raw_texts_the_scores_of_cleaned_ones(
     predictor: Predictor, chain: Path, rows: dict[str, list[Any]], expected: Scores
 ) -> None:
     scores = predictor.score(rows["raw"])
@@ -103,15 +103,15 @@ def test_raw_texts_get_the_scores_of_clean_ones_from_the_predictor_and_the_servi
     assert np.array_equal(scores.tokens, expected.tokens)
     with TestClient(create_app(predictor, ServeConfig(bundle=str(chain / "bundle")), api_key=None)) as client:
         answers = client.post("/predict", json={"inputs": rows["raw"]}).json()
-        assert client.get("/info").json()["steps"] == list(STEPS)
-    assert [answer[0]["label"] for answer in answers] == [LABELS[place] for place in expected.label_ids]
+        assert client.get("/info").json()["steps"] == list(CLEANING_STEPS)
+    assert [answer[0]["label"] for answer in answers] == [LABELS[label_id] for label_id in expected.label_ids]
     assert np.array_equal(
         np.array([max(each["score"] for each in answer) for answer in answers], np.float32),
         expected.probabilities.max(axis=1),
     )
 
 
-def test_bulk_scores_of_raw_texts_are_those_of_clean_ones(
+def test_bulk_scoring_gives_raw_texts_the_scores_of_cleaned_ones(
     chain: Path, rows: dict[str, list[Any]], expected: Scores, tmp_path: Path
 ) -> None:
     score_reviews(
@@ -119,18 +119,18 @@ def test_bulk_scores_of_raw_texts_are_those_of_clean_ones(
     )
     table = parquet.read_table(sorted((tmp_path / "scores").glob("*.parquet"))).to_pydict()
     assert dict(zip(table["id"], table["text"], strict=True)).items() >= set(zip(rows["id"], rows["raw"], strict=True))
-    found = dict(zip(table["id"], table["sentiment_score"], strict=True))
-    assert [found[identity] for identity in rows["id"]] == expected.probabilities.max(axis=1).tolist()
+    scores = dict(zip(table["id"], table["sentiment_score"], strict=True))
+    assert [scores[identity] for identity in rows["id"]] == expected.probabilities.max(axis=1).tolist()
 
 
-def test_the_evaluation_of_prepared_rows_and_of_raw_ones_is_the_same(
+def test_the_evaluation_of_raw_rows_equals_that_of_prepared_ones(
     chain: Path, rows: dict[str, list[Any]], tmp_path: Path
 ) -> None:
     raw = {"id": rows["id"], "text": rows["raw"], "label": rows["label"], "source": rows["source"]}
     parquet.write_table(pa.table(raw), tmp_path / "raw.parquet")
-    found = []
+    metrics = []
     for name, path in (("clean", chain / "prepared/test"), ("raw", tmp_path / "raw.parquet")):
         config = EvaluateConfig(bundle=str(chain / "bundle"), input=str(path), output=str(tmp_path / name), **CHOICE)
         evaluate_bundle(config)
-        found.append(json.loads((tmp_path / name / "evaluation.json").read_text())["metrics"])
-    assert found[0] == found[1]
+        metrics.append(json.loads((tmp_path / name / "evaluation.json").read_text())["metrics"])
+    assert metrics[0] == metrics[1]

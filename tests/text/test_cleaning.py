@@ -1,4 +1,4 @@
-"""Cleaning of texts: what each step does, what none of them ever does, and that clean texts stay as they are."""
+"""What each cleaning step does, what no step ever does, and that cleaning twice is the same as cleaning once."""
 
 import subprocess
 import sys
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_ray.text.cleaning import STEPS, check_steps, clean, clean_and_tell
+from sentiment_ray.text.cleaning import CLEANING_STEPS, check_cleaning_steps, clean, clean_and_list_steps
 from tests.conftest import NASTY_TEXTS
 
-ALL = tuple(STEPS)
+ALL = tuple(CLEANING_STEPS)
 ASCII_STEPS = tuple(step for step in ALL if step != "fix_mojibake")
 PIECES = (
     "&",
@@ -73,17 +73,17 @@ quick = settings(max_examples=150, deadline=None)
         ("mask_handles", "RT@bob 好@bob不好", "RT@bob 好@user不好"),
     ],
 )
-def test_steps(step: str, text: str, expected: str) -> None:
+def test_a_step_changes_what_it_should_and_nothing_else(step: str, text: str, expected: str) -> None:
     assert clean(text, [step]) == expected
 
 
-def test_steps_are_done_in_their_order_until_nothing_changes() -> None:
+def test_steps_are_applied_in_order_until_nothing_changes() -> None:
     assert clean("&lt;br&gt;@me", ["strip_tags", "unescape_html", "mask_handles", "normalise_whitespace"]) == "@user"
     assert clean("http://x.y/@me", ["mask_handles"]) == "http://x.y/@me"
-    assert clean_and_tell("a  b &amp; c", ALL) == ("a b & c", {"unescape_html", "normalise_whitespace"})
+    assert clean_and_list_steps("a  b &amp; c", ALL) == ("a b & c", {"unescape_html", "normalise_whitespace"})
 
 
-def test_without_steps_a_text_is_what_it_was() -> None:
+def test_without_steps_a_text_stays_the_same_object() -> None:
     for text in (*NASTY_TEXTS, "\ud83d", ""):
         assert clean(text, ()) is text
 
@@ -92,15 +92,15 @@ def test_without_steps_a_text_is_what_it_was() -> None:
     "text",
     ["&" + "amp;" * 50 + "lt;", "&amp;" * 50_000, "<" * 100_000, "<a b=" * 50_000, "<!--" * 50_000, "<b open" * 50_000],
 )
-def test_texts_that_would_never_end_do(text: str) -> None:
-    """One that was escaped fifty times is left as it came: cleaning it half would make another text of it next time."""
+def test_texts_that_need_many_rounds_end_quickly(text: str) -> None:
+    """A text that was escaped fifty times stays as it is; cleaned halfway it would change again the next time."""
     assert clean(clean(text, ALL), ALL) == clean(text, ALL)
     assert clean("&" + "amp;" * 50 + "lt;", ALL) == "&" + "amp;" * 50 + "lt;"
 
 
 @quick
 @given(st.text() | st.lists(st.sampled_from(PIECES), max_size=20).map("".join), st.permutations(ALL))
-def test_a_clean_text_stays_as_it_is(text: str, steps: list[str]) -> None:
+def test_cleaning_twice_is_the_same_as_cleaning_once(text: str, steps: list[str]) -> None:
     assert clean(clean(text, steps), steps) == clean(text, steps)
 
 
@@ -110,7 +110,7 @@ LETTERS = st.characters(categories=["L", "M", "N", "S", "P"], exclude_characters
 @quick
 @given(st.lists(st.text(LETTERS, min_size=1, max_size=9), max_size=12).map(" ".join), st.permutations(ASCII_STEPS))
 def test_letters_of_every_script_and_punctuation_survive(text: str, steps: list[str]) -> None:
-    """Whatever is no address, no tag, no name after @ and no entity is there afterwards, in its order."""
+    """Everything but addresses, tags, names after @ and entities is still there, in order."""
     if "://" not in text and "www." not in text.lower():
         assert clean(text, steps).split() == text.split()
 
@@ -145,34 +145,36 @@ WORDS = (
     ),
     st.permutations(ALL),
 )
-def test_negations_and_marks_survive_between_all_that_is_cleaned(
+def test_negations_and_punctuation_survive_next_to_what_is_removed(
     pairs: list[tuple[str, str]], steps: list[str]
 ) -> None:
     cleaned = clean("".join(word + between for word, between in pairs), steps)
-    place = 0
+    position = 0
     for word, _ in pairs:
-        place = cleaned.index(word, place) + len(word)
+        position = cleaned.index(word, position) + len(word)
 
 
 @given(st.sampled_from([*permutations(ALL, 2)]), st.sampled_from(["os.system", "", "Strip_Tags", "x" * 999]))
 @settings(max_examples=20, deadline=None)
 def test_unknown_and_repeated_steps_are_refused_by_name(steps: tuple[str, ...], unknown: str) -> None:
-    assert check_steps(steps) == steps
-    with pytest.raises(ValueError, match=f"'{unknown[:50]}' is no step that is known. Known: unescape_html, "):
-        check_steps((*steps, unknown))
-    with pytest.raises(ValueError, match=f"the step '{steps[0]}' comes twice"):
-        check_steps((*steps, steps[0]))
+    assert check_cleaning_steps(steps) == steps
+    with pytest.raises(ValueError, match=f"'{unknown[:50]}' is not a known cleaning step. Known: unescape_html, "):
+        check_cleaning_steps((*steps, unknown))
+    with pytest.raises(ValueError, match=f"the cleaning step '{steps[0]}' comes twice"):
+        check_cleaning_steps((*steps, steps[0]))
 
 
-def test_ftfy_is_loaded_by_its_step_alone_and_named_where_it_is_missing() -> None:
+def test_only_fix_mojibake_loads_ftfy_and_names_it_when_it_is_missing() -> None:
     code = (
-        "import sys; from sentiment_ray import Predictor; from sentiment_ray.text.cleaning import STEPS, clean\n"
-        "clean('é <b>', [step for step in STEPS if step != 'fix_mojibake']); assert 'ftfy' not in sys.modules\n"
+        "import sys\nfrom sentiment_ray import Predictor\n"
+        "from sentiment_ray.text.cleaning import CLEANING_STEPS, clean\n"
+        "clean('é <b>', [step for step in CLEANING_STEPS if step != 'fix_mojibake'])\n"
+        "assert 'ftfy' not in sys.modules\n"
         "sys.modules['ftfy'] = None\n"
         "from sentiment_ray.text.encoding import parse_encoder; from tokenizers import Tokenizer, models\n"
         "tokenizer = Tokenizer(models.WordLevel({'?': 0}, '?')).to_str().encode()\n"
-        "try: parse_encoder(tokenizer, max_tokens=9, steps=['fix_mojibake'], source='x')\n"
+        "try: parse_encoder(tokenizer, max_tokens=9, cleaning_steps=['fix_mojibake'], source='x')\n"
         "except ImportError as error: print(error)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip().endswith("Run: pip install 'sentiment-ray[clean]'")
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip().endswith("Run: pip install 'sentiment-ray[clean]'")

@@ -1,4 +1,4 @@
-"""A bundle that reads long texts in windows answers alike, to the bit, at every door."""
+"""A bundle that reads long texts in windows gives the same scores, bit for bit, wherever it is used."""
 
 import json
 import shutil
@@ -20,23 +20,26 @@ from sentiment_ray.bundle.manifest import compute_bundle_id
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
-from sentiment_ray.inference.predictor import probabilities_of
+from sentiment_ray.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
+from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
+from sentiment_ray.inference.invariance import is_batch_invariant
+from sentiment_ray.inference.predictor import compute_probabilities, score_texts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.text.encoding import encode, load_encoder
-from sentiment_ray.text.truncation import HEAD, Windows
+from sentiment_ray.text.truncation import HEAD, TokenWindows
 from tests.conftest import LABELS, NASTY_TEXTS
 from tests.hostile.damage import put
 
-WINDOWS = Windows(pooling="mean", overlap=0.25, max_windows=6)
+WINDOWS = TokenWindows(pooling="mean", overlap=0.25, max_windows=6)
 CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
 
 
 @pytest.fixture(scope="module")
 def windowed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a run whose configuration says that texts are read in windows, between two special tokens."""
+    """A bundle whose run reads texts in windows, each between two special tokens."""
     directory = tmp_path_factory.mktemp("windowed")
     shutil.copytree(run, directory / "run")
     trained = json.loads((directory / "run/run.json").read_text())
@@ -56,7 +59,7 @@ def windowed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(everyday: list[tuple[str, str]]) -> list[str]:
-    """Texts of one to a hundred real sentences, and texts that are trouble."""
+    """Texts of one to a hundred real sentences, and nasty ones."""
     sentences = [text for text, _ in everyday]
     joined = [" ".join(sentences[start : start + count]) for start, count in enumerate([1, 3, 8, 20, 100] * 12)]
     return [*joined, *NASTY_TEXTS, "good"]
@@ -67,7 +70,7 @@ def reader(windowed: Path) -> Predictor:
     return Predictor.load(windowed, threads=2, **CHOICE)
 
 
-def test_the_bundle_says_how_it_reads_and_its_identity_depends_on_it(windowed: Path, bundle: Path) -> None:
+def test_the_bundle_names_its_truncation_and_its_id_depends_on_it(windowed: Path, bundle: Path) -> None:
     manifest, plain = open_bundle(windowed).manifest, open_bundle(bundle).manifest
     assert manifest.truncation == WINDOWS
     assert json.loads((windowed / "bundle.json").read_text())["truncation"] == {
@@ -86,7 +89,7 @@ def test_the_bundle_says_how_it_reads_and_its_identity_depends_on_it(windowed: P
     assert "reads up to 6 windows of 32 tokens of a text" in (windowed / "README.md").read_text()
 
 
-def test_a_bundle_from_before_there_was_a_choice_reads_the_start(bundle: Path, tmp_path: Path) -> None:
+def test_an_old_bundle_without_a_truncation_reads_the_start(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "old")
     manifest = json.loads((tmp_path / "old/bundle.json").read_text())
     assert manifest.pop("truncation") == {"mode": "head"}
@@ -99,37 +102,37 @@ def test_a_long_text_has_the_mean_of_the_logits_of_its_windows(
 ) -> None:
     encoder = load_encoder(windowed / "tokenizer.json", max_tokens=32, truncation=WINDOWS)
     scores = reader.score(texts)
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         encoded = encode(encoder, [text])
         windows = [reader._engine.logits(ids[None], np.ones_like(ids[None]))[0] for ids in encoded.ids]
         logits = np.mean(windows, axis=0, dtype=np.float64).astype(np.float32)
-        np.testing.assert_allclose(scores.logits[place], logits, atol=1e-6)
-        assert scores.tokens[place] == sum(map(len, encoded.ids))
-    assert np.array_equal(scores.probabilities, probabilities_of(scores.logits))
+        np.testing.assert_allclose(scores.logits[index], logits, atol=1e-6)
+        assert scores.tokens[index] == sum(map(len, encoded.ids))
+    assert np.array_equal(scores.probabilities, compute_probabilities(scores.logits))
     assert np.array_equal(scores.label_ids, scores.logits.argmax(axis=1))
     assert {bool(cut) for cut in scores.truncated[scores.tokens > 32]} == {True, False}
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_a_long_text_gets_the_same_bits_whatever_it_is_scored_with(
-    windowed: Path, texts: list[str], engine: str
-) -> None:
-    reader = Predictor.load(windowed, engine=engine, variant="fp32", threads=2)
-    together = reader.score(texts)
-    alone = [reader.score([text]) for text in texts]
-    in_small_batches = reader.score(texts[::-1], tokens_per_batch=40)
-    assert reader.is_batch_invariant()
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_long_text_gets_the_same_bits_in_every_batch_in_fp32(windowed: Path, texts: list[str], name: str) -> None:
+    model = open_bundle(windowed).model("fp32")
+    engine = OpenVinoEngine(model, 2, precision="f32") if name == "openvino" else OnnxRuntimeEngine(model, 2)
+    encoder = load_encoder(windowed / "tokenizer.json", max_tokens=32, truncation=WINDOWS)
+    assert is_batch_invariant(engine, encoder, tokens_per_batch=2048)
+    in_large_batches = score_texts(engine, encoder, texts)
+    alone = [score_texts(engine, encoder, [text]) for text in texts]
+    in_small_batches = score_texts(engine, encoder, texts[::-1], tokens_per_batch=40)
     for column in ("logits", "probabilities", "tokens", "truncated", "unknown"):
-        found = getattr(together, column)
-        assert np.array_equal(found, np.concatenate([getattr(scores, column) for scores in alone]))
-        assert np.array_equal(found, getattr(in_small_batches, column)[::-1])
+        values = getattr(in_large_batches, column)
+        assert np.array_equal(values, np.concatenate([getattr(scores, column) for scores in alone]))
+        assert np.array_equal(values, getattr(in_small_batches, column)[::-1])
 
 
-def test_a_text_comes_as_soon_as_its_last_window_is_scored(reader: Predictor, texts: list[str]) -> None:
-    places = [batch.tolist() for batch, _ in reader.score_in_batches(texts, tokens_per_batch=64)]
-    assert sorted(sum(places, [])) == list(range(len(texts)))
-    assert len(places) > len(texts) / 3
-    assert max(map(len, places)) * 2 <= 64
+def test_a_text_is_yielded_as_soon_as_its_last_window_is_scored(reader: Predictor, texts: list[str]) -> None:
+    indices = [batch.tolist() for batch, _ in reader.score_in_batches(texts, tokens_per_batch=64)]
+    assert sorted(sum(indices, [])) == list(range(len(texts)))
+    assert len(indices) > len(texts) / 3
+    assert max(map(len, indices)) * 2 <= 64
 
 
 def test_bulk_scoring_the_service_and_the_evaluation_agree_with_the_predictor(
@@ -137,7 +140,7 @@ def test_bulk_scoring_the_service_and_the_evaluation_agree_with_the_predictor(
 ) -> None:
     expected = reader.score(texts)
     (tmp_path / "rows").mkdir()
-    labels = [LABELS[place % 3] for place in range(len(texts))]
+    labels = [LABELS[row % 3] for row in range(len(texts))]
     rows = pa.table({"row": range(len(texts)), "text": texts, "label": labels})
     parquet.write_table(rows, tmp_path / "rows/rows.parquet", row_group_size=20)
     paths = {"bundle": str(windowed), "input": str(tmp_path / "rows")}
@@ -157,7 +160,9 @@ def test_bulk_scoring_the_service_and_the_evaluation_agree_with_the_predictor(
     assert np.array_equal(served, expected.probabilities)
 
 
-def test_the_service_refuses_what_it_would_cut_and_says_how_it_reads(reader: Predictor, windowed: Path) -> None:
+def test_the_service_can_refuse_what_it_would_truncate_and_names_the_truncation(
+    reader: Predictor, windowed: Path
+) -> None:
     with TestClient(create_app(reader, ServeConfig(bundle=str(windowed)), api_key=None)) as client:
         ask = {"truncate": False}
         assert client.post("/predict", json=ask | {"inputs": "tea " * 100}).status_code == 200
@@ -167,7 +172,7 @@ def test_the_service_refuses_what_it_would_cut_and_says_how_it_reads(reader: Pre
         assert client.get("/info").json()["truncation"]["mode"] == "windows"
 
 
-def test_triton_is_told_how_texts_are_cut(windowed: Path, tmp_path: Path) -> None:
+def test_the_triton_repository_names_the_truncation(windowed: Path, tmp_path: Path) -> None:
     write_triton(open_bundle(windowed), tmp_path / "models", restart=False)
     config = (tmp_path / "models/sentiment_fp32/config.pbtxt").read_text()
     for key, value in WINDOWS.model_dump().items():
@@ -175,12 +180,12 @@ def test_triton_is_told_how_texts_are_cut(windowed: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", ["head", "tail", "head_tail"])
-def test_a_bundle_reads_the_end_of_a_text_that_its_mode_names(bundle: Path, tmp_path: Path, mode: str) -> None:
+def test_each_mode_reads_its_end_of_a_text(bundle: Path, tmp_path: Path, mode: str) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
-    put(truncation={"mode": mode}, self_test=None)(tmp_path / "bundle")  # which would notice
-    found = Predictor.load(tmp_path / "bundle", threads=2, **CHOICE)
+    put(truncation={"mode": mode}, self_test=None)(tmp_path / "bundle")  # the self-test would fail
+    predictor = Predictor.load(tmp_path / "bundle", threads=2, **CHOICE)
     middle = "tea " * 3000
-    plain, other_start, other_end = found.score([middle, f"good {middle}", f"{middle}good"]).logits
+    plain, other_start, other_end = predictor.score([middle, f"good {middle}", f"{middle}good"]).logits
     assert np.array_equal(plain, other_start) == (mode == "tail")
     assert np.array_equal(plain, other_end) == (mode == "head")
-    assert found.score([middle]).truncated.all()
+    assert predictor.score([middle]).truncated.all()

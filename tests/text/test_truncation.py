@@ -1,4 +1,4 @@
-"""What is read of a text with more tokens than the model takes, and how the rows of a text become one answer."""
+"""Which part of a long text is read, and how the rows of a text become one answer."""
 
 from pathlib import Path
 
@@ -8,20 +8,13 @@ from pydantic import ValidationError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from tokenizers.processors import BertProcessing, RobertaProcessing, TemplateProcessing
 
-from sentiment_ray.text.encoding import (
-    TextEncoder,
-    encode,
-    length_sorted_batches,
-    parse_encoder,
-    pool_logits,
-    rows_of,
-)
-from sentiment_ray.text.truncation import HEAD, Cut, Truncation, Windows, cut_tokens, truncation_of
+from sentiment_ray.text.encoding import TextEncoder, encode, parse_encoder, pool_logits, select_rows
+from sentiment_ray.text.truncation import HEAD, Cut, TokenWindows, Truncation, cut_tokens, read_truncation
 from sentiment_ray.train.config import TrainConfig
 from tests.conftest import NASTY_TEXTS
 
 TAIL, HEAD_TAIL = Cut(mode="tail"), Cut(mode="head_tail")
-WINDOWS = Windows(pooling="mean", overlap=0.25, max_windows=64)
+WINDOWS = TokenWindows(pooling="mean", overlap=0.25, max_windows=64)
 ALL = (HEAD, TAIL, HEAD_TAIL, WINDOWS)
 MAX_TOKENS = 16
 BEGIN, END = -1, -2
@@ -57,18 +50,18 @@ def _cut(num_tokens: int, truncation: Truncation, max_tokens: int) -> tuple[list
     ],
     ids=lambda value: getattr(value, "mode", None),
 )
-def test_one_row_holds_the_start_the_end_or_both(truncation: Truncation, expected: list[int]) -> None:
+def test_a_row_holds_the_start_the_end_or_both(truncation: Truncation, expected: list[int]) -> None:
     assert _cut(30, truncation, 12) == ([expected], True)
 
 
-def test_head_tail_reads_the_first_128_and_the_last_382_of_510_as_its_paper_does() -> None:
+def test_head_tail_reads_the_first_128_and_the_last_382_of_510_tokens_as_in_its_paper() -> None:
     rows, _ = _cut(2000, HEAD_TAIL, 512)
     assert rows == [[*range(128), *range(2000 - 382, 2000)]]
 
 
 @pytest.mark.parametrize("num_tokens", [11, 17, 18, 25, 26, 100, 333])
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.5, 0.9])
-def test_windows_hold_every_token_and_overlap_as_said(num_tokens: int, overlap: float) -> None:
+def test_windows_hold_every_token_and_overlap_by_the_given_share(num_tokens: int, overlap: float) -> None:
     rows, is_cut = _cut(num_tokens, WINDOWS.model_copy(update={"overlap": overlap, "max_windows": 400}), 12)
     assert not is_cut
     assert rows[0][0] == 0
@@ -76,29 +69,29 @@ def test_windows_hold_every_token_and_overlap_as_said(num_tokens: int, overlap: 
     assert sorted({token for row in rows for token in row}) == list(range(num_tokens))
     shared = [len({*first} & {*second}) for first, second in zip(rows, rows[1:], strict=False)]
     assert shared[:-1] == [int(10 * overlap)] * (len(rows) - 2)
-    assert int(10 * overlap) <= shared[-1] < 10, "the last window is moved back, but never onto the one before"
+    assert int(10 * overlap) <= shared[-1] < 10, "the last window starts earlier, but never where the one before starts"
 
 
-def test_windows_beyond_the_bound_are_cut_and_it_is_said() -> None:
-    windows = Windows(pooling="mean", overlap=0.2, max_windows=3)
+def test_a_text_of_more_than_max_windows_is_truncated_and_marked() -> None:
+    windows = TokenWindows(pooling="mean", overlap=0.2, max_windows=3)
     assert _cut(26, windows, 12) == ([[*range(10)], [*range(8, 18)], [*range(16, 26)]], False)
     assert _cut(27, windows, 12) == ([[*range(10)], [*range(8, 18)], [*range(16, 26)]], True)
 
 
-def test_a_model_that_takes_one_token_of_a_text_reads_one_at_a_time() -> None:
+def test_windows_of_one_token_are_possible() -> None:
     assert _cut(3, WINDOWS, 3) == ([[0], [1], [2]], False)
     assert _cut(3, HEAD_TAIL, 3) == ([[0]], True)
 
 
 @pytest.mark.parametrize("truncation", ALL, ids=lambda truncation: truncation.mode)
-def test_texts_that_fit_are_one_row_and_the_same_in_every_mode(tiny_encoder: Path, truncation: Truncation) -> None:
+def test_texts_that_fit_are_one_row_which_is_the_same_in_every_mode(tiny_encoder: Path, truncation: Truncation) -> None:
     texts = ["", " ", "\x00", "tea", "a b c d e f g h i j k l m n", "x", "x" * 1000]
-    head, found = (encode(_encoder(_bert_like(tiny_encoder), mode), texts) for mode in (HEAD, truncation))
-    assert [row.tolist() for row in found.ids] == [row.tolist() for row in head.ids]
-    assert found.texts.tolist() == list(range(len(texts)))
-    assert found.tokens.tolist() == found.lengths.tolist()
-    assert found.lengths.max() == MAX_TOKENS
-    assert not found.truncated.any()
+    head, encoded = (encode(_encoder(_bert_like(tiny_encoder), mode), texts) for mode in (HEAD, truncation))
+    assert [row.tolist() for row in encoded.ids] == [row.tolist() for row in head.ids]
+    assert encoded.text_indices.tolist() == list(range(len(texts)))
+    assert encoded.num_tokens.tolist() == encoded.lengths.tolist()
+    assert encoded.lengths.max() == MAX_TOKENS
+    assert not encoded.truncated.any()
 
 
 def _byte_level(texts: list[str]) -> Tokenizer:
@@ -119,125 +112,117 @@ def tokenizer(request: pytest.FixtureRequest, tiny_encoder: Path, everyday: list
 
 
 @pytest.mark.parametrize(("truncation", "direction"), [(HEAD, "right"), (TAIL, "left")])
-def test_head_and_tail_are_cut_as_the_tokenizers_library_cuts(
+def test_head_and_tail_equal_the_truncation_of_the_tokenizers_library(
     tokenizer: Tokenizer, truncation: Truncation, direction: str, everyday: list[tuple[str, str]]
 ) -> None:
     encoder = _encoder(tokenizer, truncation)
     sentences = [text for text, _ in everyday]
-    # The library is given each text whole; of an endless one this project reads a part with more tokens than it keeps.
+    # The library gets each text whole. This project first cuts the characters of a very long one.
     texts = [*sentences, " ".join(sentences[:20]), *(text for text in NASTY_TEXTS if len(text) < 1000)]
     texts += ["[CLS] [SEP] </s> " * 50, "good " * 5000]
     tokenizer.enable_truncation(MAX_TOKENS, direction=direction)
-    found = encode(encoder, texts)
-    for row, is_truncated, encoding in zip(found.ids, found.truncated, tokenizer.encode_batch(texts), strict=True):
+    encoded = encode(encoder, texts)
+    for row, is_truncated, encoding in zip(encoded.ids, encoded.truncated, tokenizer.encode_batch(texts), strict=True):
         assert row.tolist() == encoding.ids
         assert is_truncated == bool(encoding.overflowing)
 
 
-def test_windows_are_those_of_the_tokenizers_library_but_the_last(tokenizer: Tokenizer) -> None:
-    windows = Windows(pooling="mean", overlap=0.5, max_windows=64)
+def test_all_windows_but_the_last_equal_those_of_the_tokenizers_library(tokenizer: Tokenizer) -> None:
+    windows = TokenWindows(pooling="mean", overlap=0.5, max_windows=64)
     encoder = _encoder(tokenizer, windows)
     text = " ".join(f"{word} {count}" for count in range(20) for word in ("good", "bad", "pie"))
     room = MAX_TOKENS - tokenizer.num_special_tokens_to_add(False)
     tokenizer.enable_truncation(MAX_TOKENS, stride=room // 2)
     whole = tokenizer.encode(text)
     expected = [whole.ids, *(window.ids for window in whole.overflowing)]
-    found = encode(encoder, [text])
-    assert [row.tolist() for row in found.ids[:-1]] == expected[:-1]
-    assert found.lengths.tolist() == [MAX_TOKENS] * len(expected)
+    encoded = encode(encoder, [text])
+    assert [row.tolist() for row in encoded.ids[:-1]] == expected[:-1]
+    assert encoded.lengths.tolist() == [MAX_TOKENS] * len(expected)
 
 
 @pytest.mark.parametrize("truncation", ALL, ids=lambda truncation: truncation.mode)
-def test_an_endless_text_costs_no_more_than_the_cap_and_keeps_its_ends(
+def test_a_text_of_a_million_words_has_at_most_max_windows_rows_and_keeps_its_ends(
     tiny_encoder: Path, truncation: Truncation
 ) -> None:
     encoder = _encoder(_bert_like(tiny_encoder), truncation)
     before, good, after = encode(encoder, ["good"]).ids[0].tolist()
-    found = encode(encoder, ["good " + "x " * 1_000_000 + "good", "x" * 1_000_000])
-    assert found.truncated.tolist() == [True, True]
-    rows = [row.tolist() for row in found.ids]
+    encoded = encode(encoder, ["good " + "x " * 1_000_000 + "good", "x" * 1_000_000])
+    assert encoded.truncated.tolist() == [True, True]
+    rows = [row.tolist() for row in encoded.ids]
     assert all((row[0], row[-1]) == (before, after) for row in rows)
     assert (rows[0][1] == good) == (truncation.mode != "tail")
     assert (rows[0][-2] == good) == (truncation.mode in ("tail", "head_tail"))
-    assert np.bincount(found.texts).tolist() == [truncation.max_windows, 1]
+    assert np.bincount(encoded.text_indices).tolist() == [truncation.max_windows, 1]
 
 
-def test_long_texts_are_given_to_the_tokenizer_in_portions_and_come_in_their_order(tiny_encoder: Path) -> None:
+def test_long_texts_reach_the_tokenizer_in_parts_and_keep_their_order(tiny_encoder: Path) -> None:
     encoder = _encoder(_bert_like(tiny_encoder), WINDOWS)
     texts = [word * count for count in (500_000, 3, 1) for word in ("good ", "x ", "", "tea ") for _ in range(3)]
-    together, alone = encode(encoder, texts), [encode(encoder, [text]) for text in texts]
+    in_one_call, alone = encode(encoder, texts), [encode(encoder, [text]) for text in texts]
     rows = [row.tolist() for encoded in alone for row in encoded.ids]
-    assert [row.tolist() for row in together.ids] == rows
-    assert together.tokens.tolist() == [encoded.tokens[0] for encoded in alone]
-    assert together.truncated.tolist() == [encoded.truncated[0] for encoded in alone]
+    assert [row.tolist() for row in in_one_call.ids] == rows
+    assert in_one_call.num_tokens.tolist() == [encoded.num_tokens[0] for encoded in alone]
+    assert in_one_call.truncated.tolist() == [encoded.truncated[0] for encoded in alone]
 
 
-def test_what_is_counted_of_a_text_is_counted_over_all_its_windows(tiny_encoder: Path) -> None:
+def test_tokens_are_counted_over_all_windows_of_a_text(tiny_encoder: Path) -> None:
     encoded = encode(_encoder(_bert_like(tiny_encoder), WINDOWS), ["tea", "Ω " * 40, "tea " * 5000, ""])
-    rows = np.bincount(encoded.texts)
+    rows = np.bincount(encoded.text_indices)
     assert rows.tolist() == [1, 4, 64, 1]
-    assert encoded.tokens.tolist() == [encoded.lengths[0], 4 * MAX_TOKENS, 64 * MAX_TOKENS, 2]
-    assert encoded.unknown.tolist() == [0, 4 * (MAX_TOKENS - 2), 0, 0]
+    assert encoded.num_tokens.tolist() == [encoded.lengths[0], 4 * MAX_TOKENS, 64 * MAX_TOKENS, 2]
+    assert encoded.num_unknown.tolist() == [0, 4 * (MAX_TOKENS - 2), 0, 0]
     assert encoded.truncated.tolist() == [False, False, True, False]
-    assert encoded.texts.tolist() == np.repeat(np.arange(4), rows).tolist()
-    assert rows_of(encoded, np.array([3, 1, 0])).tolist() == [69, 1, 2, 3, 4, 0]
+    assert encoded.text_indices.tolist() == np.repeat(np.arange(4), rows).tolist()
+    assert select_rows(encoded, np.array([3, 1, 0])).tolist() == [69, 1, 2, 3, 4, 0]
 
 
 @pytest.mark.parametrize("truncation", ALL, ids=lambda truncation: truncation.mode)
 def test_no_texts_have_no_rows(tiny_encoder: Path, truncation: Truncation) -> None:
     encoded = encode(_encoder(_bert_like(tiny_encoder), truncation), [])
     assert encoded.ids == []
-    assert all(len(values) == 0 for values in (encoded.texts, encoded.tokens, encoded.unknown, encoded.truncated))
+    assert all(
+        len(values) == 0
+        for values in (encoded.text_indices, encoded.num_tokens, encoded.num_unknown, encoded.truncated)
+    )
 
 
-def test_logits_of_windows_are_pooled_by_text() -> None:
+def test_the_logits_of_windows_are_pooled_by_text() -> None:
     logits = np.array([[1, 8], [2, 4], [6, 0], [5, -5]], dtype=np.float32)
     texts = np.array([3, 7, 7, 9])
-    largest = WINDOWS.model_copy(update={"pooling": "max"})
+    maximum = WINDOWS.model_copy(update={"pooling": "max"})
     assert pool_logits(logits, texts, WINDOWS).tolist() == [[1, 8], [4, 2], [5, -5]]
-    assert pool_logits(logits, texts, largest).tolist() == [[1, 8], [6, 4], [5, -5]]
+    assert pool_logits(logits, texts, maximum).tolist() == [[1, 8], [6, 4], [5, -5]]
     assert pool_logits(logits, np.arange(4), HEAD) is logits
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
-def test_pooled_logits_have_the_same_bits_in_any_company(pooling: str) -> None:
+def test_pooled_logits_do_not_depend_on_other_texts(pooling: str) -> None:
     truncation = WINDOWS.model_copy(update={"pooling": pooling})
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 65, size=400)
     texts = np.repeat(np.arange(400), counts)
     logits = (rng.standard_normal((len(texts), 3)) * 10.0 ** rng.integers(-6, 6, (len(texts), 1))).astype(np.float32)
-    together = pool_logits(logits, texts, truncation)
-    assert together.dtype == np.float32
+    pooled = pool_logits(logits, texts, truncation)
+    assert pooled.dtype == np.float32
     alone = [pool_logits(logits[texts == text], texts[texts == text], truncation)[0] for text in range(400)]
-    assert np.array_equal(together, np.array(alone))
+    assert np.array_equal(pooled, np.array(alone))
     single = counts == 1
-    assert np.array_equal(together[single], logits[np.isin(texts, np.flatnonzero(single))])
-
-
-@pytest.mark.parametrize("budget", [1, 64, 1000])
-def test_batches_of_whole_texts_hold_all_their_rows_within_the_budget(budget: int) -> None:
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(2, 40, size=300).astype(np.int32)
-    num_rows = np.where(lengths == 39, rng.integers(1, 9, size=300), 1)
-    batches = list(length_sorted_batches(lengths, tokens_per_batch=budget, num_rows=num_rows))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(300))
-    for batch in batches:
-        assert len(batch) == 1 or num_rows[batch].sum() * lengths[batch].max() <= budget
+    assert np.array_equal(pooled[single], logits[np.isin(texts, np.flatnonzero(single))])
 
 
 def _config(**keys: object) -> TrainConfig:
     return TrainConfig.model_validate({"prepared": "p", "model": "m", "output": "o"} | keys)
 
 
-def test_the_keys_of_train_say_what_is_read() -> None:
+def test_the_keys_of_train_name_the_truncation() -> None:
     keys = {"truncation": "windows", "pooling": "max", "window_overlap": 0.5, "max_windows": 4}
-    assert truncation_of(_config(**keys).model_dump()) == Windows(pooling="max", overlap=0.5, max_windows=4)
-    assert truncation_of(_config(truncation="tail").model_dump()) == TAIL
-    assert truncation_of(_config().model_dump()) == truncation_of({"max_tokens": 128}) == HEAD
+    assert read_truncation(_config(**keys).model_dump()) == TokenWindows(pooling="max", overlap=0.5, max_windows=4)
+    assert read_truncation(_config(truncation="tail").model_dump()) == TAIL
+    assert read_truncation(_config().model_dump()) == read_truncation({"max_tokens": 128}) == HEAD
 
 
 @pytest.mark.parametrize(
-    ("keys", "found"),
+    ("keys", "message"),
     [
         ({"truncation": "middle"}, "'head', 'tail', 'head_tail' or 'windows'"),
         ({"pooling": "max"}, "pooling = 'max' needs truncation = 'windows', but it is 'head'"),
@@ -246,6 +231,6 @@ def test_the_keys_of_train_say_what_is_read() -> None:
         ({"truncation": "windows", "max_windows": 65}, "less than or equal to 64"),
     ],
 )
-def test_keys_that_cannot_be_meant_are_refused(keys: dict[str, object], found: str) -> None:
-    with pytest.raises(ValidationError, match=found):
+def test_keys_that_contradict_each_other_are_refused(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         _config(**keys)

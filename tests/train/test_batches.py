@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
-from sentiment_ray.text.truncation import Windows
+from sentiment_ray.text.truncation import TokenWindows
 from sentiment_ray.train.batches import NO_LABEL, Batch, Chunk, halve_until, select_own_chunks, training_batches
 
 
@@ -55,7 +55,7 @@ def test_every_row_of_every_chunk_is_in_one_batch_and_there_are_as_many_batches_
 
 
 def test_the_windows_of_a_text_stay_together_and_share_its_label(tiny_encoder: Path) -> None:
-    windows = Windows(pooling="mean", overlap=0.0, max_windows=8)
+    windows = TokenWindows(pooling="mean", overlap=0.0, max_windows=8)
     encoder = load_encoder(tiny_encoder / "tokenizer.json", max_tokens=4, truncation=windows)
     texts = ["tea", "tea " * 11, "tea " * 4, "tea " * 7]
     (batch,) = training_batches(

@@ -56,7 +56,7 @@ def test_a_training_continues_with_the_model_and_a_share_of_the_rows_of_a_run(
     for name, reviews in (("new", new_reviews), ("old", prepared)):
         for when, steps in (("before", ()), ("after", ("strip_tags",))):
             expected = checkpoint_metrics(
-                checkpoint, reviews / "test", LABELS, max_tokens=32, truncation=HEAD, steps=steps
+                checkpoint, reviews / "test", LABELS, max_tokens=32, truncation=HEAD, cleaning_steps=steps
             )
             assert earlier[name][when] == expected
 

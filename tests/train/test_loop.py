@@ -19,7 +19,7 @@ from export.held_out import TorchEngine
 from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
-from sentiment_ray.text.truncation import Pooling, Windows
+from sentiment_ray.text.truncation import Pooling, TokenWindows
 from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
@@ -202,7 +202,7 @@ def test_a_model_trained_on_windows_is_measured_on_windows(
 ) -> None:
     """The accuracy of the last epoch equals that of the scoring path with the same windows."""
     line = train(epochs=1, max_tokens=6, truncation="windows", pooling=pooling, window_overlap=0.5, max_windows=4)[-1]
-    windows = Windows(pooling=pooling, overlap=0.5, max_windows=4)
+    windows = TokenWindows(pooling=pooling, overlap=0.5, max_windows=4)
     checkpoint = store.checkpoints()[-1].path
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=6, truncation=windows)
     table = parquet.read_table(prepared / "validation")

@@ -1,4 +1,4 @@
-"""Runs an ONNX file with ONNX Runtime on CPU or GPU; the file is taken as bytes, so that it cannot name others."""
+"""Runs an ONNX file with ONNX Runtime, on the CPU or a GPU; it gets bytes, so that the file cannot refer to others."""
 
 import hashlib
 import os
@@ -23,9 +23,9 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         CUDA,
     ],
 }
-"""Providers by engine, the first one decisive; TensorRT hands what it cannot run to CUDA, and none to the CPU."""
+"""Execution providers by engine. The first one must load. CUDA runs what TensorRT cannot; neither uses the CPU."""
 GPU_LOCK = threading.Lock()
-"""Stdout is the process's: two threads that lend it at once would not give it back."""
+"""Only one thread at a time may redirect stdout, which belongs to the whole process."""
 
 
 class OnnxRuntimeEngine:
@@ -37,19 +37,19 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin between calls starve the other actors and requests of the machine.
+        # Threads that spin between calls take the processor from other actors and requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if name == "onnxruntime":
             self._session = onnxruntime.InferenceSession(model, options, providers=PROVIDERS[name])
         else:
-            with GPU_LOCK, redirect_stdout(sys.stderr):  # where it finds no GPU, ONNX Runtime tells it on stdout
+            with GPU_LOCK, redirect_stdout(sys.stderr):  # without a GPU, ONNX Runtime prints to stdout
                 _load_gpu_libraries(name)
                 self._session = onnxruntime.InferenceSession(model, options, providers=_gpu_providers(name, model))
         self._session.disable_fallback()
-        wanted, found = PROVIDERS[name][0][0], self._session.get_providers()
-        if found[0] != wanted:
+        wanted, loaded = PROVIDERS[name][0][0], self._session.get_providers()
+        if loaded[0] != wanted:
             raise MissingExtraError(
-                f"engine = {name!r}: {wanted} cannot be used here (left: {', '.join(found)}). It needs an NVIDIA GPU, "
+                f"engine = {name!r}: {wanted} cannot be used here (left: {', '.join(loaded)}). It needs an NVIDIA GPU, "
                 "its driver, and the CUDA libraries that pip install 'onnxruntime-gpu[cuda,cudnn]' brings"
                 f"{', and TensorRT' if name == 'tensorrt' else ''}."
             )
@@ -72,8 +72,18 @@ class OnnxRuntimeEngine:
         return np.asarray(logits, dtype=np.float32)
 
 
+def create_engine(name: str, model: bytes, threads: int) -> OnnxRuntimeEngine:
+    """Return an engine for the bytes of an ONNX file, with the providers that `name` stands for."""
+    return OnnxRuntimeEngine(model, threads, name)
+
+
+def describe_library() -> dict[str, Any]:
+    """Return the execution providers of the installed build."""
+    return {"providers": onnxruntime.get_available_providers()}
+
+
 def _load_gpu_libraries(name: str) -> None:
-    """Load the CUDA libraries that pip installed, if any, and refuse by name a package without the provider."""
+    """Load the CUDA libraries that pip installed, if any; MissingExtraError when the build lacks the provider."""
     wanted = PROVIDERS[name][0][0]
     if wanted not in onnxruntime.get_available_providers():
         raise MissingExtraError(f"engine = {name!r}: this build of onnxruntime has no {wanted}.")
@@ -81,9 +91,9 @@ def _load_gpu_libraries(name: str) -> None:
 
 
 def _gpu_providers(name: str, model: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """Return the providers of an engine on a GPU; TensorRT keeps what it compiles in the user's cache directory.
+    """Return the providers of an engine on a GPU; TensorRT keeps compiled models in the user's cache directory.
 
-    Each model has a directory of its own there: ONNX Runtime's key leaves out the weights of a model that it is given
+    Each model has its own directory there, because ONNX Runtime's cache key ignores the weights of a model that comes
     as bytes (onnxruntime#6455).
     """
     if name != "tensorrt":

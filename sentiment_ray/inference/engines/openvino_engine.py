@@ -1,4 +1,4 @@
-"""Runs an ONNX file with OpenVINO on the CPU, which uses bf16 by itself where the processor has it."""
+"""Runs an ONNX file with OpenVINO on the CPU, which computes in bf16 where the processor can."""
 
 import io
 import math
@@ -10,18 +10,24 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-LARGEST_GROUP = 128
-"""As fast as a whole row of 384 and nearer to the exact answer; see docs/benchmarks.md."""
+MAX_GROUP_SIZE = 128
+"""As fast as one group for a whole row of 384 values, and closer to the exact answer (docs/benchmarks.md)."""
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model with one stream; safe to call from one thread at a time."""
+    """A compiled OpenVINO model with one stream; safe to call from one thread at a time.
+
+    `precision` is "f32" or "bf16". None leaves it to OpenVINO, which takes bf16 where the processor has instructions
+    for it. In bf16 a row's bits may depend on the other rows of its batch: on processors with AMX they do.
+    """
 
     name = "openvino"
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: bytes, threads: int, *, precision: str | None = None) -> None:
         core = openvino.Core()
-        config = _config(threads)
+        config = _make_config(threads)
+        if precision:
+            config["INFERENCE_PRECISION_HINT"] = precision
         graph = core.read_model(io.BytesIO(model))
         group = _group_size(graph)
         if group:
@@ -38,20 +44,32 @@ class OpenVinoEngine:
         return np.array(self._request.infer(feed)["logits"], dtype=np.float32)
 
 
-def matrix_product(weights: NDArray[np.float32], threads: int) -> tuple[Callable[[NDArray[np.float32]], object], str]:
-    """Return a function that multiplies rows with `weights` as an encoder's layers do, and the precision it takes."""
+def create_engine(name: str, model: bytes, threads: int) -> OpenVinoEngine:
+    """Return an engine for the bytes of an ONNX file; there is one kind, so `name` is not needed."""
+    return OpenVinoEngine(model, threads)
+
+
+def describe_library() -> dict[str, Any]:
+    """Return the devices that OpenVINO finds, and the precisions that it has kernels for on the CPU."""
+    core = openvino.Core()
+    precisions = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {"devices": core.available_devices, "precisions": precisions}
+
+
+def compile_product(weights: NDArray[np.float32], threads: int) -> tuple[Callable[[NDArray[np.float32]], object], str]:
+    """Return a function that multiplies rows by `weights` as a layer of an encoder does, and the precision it uses."""
     rows = opset.parameter([-1, len(weights)], np.float32)
     graph = openvino.Model([opset.matmul(rows, opset.constant(weights), False, False)], [rows])
-    compiled = openvino.Core().compile_model(graph, "CPU", _config(threads))
+    compiled = openvino.Core().compile_model(graph, "CPU", _make_config(threads))
     request = compiled.create_infer_request()
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return lambda values: request.infer([values]), f"openvino {precision}"
 
 
-def _config(threads: int) -> dict[str, Any]:
-    """Return the settings of a model with one stream.
+def _make_config(threads: int) -> dict[str, Any]:
+    """Return OpenVINO's settings for a model with one stream.
 
-    Pinned threads of several processes all sit on the first cores: two actors of one thread shared one core.
+    Threads are not pinned: every process pins to the first cores, so two actors with one thread each share one core.
     """
     return {
         "INFERENCE_NUM_THREADS": threads,
@@ -62,15 +80,16 @@ def _config(threads: int) -> dict[str, Any]:
 
 
 def _group_size(graph: openvino.Model) -> int:
-    """Return how many neighbouring values of a token share a scale when activations are quantised, 0 for none.
+    """Return how many neighbouring activations share a scale where weights are int8, or 0 where none are.
 
-    OpenVINO's own 32 is slower, and a group that does not divide the width of a product leaves that product in bf16.
+    OpenVINO's default of 32 is slower. A product whose width the group size does not divide stays in bf16, so the size
+    divides the widths of all products.
     """
     products = [node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"]
     weights = [node.input_value(1) for node in products]
-    widths = [
+    int8_widths = [
         port.get_partial_shape()[0].get_length()
         for port in weights
         if port.get_node().get_type_name() == "Multiply" and len(port.get_partial_shape()) == 2
     ]
-    return math.gcd(LARGEST_GROUP, *widths) if widths else 0
+    return math.gcd(MAX_GROUP_SIZE, *int8_widths) if int8_widths else 0

@@ -1,0 +1,84 @@
+"""Every engine that can run a bundle, one entry each; imports none of them."""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What is known of an engine before it is imported."""
+
+    name: str
+    module: str
+    """Module with two functions. `create_engine(name, model, threads)` returns an `inference.engines.Engine` for the
+    bytes of an ONNX file. `describe_library()` returns what `sentiment-ray doctor` shows."""
+    library: str
+    """Name under which the engine's library is imported."""
+    packages: tuple[str, ...]
+    """Distributions that bring the library; one of them is enough."""
+    remedy: str
+    """What to do where none is installed."""
+    gpu_gate: str | None = None
+    """For an engine on a GPU, the engine on the CPU whose gate in a bundle decides which files it may load."""
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether the engine runs on a GPU."""
+        return self.gpu_gate is not None
+
+    @property
+    def gate(self) -> str:
+        """Name of the engine whose gate in a bundle counts: an engine on the CPU has one of its own."""
+        return self.gpu_gate or self.name
+
+    def is_installed(self) -> bool:
+        """Whether the library can be found; on a GPU it must come from one of the packages."""
+        is_found = importlib.util.find_spec(self.library) is not None
+        return is_found and (not self.is_gpu or self.installed_version() is not None)
+
+    def installed_version(self) -> str | None:
+        """Return the version of the first of the packages that is installed."""
+        for package in self.packages:
+            try:
+                return importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return None
+
+
+OPENVINO_MODULE = "sentiment_ray.inference.engines.openvino_engine"
+ONNXRUNTIME_MODULE = "sentiment_ray.inference.engines.onnxruntime_engine"
+CPU_REMEDY = "Run: pip install 'sentiment-ray[cpu]'"
+GPU_REMEDY = (
+    "Run: pip uninstall onnxruntime, then pip install 'sentiment-ray[gpu]'. Both packages own the same import name."
+)
+SPECS = (
+    EngineSpec("openvino", OPENVINO_MODULE, "openvino", ("openvino",), CPU_REMEDY),
+    EngineSpec("onnxruntime", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), CPU_REMEDY),
+    EngineSpec("cuda", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, gpu_gate="onnxruntime"),
+    EngineSpec("tensorrt", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, gpu_gate="onnxruntime"),
+)
+"""A new engine is a line here and the module that it names. `cuda` and `tensorrt` are providers of ONNX Runtime."""
+ENGINES = {spec.name: spec for spec in SPECS}
+
+
+def cpu_engines() -> list[str]:
+    """Return the names of the engines on the CPU, installed or not."""
+    return [name for name, spec in ENGINES.items() if not spec.is_gpu]
+
+
+def installed_engines() -> list[str]:
+    """Return the names of the engines on the CPU that are installed."""
+    return [name for name in cpu_engines() if ENGINES[name].is_installed()]
+
+
+def engine_packages() -> list[str]:
+    """Return the distributions of all engines."""
+    return list(dict.fromkeys(package for spec in ENGINES.values() for package in spec.packages))
+
+
+def list_engines() -> str:
+    """Return the names of all engines in words, for help texts."""
+    *names, last = ENGINES
+    return f"{', '.join(names)} or {last}"
