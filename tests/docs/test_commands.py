@@ -33,7 +33,8 @@ def workspace(
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/demo").symlink_to(bundle.parent)
     (tmp_path / "runs/old").symlink_to(bundle.parent)
-    (tmp_path / "runs/first").symlink_to(bundle.parent)
+    (tmp_path / "runs/second").mkdir()
+    (tmp_path / "runs/second/prepared").symlink_to(bundle.parent / "prepared")
     texts, labels = zip(*everyday, strict=True)
     lines = ["text,label", *(f'"{text.replace(chr(34), chr(34) * 2)}",{label}' for text, label in everyday)]
     (tmp_path / "reviews.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
