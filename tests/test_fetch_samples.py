@@ -1,4 +1,4 @@
-"""The samples come from small archives made here, offline; the everyday sentences are read as they are committed."""
+"""Samples from small archives that the tests make, without a network; and the everyday sentences of jobs/configs/."""
 
 import csv
 import difflib
@@ -66,7 +66,7 @@ def csv_bytes(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
 
 
 def members(pin: Pin) -> dict[str, bytes]:
-    """The files that a small archive holds in the place where the real one does."""
+    """Return the files of a small archive, at the paths of the real one."""
     if isinstance(pin, ModelPin):
         return {f"{pin.folder}/{name}": name.encode() for name in (*pin.files, "setup.py", "../escape.txt")}
     tables = {
@@ -119,7 +119,7 @@ def rows_of(path: Path) -> list[tuple[str, ...]]:
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-def test_every_output_is_written_and_the_test_half_holds_no_training_review(
+def test_every_output_is_written_and_imdb_test_holds_no_training_review(
     tmp_path: Path, archives: Path, pins: list[Pin]
 ) -> None:
     lines: list[str] = []
@@ -238,7 +238,7 @@ def test_a_directory_of_archives_that_is_missing_is_named(tmp_path: Path) -> Non
         fetch(tmp_path / "samples", archives=tmp_path / "nowhere")
 
 
-def test_the_job_prints_one_json_line_when_all_is_there(tmp_path: Path) -> None:
+def test_the_job_prints_one_json_line_if_everything_is_there(tmp_path: Path) -> None:
     for pin in DEMO_PINS:
         names = [f"{pin.output}/{name}" for name in pin.files] if isinstance(pin, ModelPin) else [pin.output]
         for name in names:
@@ -269,7 +269,7 @@ def content_words(text: str) -> list[str]:
 
 
 def similarity(text: str, message: str) -> float:
-    """Compare by characters, or by content words where the message is so short that its grammar would decide."""
+    """Compare characters, or only content words for a short message, which would resemble others by its grammar."""
     if len(message) < 30:
         return difflib.SequenceMatcher(None, content_words(text), content_words(message)).ratio()
     return difflib.SequenceMatcher(None, text.lower(), message.lower(), autojunk=False).ratio()
@@ -285,7 +285,7 @@ def test_the_everyday_sentences_are_distinct_and_half_of_them_are_neutral() -> N
     assert all(text == text.strip() and text for text, _ in rows)
 
 
-def test_the_everyday_sentences_give_none_of_the_unseen_messages_away() -> None:
+def test_the_everyday_sentences_do_not_resemble_the_unseen_messages() -> None:
     for text, _ in everyday_rows():
         assert not RARE_WORDS & set(words(text)), text
         for message in UNSEEN_MESSAGES:

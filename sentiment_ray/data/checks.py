@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.data.config import PrepareConfig, Source
+from sentiment_ray.data.config import PrepareConfig
+from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.leakage import Comparison, compare_texts, write_signatures, write_test_set
 from sentiment_ray.data.ray_tasks import run_tasks
-from sentiment_ray.data.readers.delimited import columns_of_text_file
-from sentiment_ray.data.readers.units import Unit
+from sentiment_ray.data.readers.jsonl import read_keys
+from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow, SampledShares
-from sentiment_ray.data.shuffle import Plan
-from sentiment_ray.data.sources import InputFile, check_files, list_files, resolve
+from sentiment_ray.data.source_config import Source
+from sentiment_ray.data.sources import SourceFile, list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 
 EmbedTexts = Callable[[str, Sequence[str], int], NDArray[np.float32]]
@@ -32,7 +33,7 @@ class TestSet:
     """An external test set: the files it is read from, and how."""
 
     sources: tuple[Source, ...] = ()
-    units: tuple[Unit, ...] = ()
+    tasks: tuple[ReadTask, ...] = ()
     paths: tuple[Path, ...] = ()
 
 
@@ -65,42 +66,44 @@ def list_test_set(config: PrepareConfig) -> TestSet:
     sources = tuple(
         {"path": path, "name": path, "text_column": columns, "label_column": columns[0]} for path in config.against
     )
-    test_config = resolve(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
+    test_config = resolve_paths(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
     files = list_files(test_config)
     # [prepare] has no key for the format of a test set, so a file of chats is recognised by its keys.
     files = [replace(file, format="chat") if _holds_chats(file, columns) else file for file in files]
-    units = check_files(test_config, files)
-    return TestSet(test_config.sources, tuple(units), tuple(file.path for file in files))
+    tasks = make_read_tasks(test_config, files)
+    return TestSet(test_config.sources, tuple(tasks), tuple(file.path for file in files))
 
 
-def _holds_chats(file: InputFile, columns: Sequence[str]) -> bool:
-    keys = columns_of_text_file(file.path, file.format) if file.format == "jsonl" else []
+def _holds_chats(file: SourceFile, columns: Sequence[str]) -> bool:
+    keys = read_keys(file.path) if file.format == "jsonl" else []
     return "messages" in keys and not set(columns) & set(keys)
 
 
-def compare_rows(plan: Plan, bucket_files: Sequence[Path], test_set: TestSet, *, num_rows: int) -> Comparison | None:
+def compare_rows(
+    job: PrepareJob, bucket_files: Sequence[Path], test_set: TestSet, *, num_rows: int
+) -> Comparison | None:
     """Find near duplicates and rows that are also in the test set, and write them for the tasks that split the rows.
 
     Returns None when neither check is wanted. Raises DataError when `keep_together` would compare too many rows.
     """
-    config = plan.config
-    if not config.near_duplicates and not test_set.units:
+    config = job.config
+    if not config.near_duplicates and not test_set.tasks:
         return None
     if config.keep_together and num_rows > config.near_duplicate_rows:
         raise DataError(
             f"keep_together compares all {num_rows:,} rows, more than near_duplicate_rows = "
             f"{config.near_duplicate_rows:,} allows. Raise it (some 600 bytes a row), or remove keep_together."
         )
-    batches = [(plan, number, [unit], test_set.sources) for number, unit in enumerate(test_set.units)]
+    batches = [(job, number, [task], test_set.sources) for number, task in enumerate(test_set.tasks)]
     num_test_set_texts = sum(run_tasks(write_test_set, batches, title="Reading against"))
     share, test_set_share = (
         min(1.0, config.near_duplicate_rows / max(1, rows)) for rows in (num_rows, num_test_set_texts)
     )
-    tasks = [(plan, bucket, bucket_files, share, test_set_share) for bucket in range(plan.num_buckets)]
+    tasks = [(job, bucket, bucket_files, share, test_set_share) for bucket in range(job.num_buckets)]
     run_tasks(write_signatures, tasks, title="Signing")
     if not config.near_duplicates:
         return Comparison(num_test_set_texts=num_test_set_texts)
-    comparison: Comparison = run_tasks(compare_texts, [(plan,)], title="Comparing")[0]
+    comparison: Comparison = run_tasks(compare_texts, [(job,)], title="Comparing")[0]
     return replace(comparison, num_test_set_texts=num_test_set_texts, share=share, test_set_share=test_set_share)
 
 

@@ -1,202 +1,210 @@
-"""The keys of [prepare]: which sources hold the reviews and how they are split; reads no data."""
+"""The keys of [prepare]: labels, splits, training rows and outputs; reads no data.
 
-from itertools import pairwise
-from math import isfinite
+The keys of [[prepare.sources]] are in source_config.py, those of the checks in check_config.py.
+"""
+
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sentiment_ray.config.sections import Names, SectionConfig, Share
+from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.check_config import CheckConfig
-from sentiment_ray.data.division import Division
+from sentiment_ray.data.readers.timestamps import parse_microseconds
+from sentiment_ray.data.source_config import Format, Source, check_source_labels
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
+from sentiment_ray.text.cleaning import check_cleaning_steps
 
-Format = Literal["auto", "parquet", "csv", "tsv", "jsonl", "chat"]
 SPLITS = ("train", "validation", "test")
+NEVER_MICROSECONDS = (1 << 63) - 1
+SPLIT_BY_KEYS = {"group_column": "group", "time_column": "time", "validation_from": "time", "test_from": "time"}
+"""Keys that only one value of split_by uses."""
 
 
-def _keys_as_text(value: Any) -> Any:
-    return {str(key): label for key, label in value.items()} if isinstance(value, dict) else value
+def _to_iso_text(value: Any) -> Any:
+    """Return a TOML date as the text that a flag would give."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
-class Source(BaseModel):
-    """One place that reviews come from: a file, a directory or a glob, with its own columns and labels."""
+Time = Annotated[str, BeforeValidator(_to_iso_text)]
+
+
+class Augment(BaseModel):
+    """Keys of [prepare.augment]: altered copies of training rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    path: str
-    """File, directory or glob."""
-    name: str = ""
-    """Name of the source in counts and ids; by default the file's name without its ending."""
-    format: Format = "auto"
-    """parquet, csv, tsv, jsonl or chat; auto decides by the file's ending (chat must be named)."""
-    text_column: Annotated[Names, Field(min_length=1)] = ("text",)
-    """Column that holds the review; several, as ["title", "body"], are read one after the other, a line each."""
-    label_column: str = "label"
-    """Column that holds the label."""
-    id_column: str | None = None
-    """Column that identifies a row; by default the file's name and the row's number in it."""
-    label_map: Annotated[dict[str, str], BeforeValidator(_keys_as_text)] = {}
-    """From the values of the label column to labels; empty: they are labels already."""
-    stars: dict[str, tuple[float, ...]] = {}
-    """Short for a label_map of ratings: { negative = [1, 2], neutral = [3], positive = [4, 5] }."""
-    cut_points: tuple[float, ...] = ()
-    """Grades at which the next label begins: with [2.5, 3.5], below 2.5 is the first label, from 3.5 on the third."""
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the source to use, chosen by a hash of the text; the rest is counted as left out."""
-    split: Literal["auto", "train", "validation", "test"] = "auto"
-    """Put the whole source into one split instead of dividing it."""
-    group_column: str | None = None
-    """Column that names a row's group, where it is not that of [prepare]; without it a source of one split has none."""
-    time_column: str | None = None
-    """Column that says when a row was written, where it is not that of [prepare]."""
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the training rows that get an altered copy."""
+    operations: Annotated[Names, Field(min_length=1)] = tuple(OPERATIONS)
+    """Operations to choose from for each copy: typo, repeat_letter, lower_case, drop_article."""
 
-    @property
-    def key_column(self) -> str | None:
-        """The column that a row's split is drawn from, if it is not the text."""
-        return self.group_column or self.time_column
-
-    @property
-    def mapping(self) -> dict[str, str]:
-        """From the values of the label column to labels, as label_map or stars say; empty: no such map."""
-        by_stars = {f"{rating:g}": label for label, ratings in self.stars.items() for rating in ratings}
-        return self.label_map or by_stars
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns that are read, each once."""
-        names = (self.id_column, *self.text_column, self.label_column, self.key_column)
-        return list(dict.fromkeys(name for name in names if name))
-
-
-def _check_one_way_to_labels(source: Source) -> None:
-    given = [key for key in ("label_map", "stars", "cut_points") if getattr(source, key)]
-    if len(given) > 1:
-        raise ValueError(f"{given[0]} and {given[1]} of {source.path!r} exclude each other. Keep one of them.")
-    ratings = [rating for ratings in source.stars.values() for rating in ratings]
-    if len(set(ratings)) < len(ratings):
-        raise ValueError(f"stars of {source.path!r} name a rating twice. Name each once.")
-    points = source.cut_points
-    if not all(map(isfinite, points)) or any(low >= high for low, high in pairwise(points)):
-        raise ValueError(f"cut_points of {source.path!r} must rise from one to the next (found: {list(points)}).")
-
-
-def _check_meanings(source: Source, labels: tuple[str, ...]) -> None:
-    where = "stars" if source.stars else "label_map"
-    for value, label in source.mapping.items():
-        if label not in labels:
-            raise ValueError(
-                f"{where} of {source.path!r} maps {value!r} to {label!r}, which is not "
-                f"in labels ({', '.join(labels)}). Correct one of them."
-            )
-    if source.cut_points and len(source.cut_points) != len(labels) - 1:
-        raise ValueError(
-            f"cut_points of {source.path!r} are {len(source.cut_points)}, and {len(labels)} labels have "
-            f"{len(labels) - 1} between them. Correct one of them."
-        )
+    @field_validator("operations")
+    @classmethod
+    def _check_operations(cls, operations: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in operations if name not in OPERATIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not an operation. Known: {', '.join(OPERATIONS)}.")
+        return operations
 
 
 class Hosted(SectionConfig):
-    """Keys of [prepare.hosted]: what a hosted fine-tune of a chat source would cost."""
+    """Keys of [prepare.hosted]: what a hosted fine-tune on a chat source would cost."""
 
     price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
-    """Price of training on a million tokens, in any currency."""
+    """Price of training on one million tokens, in any currency."""
     epochs: Annotated[int, Field(ge=1)] = 3
-    """Times that the hosted fine-tune reads each example."""
+    """Number of times that the hosted fine-tune reads each example."""
     tokenizer: str | None = None
-    """A tokenizer.json to count with; by default tokens are estimated as characters / 4."""
+    """Path of a tokenizer.json that counts the tokens. Default: an estimate of one token per four characters."""
 
 
-class PrepareConfig(Division, CheckConfig):
+class PrepareConfig(CheckConfig):
     """Keys of [prepare]."""
 
     sources: tuple[Source, ...] = Field(default=(), min_length=1)
-    """The sources; a single one can be given by the four keys below instead."""
+    """The sources. The four keys below describe a single source instead."""
     input: str | None = Field(default=None, exclude=True)
     """The only source: a file, a directory or a glob."""
     format: Format | None = Field(default=None, exclude=True)
     """Format of --input: auto, parquet, csv, tsv, jsonl or chat."""
     text_column: Names | None = Field(default=None, exclude=True)
-    """Column of --input that holds the review; several, as title,body, are read one after the other, a line each."""
+    """Column of --input that holds the review. The texts of several columns, as in title,body, are joined by line
+    breaks."""
     label_column: str | None = Field(default=None, exclude=True)
     """Column of --input that holds the label."""
     labels: Names = DEFAULT_LABELS
-    """The labels in their order; every stage after this one copies them."""
+    """The labels in their order. All later stages use this order."""
+    clean: Names = ()
+    """Cleaning steps, applied to the texts in this order: unescape_html, strip_tags, fix_mojibake,
+    normalise_whitespace, mask_urls, mask_handles. The bundle applies the same steps."""
+    max_rejected: Share = 0.05
+    """Share of defective rows above which the job stops with exit code 2."""
     keep_duplicates: bool = False
-    """Keep rows with equal texts and equal labels (always in one split); conflicting ones are removed anyway."""
+    """Keep rows with equal texts and equal labels, all in one split. Equal texts with different labels are removed
+    anyway."""
+
+    split_by: Literal["hash", "stratified", "group", "time"] = "hash"
+    """What decides on a row's split: hash (of its text), group, time, or stratified (every label gets its exact share).
+    With hash, group and time, new rows never move old ones to another split; with stratified they may move a few."""
     validation_share: Share = 0.1
     """Share of the rows for validation."""
     test_share: Share = 0.1
     """Share of the rows for the test."""
-    max_rejected: Share = 0.05
-    """Share of defective rows above which the job stops with exit code 2."""
+    group_column: str | None = None
+    """With split_by = group: the column that names the product or user. All rows of a group get one split."""
+    time_column: str | None = None
+    """With split_by = time: the column that holds the time of a row, as a date, in ISO 8601, or in seconds since
+    1970."""
+    validation_from: Time | None = None
+    """With split_by = time: the day or time at which validation starts. Earlier rows are for training."""
+    test_from: Time | None = None
+    """With split_by = time: the day or time at which the test starts."""
     seed: int = 0
-    """Another seed divides the rows into other splits."""
+    """Seed of the split. Another seed gives other splits."""
+    balance: Literal["none", "over", "under"] = "none"
+    """Number of training rows of each label: none (as they are), over (repeat rows of rarer labels), under (as many as
+    the rarest label has)."""
+    augment: Augment | None = None
+    """Altered copies of training rows; a section of its own."""
+
     to_chat: str | None = None
-    """Directory to write the splits into as chat files as well, one a split, for a hosted fine-tune."""
+    """Directory that also gets the splits as chat files, one for each split, for a hosted fine-tune."""
     system_message: str | None = None
-    """With --to-chat: the system message of every example; by default none has one."""
+    """With --to-chat: the system message of every example. Default: none."""
     hosted: Hosted = Hosted()
     """Price and tokenizer of a hosted fine-tune, for the report on chat sources."""
 
+    @property
+    def split_times(self) -> tuple[int, int]:
+        """The times at which validation and test start, in microseconds since 1970; NEVER_MICROSECONDS for no start."""
+        starts = (self.validation_from or self.test_from, self.test_from)
+        validation_from, test_from = (parse_microseconds(start) if start else None for start in starts)
+        return (
+            NEVER_MICROSECONDS if validation_from is None else validation_from,
+            NEVER_MICROSECONDS if test_from is None else test_from,
+        )
+
     @model_validator(mode="before")
     @classmethod
-    def _single_source(cls, values: Any) -> Any:
-        """Read the short form of one source: input, format, text_column, label_column."""
-        short = {key: values[key] for key in ("input", "format", "text_column", "label_column") if key in values}
-        if not short:
+    def _read_single_source(cls, values: Any) -> Any:
+        """Turn the keys of a single source (input, format, text_column, label_column) into `sources`."""
+        single = {key: values[key] for key in ("input", "format", "text_column", "label_column") if key in values}
+        if not single:
             return values
-        if "input" not in short:
+        if "input" not in single:
             raise ValueError("--format, --text-column and --label-column describe --input, which is missing.")
-        rest = {key: value for key, value in values.items() if key not in short}
-        return rest | {"sources": [{"path": short.pop("input"), **short}]}
+        rest = {key: value for key, value in values.items() if key not in single}
+        return rest | {"sources": [{"path": single.pop("input"), **single}]}
 
     @field_validator("labels")
     @classmethod
-    def _labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         return check_labels(labels)
 
+    @field_validator("clean")
+    @classmethod
+    def _check_cleaning_steps(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        return check_cleaning_steps(steps)
+
+    @field_validator("validation_from", "test_from")
+    @classmethod
+    def _check_time(cls, value: str | None) -> str | None:
+        if value is not None and parse_microseconds(value) is None:
+            raise ValueError("this is not a day or a time. Write it as 2024-01-31 or 2024-01-31T12:00:00Z.")
+        return value
+
     @model_validator(mode="after")
-    def _sources_lead_to_labels(self) -> "PrepareConfig":
+    def _check_sources(self) -> "PrepareConfig":
         if not self.sources:
             raise ValueError(
                 "no source is given. Pass --input, or write [[prepare.sources]] with a path into the file."
             )
         for source in self.sources:
-            _check_one_way_to_labels(source)
-            _check_meanings(source, self.labels)
+            check_source_labels(source, self.labels)
         return self
 
     @model_validator(mode="after")
-    def _system_message_goes_into_chats(self) -> "PrepareConfig":
-        if self.system_message is not None and self.to_chat is None:
-            raise ValueError("system_message belongs to --to-chat, which is missing.")
-        return self
-
-    @model_validator(mode="after")
-    def _sources_have_what_splits_them(self) -> "PrepareConfig":
-        for name in ("group_column", "time_column"):
-            by = name.removesuffix("_column")
-            for source in self.sources:
-                found = getattr(source, name)
-                if found and self.split_by != by:
-                    raise ValueError(
-                        f"{name} of {source.path!r} is for split_by = {by!r}, here it is {self.split_by!r}."
-                    )
-                if self.split_by == by and source.split == "auto" and not (found or getattr(self, name)):
-                    raise ValueError(f"split_by = {by!r} needs {name} for the source {source.path!r}.")
-        return self
-
-    @model_validator(mode="after")
-    def _clusters_can_be_kept_together(self) -> "PrepareConfig":
-        if self.keep_together and self.split_by != "hash":
-            raise ValueError(f"keep_together is for split_by = 'hash', here it is {self.split_by!r}. Drop one of them.")
-        return self
-
-    @model_validator(mode="after")
-    def _shares_leave_a_training_set(self) -> "PrepareConfig":
+    def _check_split_keys(self) -> "PrepareConfig":
+        for key, split_by in SPLIT_BY_KEYS.items():
+            if getattr(self, key) is not None and self.split_by != split_by:
+                raise ValueError(f"{key} is for split_by = {split_by!r}, but split_by is {self.split_by!r}.")
+        if self.split_by == "time" and self.validation_from is None and self.test_from is None:
+            raise ValueError("split_by = 'time' needs a day at which a held-out split starts. Set validation_from or "
+                             "test_from.")  # fmt: skip
+        validation_from, test_from = self.split_times
+        if validation_from > test_from:
+            raise ValueError(
+                f"validation_from = {self.validation_from} is after test_from = {self.test_from}. The order of the "
+                "splits is train, validation, test."
+            )
         if self.validation_share + self.test_share >= 1:
             raise ValueError(
                 f"validation_share {self.validation_share} and test_share {self.test_share} leave nothing to train on."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_split_columns(self) -> "PrepareConfig":
+        for key in ("group_column", "time_column"):
+            split_by = SPLIT_BY_KEYS[key]
+            for source in self.sources:
+                column = getattr(source, key)
+                if column and self.split_by != split_by:
+                    raise ValueError(
+                        f"{key} of {source.path!r} is for split_by = {split_by!r}, but split_by is {self.split_by!r}."
+                    )
+                if self.split_by == split_by and source.split == "auto" and not (column or getattr(self, key)):
+                    raise ValueError(f"split_by = {split_by!r} needs {key} for the source {source.path!r}.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_other_pairs(self) -> "PrepareConfig":
+        if self.keep_together and self.split_by != "hash":
+            raise ValueError(
+                f"keep_together is for split_by = 'hash', but split_by is {self.split_by!r}. Remove one of them."
+            )
+        if self.system_message is not None and self.to_chat is None:
+            raise ValueError("system_message is for --to-chat, which is missing.")
         return self

@@ -1,4 +1,4 @@
-"""Adds up what the tasks of prepare_reviews report, and refuses what cannot be trained on; reads no rows."""
+"""Adds up the reports of all tasks, and refuses data that cannot be trained on; reads no rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,129 +10,128 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.balance import EXTRAS
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.division import splits_wanted
-from sentiment_ray.data.shuffle import OTHER_REASONS, Collected, Divided
-from sentiment_ray.data.split import OUTCOMES
+from sentiment_ray.data.shuffle import OTHER_REASONS, CollectReport
+from sentiment_ray.data.split import OUTCOMES, list_requested_splits
+from sentiment_ray.data.split_tasks import SplitReport
 from sentiment_ray.errors import DataError
 
 COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out", *EXTRAS)
-MOST_REASONS = 50
-REASONS_IN_ERROR = 3
+MAX_REASONS = 50
+MAX_REASONS_IN_ERROR = 3
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What became of all rows: `by_source` `(sources, COLUMNS)`, `by_split` `(splits, labels)`."""
+class Counts:
+    """What became of all rows."""
 
     by_source: NDArray[np.int64]
+    """`(sources, COLUMNS)`"""
     by_split: NDArray[np.int64]
+    """`(splits, labels)`"""
     reasons: Counter[str]
+    """Rejected rows by reason."""
     examples: dict[str, str]
-    """Where the first row with each reason stands."""
+    """The file and the row where each reason came first."""
     cleaned: dict[str, int]
-    """Rows that each step of cleaning changed."""
+    """The number of rows that each cleaning step changed."""
 
     @property
-    def counts(self) -> dict[str, int]:
+    def totals(self) -> dict[str, int]:
         """The sum of each of COLUMNS over all sources."""
         return dict(zip(COLUMNS, self.by_source.sum(axis=0).tolist(), strict=True))
 
 
-def summarise(config: PrepareConfig, collected: Sequence[Collected], divided: Sequence[Divided]) -> Summary:
-    """Add up the reports of all tasks, in whatever order they ended."""
+def add_reports(config: PrepareConfig, collected: Sequence[CollectReport], split: Sequence[SplitReport]) -> Counts:
+    """Add up the reports of all tasks, in any order."""
     outcomes = np.zeros((len(config.sources), len(OUTCOMES)), dtype=np.int64)
     extras = np.zeros((len(config.sources), len(EXTRAS)), dtype=np.int64)
     by_split = np.zeros((len(SPLITS), len(config.labels)), dtype=np.int64)
-    for report in divided:
-        outcomes += report.outcomes
-        extras += report.extras
-        by_split += report.labels
+    for split_report in split:
+        outcomes += split_report.outcomes
+        extras += split_report.extras
+        by_split += split_report.labels
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for part in sorted(collected, key=lambda part: part.number):
-        reasons += part.reasons
-        examples = part.examples | examples
+    for report in sorted(collected, key=lambda report: report.task_number):
+        reasons += report.reasons
+        examples = report.examples | examples
     rows_in, rejected, left_out = (
-        sum((getattr(part, name) for part in collected), np.zeros(len(config.sources), dtype=np.int64))[:, None]
+        sum((getattr(report, name) for report in collected), np.zeros(len(config.sources), dtype=np.int64))[:, None]
         for name in ("rows_in", "rejected", "left_out")
     )
-    cleaned = sum((part.cleaned for part in collected), np.zeros(len(config.clean), dtype=np.int64))
-    by_step = dict(zip(config.clean, cleaned.tolist(), strict=True))
+    cleaned = sum((report.cleaned for report in collected), np.zeros(len(config.clean), dtype=np.int64))
     by_source = np.hstack([rows_in, outcomes, rejected, left_out, extras])
-    return Summary(by_source, by_split, reasons, examples, by_step)
+    return Counts(by_source, by_split, reasons, examples, dict(zip(config.clean, cleaned.tolist(), strict=True)))
 
 
-def check_rejected(config: PrepareConfig, summary: Summary) -> None:
-    """DataError when there are no rows, or a larger share of defective ones than `max_rejected` allows."""
-    rows_in, rejected = summary.counts["rows_in"], summary.counts["rejected"]
+def check_rejected(config: PrepareConfig, counts: Counts) -> None:
+    """DataError if there are no rows, or more defective rows than `max_rejected` allows."""
+    rows_in, rejected = counts.totals["rows_in"], counts.totals["rejected"]
     if not rows_in:
         raise DataError(f"The sources ({', '.join(source.path for source in config.sources)}) hold no rows.")
     if rejected / rows_in > config.max_rejected:
-        frequent = sorted(summary.reasons.items(), key=_most_frequent_first)[:REASONS_IN_ERROR]
-        found = "; ".join(f"{reason}: {count}, first in {summary.examples[reason]}" for reason, count in frequent)
+        frequent = _sort_reasons(counts.reasons)[:MAX_REASONS_IN_ERROR]
+        found = "; ".join(f"{reason}: {count}, first in {counts.examples[reason]}" for reason, count in frequent)
         raise DataError(
             f"{rejected} of {rows_in} rows are defective, more than max_rejected = {config.max_rejected:g} allows "
-            f"({found}). Mend them, correct the columns or the label_map, or raise --max-rejected."
+            f"({found}). Repair the rows, correct the columns or the label_map, or raise --max-rejected."
         )
 
 
-def check_splits(config: PrepareConfig, summary: Summary) -> None:
-    """DataError when a split that was asked for is empty, or a label has no row to train on."""
-    counts = summary.counts
-    accounted = sum(counts[name] for name in (*OUTCOMES, "rejected"))
-    if accounted != counts["rows_in"] + sum(counts[name] for name in EXTRAS):
-        raise RuntimeError(f"{counts['rows_in']} rows were read, but {accounted} are accounted for: {counts}")
-    pinned = {source.split for source in config.sources}
-    shares = {"train": 1.0, "validation": config.validation_share, "test": config.test_share}
-    wanted = splits_wanted(config, shares)
+def check_splits(config: PrepareConfig, counts: Counts) -> None:
+    """DataError if a requested split is empty, or if a label has no training row."""
+    totals = counts.totals
+    accounted = sum(totals[name] for name in (*OUTCOMES, "rejected"))
+    if accounted != totals["rows_in"] + sum(totals[name] for name in EXTRAS):
+        raise RuntimeError(f"{totals['rows_in']} rows were read, but {accounted} are accounted for: {totals}")
+    requested = list_requested_splits(config)
     for split in SPLITS:
-        if (split in wanted or split in pinned) and not counts[split]:
-            raise DataError(f"The {split} split would be empty ({_spelt(counts)}). Give more rows, or another share.")
-    train = dict(zip(config.labels, summary.by_split[SPLITS.index("train")].tolist(), strict=True))
+        if split in requested and not totals[split]:
+            raise DataError(
+                f"The {split} split would be empty ({_format_counts(totals)}). Add rows, or change its share."
+            )
+    train = dict(zip(config.labels, counts.by_split[SPLITS.index("train")].tolist(), strict=True))
     for label, count in train.items():
         if not count:
-            found = [name for name, rows in train.items() if rows]
+            present = [name for name, rows in train.items() if rows]
             raise DataError(
-                f"The label {label!r} has no row to train on (found: {_spelt(train)}). Add rows with it, or leave "
-                f"it out: --labels {','.join(found)}."
+                f"The label {label!r} has no row to train on (found: {_format_counts(train)}). Add rows with this "
+                f"label, or leave it out: --labels {','.join(present)}."
             )
 
 
-def manifest_of(config: PrepareConfig, summary: Summary) -> dict[str, Any]:
+def describe_counts(config: PrepareConfig, counts: Counts) -> dict[str, Any]:
     """Return the part of prepared.json that is counted."""
     by_split = {
         split: dict(zip(config.labels, row, strict=True))
-        for split, row in zip(SPLITS, summary.by_split.tolist(), strict=True)
+        for split, row in zip(SPLITS, counts.by_split.tolist(), strict=True)
     }
     by_source = {
         source.name: dict(zip(COLUMNS, row, strict=True))
-        for source, row in zip(config.sources, summary.by_source.tolist(), strict=True)
+        for source, row in zip(config.sources, counts.by_source.tolist(), strict=True)
     }
     return {
         "labels": list(config.labels),
-        "counts": summary.counts,
+        "counts": counts.totals,
         "by_split": by_split,
-        "by_label": dict(zip(config.labels, summary.by_split.sum(axis=0).tolist(), strict=True)),
+        "by_label": dict(zip(config.labels, counts.by_split.sum(axis=0).tolist(), strict=True)),
         "by_source": by_source,
-        "rejected_reasons": _capped(summary.reasons),
+        "rejected_reasons": _limit_reasons(counts.reasons),
         "steps": list(config.clean),
-        "cleaned": summary.cleaned,
+        "cleaned": counts.cleaned,
     }
 
 
-def _capped(reasons: Counter[str]) -> dict[str, int]:
-    """Return the most frequent reasons, first the most frequent; the rest as one sum."""
-    named = sorted(
-        ((reason, count) for reason, count in reasons.items() if reason != OTHER_REASONS), key=_most_frequent_first
-    )
-    rest = reasons[OTHER_REASONS] + sum(count for _, count in named[MOST_REASONS:])
-    return dict(named[:MOST_REASONS]) | ({OTHER_REASONS: rest} if rest else {})
+def _limit_reasons(reasons: Counter[str]) -> dict[str, int]:
+    """Return the most frequent reasons, sorted by frequency, and the sum of all others."""
+    named = [(reason, count) for reason, count in _sort_reasons(reasons) if reason != OTHER_REASONS]
+    num_others = reasons[OTHER_REASONS] + sum(count for _, count in named[MAX_REASONS:])
+    return dict(named[:MAX_REASONS]) | ({OTHER_REASONS: num_others} if num_others else {})
 
 
-def _most_frequent_first(item: tuple[str, int]) -> tuple[int, str]:
-    reason, count = item
-    return -count, reason
+def _sort_reasons(reasons: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _spelt(counts: dict[str, int]) -> str:
+def _format_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -12,17 +12,22 @@ import pyarrow.compute as pc
 import pyarrow.feather as feather
 from numpy.typing import NDArray
 
-from sentiment_ray.data.hashing import HASH_BYTES, words_of
+from sentiment_ray.data.hashing import HASH_TYPE, read_hashes
 
 DIRECTORY = "_checks"
 NO_FIXED_SPLIT = -1
-HASH = pa.binary(HASH_BYTES)
 NEAR_DUPLICATES_SCHEMA = pa.schema(
-    [("hash", HASH), ("cluster", pa.int64()), ("leader", HASH), ("fixed_split", pa.int8()), ("is_example", pa.bool_())]
+    [
+        ("hash", HASH_TYPE),
+        ("cluster", pa.int64()),
+        ("leader", HASH_TYPE),
+        ("fixed_split", pa.int8()),
+        ("is_example", pa.bool_()),
+    ]
 )
 """`cluster` is a number, `leader` the smallest hash of the cluster, `fixed_split` the index in SPLITS of the split that
 a source fixes for one of its rows, or NO_FIXED_SPLIT. The report shows clusters that are an example."""
-LEAKED_SCHEMA = pa.schema([("hash", HASH), ("test_set_id", pa.string()), ("is_equal", pa.bool_())])
+LEAKED_SCHEMA = pa.schema([("hash", HASH_TYPE), ("test_set_id", pa.string()), ("is_equal", pa.bool_())])
 """`test_set_id` is the id of the equal row of the test set, or of the most similar one."""
 
 
@@ -43,7 +48,7 @@ class BucketMatches:
         """
         rows = find_rows(self.near_duplicates, hashes)
         in_cluster = rows >= 0
-        leaders = read_hash_words(self.near_duplicates["leader"])
+        leaders = read_hashes(self.near_duplicates["leader"])
         words, fixed_splits = words.copy(), fixed_splits.copy()
         words[in_cluster] = leaders[rows[in_cluster]]
         fixed_splits[in_cluster] = self.near_duplicates["fixed_split"].to_numpy()[rows[in_cluster]]
@@ -54,16 +59,6 @@ def find_rows(table: pa.Table, hashes: pa.Array) -> NDArray[np.intp]:
     """Return the index of the row of `table` that has each hash, or -1: `(hashes,)`."""
     rows = pc.index_in(hashes, value_set=table["hash"].combine_chunks())
     return pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.intp)
-
-
-def make_hash_column(words: NDArray[np.uint32]) -> pa.Array:
-    """Return words `(hashes, 4)` as an Arrow array of hashes."""
-    return pa.Array.from_buffers(HASH, len(words), [None, pa.py_buffer(np.ascontiguousarray(words).tobytes())])
-
-
-def read_hash_words(column: pa.ChunkedArray) -> NDArray[np.uint32]:
-    """Return the words `(hashes, 4)` of a column of hashes."""
-    return words_of(b"".join(column.to_pylist()))
 
 
 def write_table(directory: Path, name: str, table: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Maps functions over Ray Data with a bar for their progress; knows nothing of what they do."""
+"""Runs a function on many inputs with Ray Data and shows progress; knows nothing about the function."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -8,31 +8,31 @@ from tqdm import tqdm
 
 from sentiment_ray.errors import SentimentRayError
 
-Report = TypeVar("Report")
+Result = TypeVar("Result")
 
 
-def run_tasks(function: Callable[..., Report], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Report]:
-    """Call `function` with each of `arguments` in a task of one CPU and return the results as they came.
+def run_tasks(function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Result]:
+    """Call `function` with each tuple of `arguments`, each in a task with one CPU; return the results as they finish.
 
-    When one fails, Ray Data starts no more of them and ends those under way, and its error is raised.
+    When a task fails, Ray Data starts no new tasks and stops the running ones, and the error is raised here.
     """
 
     def call(row: dict[str, int]) -> dict[str, Any]:
-        # Ray Data hands an exception on as text alone, so one that a person can mend comes back as a value.
+        # Ray Data passes an exception on as text only, so an error for people is returned as a value.
         try:
-            return {"report": function(*arguments[row["place"]])}
+            return {"result": function(*arguments[row["index"]])}
         except SentimentRayError as error:
-            return {"report": error}
+            return {"result": error}
 
     if not arguments:
         return []
-    rows = [{"place": place} for place in range(len(arguments))]
-    reports = ray.data.from_items(rows, override_num_blocks=len(rows)).map(call, num_cpus=1).iter_rows()
-    results: list[Report] = []
+    rows = [{"index": index} for index in range(len(arguments))]
+    finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map(call, num_cpus=1).iter_rows()
+    results: list[Result] = []
     with tqdm(total=len(arguments), desc=title, unit="task", disable=None, leave=False) as bar:
-        for row in reports:
-            if isinstance(row["report"], SentimentRayError):
-                raise row["report"]
-            results.append(row["report"])
+        for row in finished:
+            if isinstance(row["result"], SentimentRayError):
+                raise row["result"]
+            results.append(row["result"])
             bar.update()
     return results

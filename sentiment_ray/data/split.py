@@ -1,7 +1,8 @@
-"""What becomes of each row of a bucket: a split, or none; pure functions of a table, which know no files.
+"""Decides what becomes of each row: a split, or the reason why it gets none. No other module splits rows.
 
-Equal texts never stand in two splits, and no group either. Where the two are at odds, a row whose text belongs
-elsewhere is a duplicate: it is never moved to where its group or its time does not belong.
+Equal texts never stand in two splits, and neither do rows of one group. Where a row's text and its group (or time) lead
+to different splits, the row counts as a duplicate: no row is moved to a split that its group or its time rules out.
+All functions here work on tables in memory; they know no files and no tasks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,134 +13,187 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.hashing import (
-    HASH_BYTES,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    split_keys,
-    split_of,
-    split_of_groups,
-    split_of_times,
-    words_of,
-)
+from sentiment_ray.data.hashing import DRAW_COLUMN, SPLIT_COLUMN, join_columns, read_hashes, to_fractions
 from sentiment_ray.data.leakage_files import NO_FIXED_SPLIT, BucketMatches
+from sentiment_ray.data.ranks import SortedKeys, count_by_label, find_keys_at_ranks
 
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
 OUTCOMES = (*SPLITS, "duplicates", "conflicting", "undersampled")
+"""Everything that can become of a good row, as prepared.json counts it."""
 DUPLICATE, CONFLICTING, UNDERSAMPLED = (OUTCOMES.index(name) for name in OUTCOMES[len(SPLITS) :])
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What must be known of all rows before the first can be put into a split; empty where nothing must.
+class SplitContext:
+    """What the split rule must know about all rows before it splits the first one; empty where it needs nothing."""
 
-    `pinned_groups` are the hashes of groups in sources that are put into one split, by the place of it in SPLITS.
-    `cuts` uint64 `(labels, 2)` are the keys of `split_keys` below which a row of a label is for the test, and below
-    which for validation.
-    """
-
-    pinned_groups: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
-    cuts: NDArray[np.uint64] | None = None
+    fixed_groups: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    """Hashes of the groups in sources that are put into one split, by index in SPLITS."""
+    label_cut_points: NDArray[np.uint64] | None = None
+    """uint64 `(labels, 2)`, with split_by = stratified: a row of a label is for the test if its key is below the first
+    cut point, and for validation if it is below the second."""
 
 
 @dataclass(frozen=True)
-class Fates:
-    """Of each row: `outcome`, its place in OUTCOMES, `(rows,)`; `copies`, the rows with its text before it, `(rows,)`;
-    `is_drawn`, whether its split was drawn rather than given by a pinned source, `(rows,)`."""
+class RowOutcomes:
+    """What becomes of each row of a bucket; all arrays are `(rows,)`."""
 
     outcome: NDArray[np.intp]
-    copies: NDArray[np.intp]
+    """Index in OUTCOMES."""
+    copy_number: NDArray[np.intp]
+    """Number of rows with the same text that come before this one."""
     is_drawn: NDArray[np.bool_]
+    """Whether the split rule chose the split; False if a source fixes it."""
 
 
-def merge_pins(pins: Sequence[tuple[int, NDArray[np.int64]]]) -> dict[int, NDArray[np.int64]]:
-    """Return the hashes of the groups that are put into each split, of those that parts of the rows had."""
-    found: dict[int, list[NDArray[np.int64]]] = {}
-    for split, groups in pins:
-        found.setdefault(split, []).append(groups)
-    return {split: np.unique(np.concatenate(parts)) for split, parts in found.items()}
+def list_requested_splits(config: PrepareConfig) -> set[str]:
+    """Return the splits that must have rows: those with a share, a starting day, or a source of their own."""
+    if config.split_by == "time":
+        starts = {"validation": config.validation_from, "test": config.test_from}
+        chosen = {split for split, start in starts.items() if start is not None}
+    else:
+        shares = {"validation": config.validation_share, "test": config.test_share}
+        chosen = {split for split, share in shares.items() if share > 0}
+    return {"train"} | chosen | {source.split for source in config.sources if source.split in SPLITS}
 
 
-def in_order(table: pa.Table, config: PrepareConfig) -> pa.Table:
-    """Return the rows of a bucket by hash; of those with one text, the one that stays comes first.
+def merge_fixed_groups(parts: Sequence[tuple[int, NDArray[np.int64]]]) -> dict[int, NDArray[np.int64]]:
+    """Return the group hashes of each split, from pairs of a split's index and hashes."""
+    merged: dict[int, list[NDArray[np.int64]]] = {}
+    for split, groups in parts:
+        merged.setdefault(split, []).append(groups)
+    return {split: np.unique(np.concatenate(groups)) for split, groups in merged.items()}
 
-    That is the first by source, file and row and, with split_by = time, the earliest: what comes later never takes the
-    place of what was there.
+
+def sort_rows(table: pa.Table, config: PrepareConfig) -> pa.Table:
+    """Return the rows of a bucket sorted by hash; of the rows with one text, the one to keep comes first.
+
+    That is the first one by source, file and row or, with split_by = time, the earliest one: a later row never replaces
+    an earlier one.
     """
-    low, high = hash_words(table).view("<u8").T
+    low, high = read_hashes(table["hash"]).view("<u8").T
     keys = [table[name].to_numpy() for name in ("row", "file", "source")]
     if config.split_by == "time":
-        keys.append(_keys(table))
+        keys.append(_read_keys(table))
     return table.take(pa.array(np.lexsort((*keys, low, high))))
 
 
-def fates_of(table: pa.Table, config: PrepareConfig, settled: Settled, matches: BucketMatches) -> Fates:
-    """Return what becomes of each row of a table that `in_order` has put in order.
+def assign_splits(table: pa.Table, config: PrepareConfig, context: SplitContext, matches: BucketMatches) -> RowOutcomes:
+    """Return what becomes of each row of a table that `sort_rows` has sorted.
 
-    With `keep_together` the cluster of near duplicates that a text is in decides on its split.
+    With `keep_together`, the cluster of near duplicates that a text belongs to decides on its split.
     """
-    words, label = hash_words(table), table["label"].to_numpy()
-    if not len(words):
+    hashes, label = read_hashes(table["hash"]), table["label"].to_numpy()
+    if not len(hashes):
         nothing = np.zeros(0, dtype=np.intp)
-        return Fates(nothing, nothing, nothing.astype(np.bool_))
-    is_first = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
-    starts, text = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-    places = np.arange(len(words))
-    conflicting = np.minimum.reduceat(label, starts) != np.maximum.reduceat(label, starts)
-    pins = _pins(table, config, settled)
-    # SPLITS stand in the order train, validation, test: of several pinned ones the last wins.
-    pinned = np.maximum.reduceat(pins, starts)
-    drawn = _drawn(table, words, label, config, settled)
+        return RowOutcomes(nothing, nothing, nothing.astype(np.bool_))
+    is_first = np.concatenate([[True], (hashes[1:] != hashes[:-1]).any(axis=1)])
+    first_rows, text = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    rows = np.arange(len(hashes))
+    has_conflict = np.minimum.reduceat(label, first_rows) != np.maximum.reduceat(label, first_rows)
+    row_fixed = _find_fixed_splits(table, config, context)
+    # SPLITS are in the order train, validation, test: of several fixed splits the last one wins.
+    text_fixed = np.maximum.reduceat(row_fixed, first_rows)
+    drawn = _draw_splits(table, hashes, config, context)
     if config.keep_together:
-        hashes = table["hash"].take(pa.array(starts)).combine_chunks()
-        leaders, pinned = matches.fix_clusters(hashes, words[starts], pinned)
-        drawn = split_of(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
-    split = np.where(pinned == NO_FIXED_SPLIT, drawn[starts], pinned)[text]
-    # Groups and times decide on rows, hashes on texts with all their rows.
-    fits = np.where(pins == NO_FIXED_SPLIT, drawn, pins) == split
+        texts = table["hash"].take(pa.array(first_rows)).combine_chunks()
+        leaders, text_fixed = matches.fix_clusters(texts, hashes[first_rows], text_fixed)
+        drawn = split_by_hash(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
+    split = np.where(text_fixed == NO_FIXED_SPLIT, drawn[first_rows], text_fixed)[text]
+    # A group or a time decides for one row; a hash decides for all rows with its text.
+    fits = np.where(row_fixed == NO_FIXED_SPLIT, drawn, row_fixed) == split
     fits |= config.split_by in ("hash", "stratified")
-    first_that_fits = np.minimum.reduceat(np.where(fits, places, len(places)), starts)[text]
-    stays = fits & ((places == first_that_fits) | config.keep_duplicates)
-    outcome = np.where(conflicting[text], CONFLICTING, np.where(stays, split, DUPLICATE))
-    return Fates(outcome, places - starts[text], pinned[text] == NO_FIXED_SPLIT)
+    first_that_fits = np.minimum.reduceat(np.where(fits, rows, len(rows)), first_rows)[text]
+    is_kept = fits & ((rows == first_that_fits) | config.keep_duplicates)
+    outcome = np.where(has_conflict[text], CONFLICTING, np.where(is_kept, split, DUPLICATE))
+    return RowOutcomes(outcome, rows - first_rows[text], text_fixed[text] == NO_FIXED_SPLIT)
 
 
-def hash_words(table: pa.Table) -> NDArray[np.uint32]:
-    """Return the hashes of a table as words `(rows, 4)`."""
-    column = table["hash"].combine_chunks()
-    raw = column.buffers()[1].to_pybytes() if len(column) else b""
-    return words_of(raw[column.offset * HASH_BYTES : (column.offset + len(column)) * HASH_BYTES])
+def split_by_hash(hashes: NDArray[np.uint32], *, validation_share: float, test_share: float) -> NDArray[np.intp]:
+    """Return the index in SPLITS for each hash: `(hashes,)`.
+
+    It depends on the hash and the shares alone, so new rows never move old ones.
+    """
+    return _split_fractions(to_fractions(hashes, SPLIT_COLUMN), validation_share, test_share)
 
 
-def _pins(table: pa.Table, config: PrepareConfig, settled: Settled) -> NDArray[np.intp]:
-    """Return the split that each row's source, or its group in another source, is put into; NO_FIXED_SPLIT for none."""
-    of_sources = [SPLITS.index(source.split) if source.split in SPLITS else NO_FIXED_SPLIT for source in config.sources]
-    pins = np.array(of_sources)[table["source"].to_numpy()]
-    if settled.pinned_groups:
-        has_group, groups = table["key"].is_valid().to_numpy(), _keys(table)
-        for split, pinned in settled.pinned_groups.items():
-            pins = np.where(has_group & np.isin(groups, pinned), np.maximum(pins, split), pins)
-    return pins
+def split_by_group(groups: NDArray[np.int64], *, validation_share: float, test_share: float) -> NDArray[np.intp]:
+    """Return the index in SPLITS for each hash of a group: `(rows,)`. It does not depend on the other groups."""
+    return _split_fractions(groups.view(np.uint64) / 2**64, validation_share, test_share)
 
 
-def _drawn(
-    table: pa.Table, words: NDArray[np.uint32], label: NDArray[np.int32], config: PrepareConfig, settled: Settled
+def split_by_time(times: NDArray[np.int64], *, validation_from: int, test_from: int) -> NDArray[np.intp]:
+    """Return the index in SPLITS for each time: `(rows,)`. All times are microseconds since 1970."""
+    return np.where(times >= test_from, TEST, np.where(times >= validation_from, VALIDATION, TRAIN))
+
+
+def split_by_rank(keys: NDArray[np.uint64], cut_points: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return the index in SPLITS for each key, `(rows,)`, by the cut points of its label, `(rows, 2)`."""
+    return np.where(keys < cut_points[:, 0], TEST, np.where(keys < cut_points[:, 1], VALIDATION, TRAIN))
+
+
+def needs_label_cut_points(config: PrepareConfig) -> bool:
+    """Whether the rows of all buckets must be ranked before the first bucket is split."""
+    return config.split_by == "stratified"
+
+
+def select_rows_to_rank(table: pa.Table, outcomes: RowOutcomes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return the keys by which rows are ranked, and whether each row is ranked; both `(rows,)`.
+
+    The rows to rank are those whose split is drawn. `outcomes` come from a context without cut points.
+    """
+    return _compute_rank_keys(read_hashes(table["hash"])), outcomes.is_drawn & (outcomes.outcome < len(SPLITS))
+
+
+def find_label_cut_points(buckets: Sequence[SortedKeys], config: PrepareConfig) -> NDArray[np.uint64]:
+    """Return the cut points of SplitContext: uint64 `(labels, 2)`.
+
+    Each split gets its share of every label's rows, exact to one row. New rows change the cut points, so rows whose
+    keys are close to one may move to another split.
+    """
+    held_out = (config.test_share, config.test_share + config.validation_share)
+    ranks = [[round(count * share) for share in held_out] for count in count_by_label(buckets).tolist()]
+    return find_keys_at_ranks(buckets, np.array(ranks))
+
+
+def _draw_splits(
+    table: pa.Table, hashes: NDArray[np.uint32], config: PrepareConfig, context: SplitContext
 ) -> NDArray[np.intp]:
-    """Return the split that each row would have if no source were pinned; TRAIN while `cuts` are not known."""
+    """Return the split that each row gets if no source fixes it; TRAIN while the cut points are unknown."""
     shares = {"validation_share": config.validation_share, "test_share": config.test_share}
     if config.split_by == "group":
-        return split_of_groups(_keys(table), **shares)
+        return split_by_group(_read_keys(table), **shares)
     if config.split_by == "time":
-        validation_from, test_from = config.bounds
-        return split_of_times(_keys(table), validation_from=validation_from, test_from=test_from)
+        validation_from, test_from = config.split_times
+        return split_by_time(_read_keys(table), validation_from=validation_from, test_from=test_from)
     if config.split_by == "stratified":
-        if settled.cuts is None:
-            return np.full(len(words), TRAIN)
-        keys, cuts = split_keys(words), settled.cuts[label]
-        return np.where(keys < cuts[:, 0], TEST, np.where(keys < cuts[:, 1], VALIDATION, TRAIN))
-    return split_of(words, **shares)
+        if context.label_cut_points is None:
+            return np.full(len(hashes), TRAIN)
+        return split_by_rank(_compute_rank_keys(hashes), context.label_cut_points[table["label"].to_numpy()])
+    return split_by_hash(hashes, **shares)
 
 
-def _keys(table: pa.Table) -> NDArray[np.int64]:
-    """Return the hash of each row's group, or its time, `(rows,)`; 0 where a pinned source has none."""
+def _find_fixed_splits(table: pa.Table, config: PrepareConfig, context: SplitContext) -> NDArray[np.intp]:
+    """Return the split that each row's source is put into, or its group by another source; else NO_FIXED_SPLIT."""
+    source_fixed = [
+        SPLITS.index(source.split) if source.split in SPLITS else NO_FIXED_SPLIT for source in config.sources
+    ]
+    fixed = np.array(source_fixed)[table["source"].to_numpy()]
+    if context.fixed_groups:
+        has_group, groups = table["key"].is_valid().to_numpy(), _read_keys(table)
+        for split, fixed_groups in context.fixed_groups.items():
+            fixed = np.where(has_group & np.isin(groups, fixed_groups), np.maximum(fixed, split), fixed)
+    return fixed
+
+
+def _split_fractions(fraction: NDArray[np.float64], validation_share: float, test_share: float) -> NDArray[np.intp]:
+    return np.where(fraction < test_share, TEST, np.where(fraction < test_share + validation_share, VALIDATION, TRAIN))
+
+
+def _compute_rank_keys(hashes: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    return join_columns(hashes[:, SPLIT_COLUMN], hashes[:, DRAW_COLUMN])
+
+
+def _read_keys(table: pa.Table) -> NDArray[np.int64]:
+    """Return the hash of each row's group, or its time, `(rows,)`; 0 where a source with a fixed split has none."""
     return table["key"].combine_chunks().fill_null(0).to_numpy()

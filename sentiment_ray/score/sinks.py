@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.parquet_types import hive_values
+from sentiment_ray.parquet_types import parse_hive_columns
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.plan import Plan
@@ -58,7 +58,7 @@ def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) 
     output = full_path(store.fs, store.root)
     if config.sink == "iceberg":
         files = {
-            full_path(store.fs, store.path(part["path"])): hive_values(part["path"].split("/")[:-1]) for part in parts
+            full_path(store.fs, store.path(part["path"])): parse_hive_columns(part["path"].split("/")[:-1]) for part in parts
         }
         add_to_iceberg(config, output, plan.fingerprint, files, columns, partitions)
     else:
@@ -81,7 +81,7 @@ def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schem
     now_ms = int(time.time() * 1000)
     actions = []
     for part in parts:
-        hive = hive_values(part["path"].split("/")[:-1])
+        hive = parse_hive_columns(part["path"].split("/")[:-1])
         values = {name: hive[name] for name in partitions.names}
         stats = json.dumps({"numRecords": part["rows"]})
         actions.append(AddAction(part["path"], part["bytes"], values, now_ms, True, stats))
@@ -143,7 +143,7 @@ def _is_delta_type(data_type: pa.DataType) -> bool:
 
 def _find_partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
     """Return the Hive partition columns: int64 where all values are whole numbers; DataError when paths differ."""
-    values = [hive_values(part["path"].split("/")[:-1]) for part in parts]
+    values = [parse_hive_columns(part["path"].split("/")[:-1]) for part in parts]
     for part, own in zip(parts, values, strict=True):
         if list(own) != list(values[0]):
             raise DataError(

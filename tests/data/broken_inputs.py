@@ -1,4 +1,4 @@
-"""Broken rows and broken files, one defect each, made by code; knows the formats and what each defect is called."""
+"""Makes broken rows and broken files with one defect each, and names the expected reason."""
 
 import gzip
 import json
@@ -17,17 +17,17 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class BrokenRow:
-    """A file with some good rows and one defect: `reasons` by row number."""
+    """A file with some good rows and one defect; `reasons` are by row number."""
 
     file: str
     content: Callable[[str], bytes]
-    """The file's bytes, from a name that its good texts begin with."""
+    """Makes the file's bytes; its argument is the start of each good text."""
     reasons: dict[int, str]
     keys: dict[str, Any] = field(default_factory=dict)
     good: int = 3
 
     def write(self, directory: Path) -> dict[str, Any]:
-        """Write the file into a directory and return that as a source."""
+        """Write the file to a directory and return the directory as a source."""
         path = directory / self.file
         path.parent.mkdir(parents=True)
         path.write_bytes(self.content(directory.name))
@@ -35,11 +35,11 @@ class BrokenRow:
 
 
 def good_rows(name: str, labels: Sequence[Any] = LABELS) -> list[tuple[str, Any]]:
-    return [(f"{name}: good row {place}", label) for place, label in enumerate(labels)]
+    return [(f"{name}: good row {index}", label) for index, label in enumerate(labels)]
 
 
 def separated(*lines: bytes, labels: Sequence[Any] = LABELS, separator: str = ",") -> Callable[[str], bytes]:
-    """A header on line 1, good rows on lines 2 to 4, then the lines."""
+    """Make a file with a header on line 1, good rows on lines 2 to 4, and then `lines`."""
 
     def content(name: str) -> bytes:
         head = [("text", "label"), *good_rows(name, labels)]
@@ -49,7 +49,7 @@ def separated(*lines: bytes, labels: Sequence[Any] = LABELS, separator: str = ",
 
 
 def objects(*lines: bytes) -> Callable[[str], bytes]:
-    """Good rows on lines 1 to 3, then the lines."""
+    """Make a file with good rows on lines 1 to 3, and then `lines`."""
 
     def content(name: str) -> bytes:
         good = [json.dumps({"text": text, "label": label}).encode() for text, label in good_rows(name)]
@@ -75,7 +75,7 @@ def message(role: Any, content: Any) -> dict[str, Any]:
 
 
 def table(text: Any, label: Any, *, kind: pa.DataType | None = None, labels: Sequence[Any] = LABELS) -> Any:
-    """Good rows 0 to 2, then one of this text and label."""
+    """Make a file with good rows 0 to 2, and then a row with this text and label."""
 
     def content(name: str) -> bytes:
         rows = [*good_rows(name, labels), (text, label)]
@@ -246,20 +246,20 @@ def _flipped(content: bytes, start: int, end: int) -> bytes:
 
 
 BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
-    "ending-unknown": ("a.txt", b"text,label\n", {}, "its ending says no format"),
+    "ending-unknown": ("a.txt", b"text,label\n", {}, "its ending names no format"),
     "csv-empty": ("a.csv", b"", {}, "is empty: its first line must hold the column names"),
     "csv-byte-order-mark-alone": ("a.csv", b"\xef\xbb\xbf", {}, "is empty: its first line"),
     "csv-header-alone": ("a.csv", b"text,label\n", {}, "hold no rows"),
     "csv-no-header": ("a.csv", b"fine,neutral\n", {}, r"the column 'text' is missing \(found: fine, neutral\)"),
     "csv-column-missing": ("a.csv", b"body,label\na,b\n", {}, r"the column 'text' is missing \(found: body, label\)"),
     "csv-second-text-column-missing": ("a.csv", b"text,label\na,b\n", TITLED, "the column 'title' is missing"),
-    "csv-header-twice": ("a.csv", b"text,label,text\na,b,c\n", {}, "the column 'text' is there 2 times"),
-    "csv-header-with-stray-quote": ("a.csv", b'"te"xt,label\n', {}, "its header cannot be read"),
-    "csv-header-no-utf8": ("a.csv", b"text,label,gr\xf6sse\n", {}, "its header is not UTF-8"),
-    "csv-utf16": ("a.csv", "text,label\nfine,neutral\n".encode("utf-16"), {}, "is written in UTF-16"),
-    "jsonl-utf16": ("a.jsonl", '{"text": "fine"}\n'.encode("utf-16"), {}, "is written in UTF-16"),
-    "csv-old-mac-line-ends": ("a.csv", b"text,label\rfine,neutral\r", {}, "its header cannot be read"),
-    "csv-is-a-zip": ("a.csv", b"PK\x03\x04\x14\x00\xff\xfe\n" * 9, {}, "its header is not UTF-8"),
+    "csv-header-twice": ("a.csv", b"text,label,text\na,b,c\n", {}, "has 2 columns 'text'"),
+    "csv-header-with-stray-quote": ("a.csv", b'"te"xt,label\n', {}, "the header cannot be read"),
+    "csv-header-no-utf8": ("a.csv", b"text,label,gr\xf6sse\n", {}, "the header is not UTF-8"),
+    "csv-utf16": ("a.csv", "text,label\nfine,neutral\n".encode("utf-16"), {}, "is in UTF-16"),
+    "jsonl-utf16": ("a.jsonl", '{"text": "fine"}\n'.encode("utf-16"), {}, "is in UTF-16"),
+    "csv-old-mac-line-ends": ("a.csv", b"text,label\rfine,neutral\r", {}, "the header cannot be read"),
+    "csv-is-a-zip": ("a.csv", b"PK\x03\x04\x14\x00\xff\xfe\n" * 9, {}, "the header is not UTF-8"),
     "jsonl-empty": ("a.jsonl", b"", {}, "hold no rows"),
     "jsonl-column-missing": ("a.jsonl", b'{"body": "a"}\n', {}, r"the column 'text' is missing \(found: body\)"),
     "jsonl-is-chat": ("a.jsonl", b'{"messages": []}\n', {}, "Pass --format chat"),
@@ -270,15 +270,15 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "zstandard-no-zstandard": ("a.csv.zst", b"text,label\nfine,neutral\n", {}, "cannot be read to its end"),
     "zstandard-cut-off": ("a.jsonl.zst", zstandard(LINES)[:-5000], {}, "cannot be read to its end"),
     "zstandard-damaged": ("a.jsonl.zst", _flipped(zstandard(LINES), 9000, 9100), {}, "cannot be read to its end"),
-    "parquet-empty": ("a.parquet", b"", {}, "is not a Parquet file that can be read"),
-    "parquet-is-csv": ("a.parquet", b"text,label\nfine,neutral\n", {}, "is not a Parquet file that can be read"),
-    "parquet-cut-off": ("a.parquet", PARQUET[:-2000], {}, "is not a Parquet file that can be read"),
-    "parquet-wrong-footer": ("a.parquet", _flipped(PARQUET, -400, -8), {}, "is not a Parquet file that can be read"),
+    "parquet-empty": ("a.parquet", b"", {}, "is not a readable Parquet file"),
+    "parquet-is-csv": ("a.parquet", b"text,label\nfine,neutral\n", {}, "is not a readable Parquet file"),
+    "parquet-cut-off": ("a.parquet", PARQUET[:-2000], {}, "is not a readable Parquet file"),
+    "parquet-wrong-footer": ("a.parquet", _flipped(PARQUET, -400, -8), {}, "is not a readable Parquet file"),
     "parquet-wrong-footer-length": (
         "a.parquet",
         PARQUET[:-8] + b"\xff\xff\xff\x7fPAR1",
         {},
-        "is not a Parquet file that can be read",
+        "is not a readable Parquet file",
     ),
     "parquet-damaged-page": ("a.parquet", _flipped(PARQUET, 300, 301), {}, "row group 0 cannot be read"),
     "parquet-beginning-lost": ("a.parquet", _flipped(PARQUET, 4, 2000), {}, "row group 0 cannot be read"),
@@ -286,7 +286,7 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
         "a.parquet",
         PARQUET + PARQUET[-8:],
         {},
-        "is not a Parquet file that can be read",
+        "is not a readable Parquet file",
     ),
     "parquet-column-missing": (
         "a.parquet",
@@ -294,7 +294,7 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
         {},
         "the column 'label' is missing",
     ),
-    "parquet-column-twice": ("a.parquet", parquet_bytes(TWICE), {}, "the column 'text' is there 2 times"),
+    "parquet-column-twice": ("a.parquet", parquet_bytes(TWICE), {}, "has 2 columns 'text'"),
     "parquet-numbers-as-text": (
         "a.parquet",
         parquet_bytes(pa.table({"text": [1], "label": ["neutral"]})),

@@ -1,4 +1,4 @@
-"""Operations on training texts: what they do, that they are drawn alike each time, and that no negation is touched."""
+"""The operations on training texts: what they change, and that they never change a negation."""
 
 import re
 from random import Random
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment_ray.data.augmentation import NEGATIONS, OPERATIONS, altered
+from sentiment_ray.data.augmentation import NEGATIONS, OPERATIONS, alter_text
 
 PIECES = (
     "good",
@@ -32,17 +32,17 @@ PIECES = (
     name=st.sampled_from(sorted(OPERATIONS)),
     seed=st.integers(0, 1000),
 )
-def test_negations_numbers_and_marks_are_never_touched(words: list[str], name: str, seed: int) -> None:
+def test_negations_numbers_and_punctuation_are_never_changed(words: list[str], name: str, seed: int) -> None:
     text = " ".join(words)
-    found = OPERATIONS[name](text, Random(seed)).lower()
+    actual = OPERATIONS[name](text, Random(seed)).lower()
     kept = [
         word for word in words if word.lower() in NEGATIONS or not word.isalpha() or re.search("[\u0600-\u9fff]", word)
     ]
-    place = 0
+    index = 0
     for word in kept:
-        place = found.index(word.lower(), place) + len(word)
+        index = actual.index(word.lower(), index) + len(word)
     if name != "drop_article":
-        assert len(found.split()) == len(text.split())
+        assert len(actual.split()) == len(text.split())
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_operations(name: str, text: str, expected: set[str]) -> None:
     assert {OPERATIONS[name](text, Random(seed)) for seed in range(40)} <= expected
 
 
-def test_an_altered_text_is_another_one_drawn_alike_each_time_or_none() -> None:
+def test_an_altered_text_is_new_and_depends_on_the_seed_alone() -> None:
     text = "The music was wonderful"
-    found = [altered(text, tuple(OPERATIONS), Random(seed)) for seed in range(60)]
-    assert found == [altered(text, tuple(OPERATIONS), Random(seed)) for seed in range(60)]
-    assert len(set(found)) > 10
-    assert text not in found
-    assert altered("not 4/5", tuple(OPERATIONS), Random(0)) is None
-    assert altered("the ", ("drop_article",), Random(0)) is None
+    actual = [alter_text(text, tuple(OPERATIONS), Random(seed)) for seed in range(60)]
+    assert actual == [alter_text(text, tuple(OPERATIONS), Random(seed)) for seed in range(60)]
+    assert len(set(actual)) > 10
+    assert text not in actual
+    assert alter_text("not 4/5", tuple(OPERATIONS), Random(0)) is None
+    assert alter_text("the ", ("drop_article",), Random(0)) is None

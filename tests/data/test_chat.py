@@ -1,4 +1,4 @@
-"""The chat format of hosted fine-tuning APIs: what is counted of a chat file, and prepared data written back as one."""
+"""The chat format of hosted fine-tuning APIs: the counts of a chat file, and prepared rows written as chat files."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment_ray.config.sections import load_config
-from sentiment_ray.data.chat_costs import ChatCounts, count_chats, describe
+from sentiment_ray.data.chat_costs import count_chats, describe_chats
 from sentiment_ray.data.chat_export import check_target
 from sentiment_ray.data.config import SPLITS, Hosted, PrepareConfig
 from sentiment_ray.data.prepare import prepare_reviews
-from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import BundleError, ConfigError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.text.encoding import encode, load_encoder
@@ -46,73 +46,71 @@ def write(path: Path, examples: list[Any]) -> Path:
 
 
 def described(path: Path, **hosted: Any) -> dict[str, Any]:
-    """Return what prepared.json says of a chat file."""
+    """Return what prepared.json says about a chat file."""
     keys = {"output": str(path.parent / "output"), "sources": [{"path": str(path), "format": "chat"}], "hosted": hosted}
-    config = resolve(PrepareConfig.model_validate(keys))
-    total = ChatCounts()
-    for unit in check_files(config, list_files(config)):
-        total += count_chats(unit, config.hosted)[1]
-    return describe(total, config.hosted)
+    config = resolve_paths(PrepareConfig.model_validate(keys))
+    counts = [count_chats(task, config.hosted) for task in make_read_tasks(config, list_files(config))]
+    return describe_chats(config, counts)[config.sources[0].name]
 
 
-def test_a_chat_file_without_fault_has_no_warnings(tmp_path: Path) -> None:
-    found = described(write(tmp_path / "a.jsonl", [example(f"text {n}", "neutral", SYSTEM) for n in range(12)]))
-    assert found["warnings"] == []
-    assert found["system_messages"] == {"different": 1, "most_frequent": 12, "without": 0}
-    assert (found["examples"], found["well_formed"]) == (12, 12)
-    assert "hosted_fine_tune" not in found
+def test_a_good_chat_file_has_no_warnings(tmp_path: Path) -> None:
+    actual = described(write(tmp_path / "a.jsonl", [example(f"text {n}", "neutral", SYSTEM) for n in range(12)]))
+    assert actual["warnings"] == []
+    assert actual["system_messages"] == {"different": 1, "most_frequent": 12, "without": 0}
+    assert (actual["examples"], actual["well_formed"]) == (12, 12)
+    assert "hosted_fine_tune" not in actual
 
 
-def test_few_examples_and_inconsistent_system_messages_are_told(tmp_path: Path) -> None:
+def test_few_examples_and_different_system_messages_give_warnings(tmp_path: Path) -> None:
     examples = [example("a", "neutral", SYSTEM)] * 4 + [example("b", "neutral", "Be kind.")] * 2
-    found = described(write(tmp_path / "a.jsonl", [*examples, example("c", "neutral"), {"prompt": "d"}]))
-    assert found["system_messages"] == {"different": 2, "most_frequent": 4, "without": 1}
-    assert (found["examples"], found["well_formed"]) == (8, 7)
-    assert found["warnings"] == [
+    actual = described(write(tmp_path / "a.jsonl", [*examples, example("c", "neutral"), {"prompt": "d"}]))
+    assert actual["system_messages"] == {"different": 2, "most_frequent": 4, "without": 1}
+    assert (actual["examples"], actual["well_formed"]) == (8, 7)
+    assert actual["warnings"] == [
         "8 examples: hosted APIs want 10 or more",
-        "1 of 8 lines are no well-formed examples",
-        "2 different system messages, the most frequent in 4 of 7 examples",
-        "1 of 7 examples without a system message",
+        "1 of 8 lines are not well-formed examples",
+        "2 different system messages, the most frequent one in 4 of 7 examples",
+        "1 of 7 examples have no system message",
     ]
 
 
 def test_tokens_are_estimated_from_characters_and_priced(tmp_path: Path) -> None:
-    """40 characters are 10 tokens and "neutral" 2; the two messages and the example add 11."""
+    """40 characters are 10 tokens and "neutral" is 2; the two messages and the example add 11."""
     examples = [example("x" * 40, "neutral")] * 3 + [example("x" * 400, "neutral")]
-    found = described(write(tmp_path / "a.jsonl", examples), price_per_million_tokens=25, epochs=4)
+    actual = described(write(tmp_path / "a.jsonl", examples), price_per_million_tokens=25, epochs=4)
     expected = {"total": 3 * 23 + 113, "mean": 45.5, "min": 23, "median": 23, "p95": 113, "max": 113}
-    assert found["tokens"] == {"counted_by": "estimate: characters / 4"} | expected
+    assert actual["tokens"] == {"counted_by": "estimate: characters / 4"} | expected
     cost = {"epochs": 4, "billed_tokens": 4 * 182, "price_per_million_tokens": 25, "cost": 0.0182}
-    assert found["hosted_fine_tune"] == cost
+    assert actual["hosted_fine_tune"] == cost
 
 
-def test_tokens_are_counted_with_a_tokenizer_where_one_is_given(tmp_path: Path, tiny_encoder: Path) -> None:
+def test_a_given_tokenizer_counts_the_tokens(tmp_path: Path, tiny_encoder: Path) -> None:
     tokenizer = tiny_encoder / "tokenizer.json"
     texts = ["A fine day.", "bad " * 3000, "x", ""]
-    found = described(
+    actual = described(
         write(tmp_path / "a.jsonl", [example(text, "neutral") for text in texts]), tokenizer=str(tokenizer)
     )
     encoder = load_encoder(tokenizer, max_tokens=16_384)
     expected = [sum(encode(encoder, [text or "neutral", "neutral"][not text :]).tokens) for text in texts]
     overhead = 3 * 11 + 7
-    assert found["tokens"]["total"] == sum(expected) + overhead
-    assert found["tokens"]["counted_by"] == str(tokenizer)
+    assert actual["tokens"]["total"] == sum(expected) + overhead
+    assert actual["tokens"]["counted_by"] == str(tokenizer)
 
 
-def test_a_tokenizer_that_is_missing_is_named_before_any_work(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_named_before_any_work(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [example("a", "neutral")])
     keys = {"hosted": {"tokenizer": str(tmp_path / "no.json")}, "sources": [{"path": str(path), "format": "chat"}]}
     with pytest.raises(BundleError, match=r"no\.json is missing"):
         prepare_reviews(PrepareConfig.model_validate({"output": str(tmp_path / "out"), **keys}))
 
 
-def test_a_file_without_one_example_can_be_described(tmp_path: Path) -> None:
-    found = described(write(tmp_path / "a.jsonl", [{"messages": []}]), price_per_million_tokens=1)
-    assert found["tokens"] == {"counted_by": "estimate: characters / 4", "total": 0}
-    assert found["hosted_fine_tune"]["cost"] == 0
+def test_a_file_without_examples_is_described(tmp_path: Path) -> None:
+    actual = described(write(tmp_path / "a.jsonl", [{"messages": []}]), price_per_million_tokens=1)
+    assert actual["tokens"] == {"counted_by": "estimate: characters / 4", "total": 0}
+    assert actual["hosted_fine_tune"]["cost"] == 0
 
 
-def test_a_mistake_in_the_hosted_table_is_named() -> None:
+def test_an_unknown_key_of_the_hosted_section_is_named() -> None:
     flags = {"input": "a", "output": "o", "hosted": {"prise_per_million_tokens": 1}}
     with pytest.raises(ConfigError, match="Did you mean 'price_per_million_tokens'"):
         load_config(PrepareConfig, "prepare", file=None, flags=flags)
@@ -125,9 +123,9 @@ def rows_of(output: Path) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> None:
+def test_prepared_rows_survive_the_way_through_chat_files(tmp_path: Path) -> None:
     texts = [*NASTY, *(f"Review number {number}\nsecond line" for number in range(150))]
-    rows = [{"text": text, "label": LABELS[place % 3]} for place, text in enumerate(texts)]
+    rows = [{"text": text, "label": LABELS[index % 3]} for index, text in enumerate(texts)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     first = {"output": str(tmp_path / "first"), "input": str(tmp_path / "a.jsonl")}
     chat = {"to_chat": str(tmp_path / "chat"), "system_message": SYSTEM}
@@ -143,8 +141,8 @@ def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> No
         assert {message[0]["content"] for message in messages} == {SYSTEM}
         assert len(messages) == made["counts"][split]
 
-    pinned = [{"path": str(tmp_path / "chat" / f"{split}.jsonl"), "format": "chat", "split": split} for split in SPLITS]
-    prepare_reviews(PrepareConfig.model_validate({"output": str(tmp_path / "second"), "sources": pinned}))
+    fixed = [{"path": str(tmp_path / "chat" / f"{split}.jsonl"), "format": "chat", "split": split} for split in SPLITS]
+    prepare_reviews(PrepareConfig.model_validate({"output": str(tmp_path / "second"), "sources": fixed}))
     assert rows_of(tmp_path / "second") == rows_of(tmp_path / "first")
     assert {text for text, _, _ in rows_of(tmp_path / "second")} == set(texts)
     report = read_json(tmp_path / "second" / "prepared.json")["chat"]
@@ -154,7 +152,7 @@ def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> No
     assert prepare_reviews(PrepareConfig.model_validate(first | chat))["skipped"]
     assert (tmp_path / "chat" / "test.jsonl").is_file()
 
-    # A result that stands is written out as well, once, and again when the message is another one.
+    # A finished result is also written as chat files: once, and again when the system message changes.
     before = (tmp_path / "chat" / "train.jsonl").stat().st_mtime_ns
     assert prepare_reviews(PrepareConfig.model_validate(first | chat))["skipped"]
     assert (tmp_path / "chat" / "train.jsonl").stat().st_mtime_ns == before
@@ -165,28 +163,28 @@ def test_prepared_data_written_as_chat_comes_back_the_same(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("to_chat", "message"),
     [
-        ("out", "lie in one another"),
-        ("out/chat", "lie in one another"),
-        ("in", "lie in one another"),
-        ("in/chat", "lie in one another"),
-        (".", "lie in one another"),
-        ("mine", "holds other files"),
-        ("file.jsonl", "is a file, and three are written"),
-        ("ours-and-mine", "holds other files"),
+        ("out", "overlap"),
+        ("out/chat", "overlap"),
+        ("in", "overlap"),
+        ("in/chat", "overlap"),
+        (".", "overlap"),
+        ("mine", "holds files that --to-chat did not write"),
+        ("file.jsonl", "is a file, but it must be a directory"),
+        ("ours-and-mine", "holds files that --to-chat did not write"),
         ("s3://bucket/chat", "is a URL"),
     ],
 )
-def test_a_place_that_is_not_ours_is_never_written_to(tmp_path: Path, to_chat: str, message: str) -> None:
+def test_a_directory_with_other_files_is_never_written_to(tmp_path: Path, to_chat: str, message: str) -> None:
     for name in ("in/a.jsonl", "mine/train.jsonl", "ours-and-mine/chat.json", "ours-and-mine/notes.txt", "file.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     target = to_chat if "://" in to_chat else str(tmp_path / to_chat)
     keys = {"output": str(tmp_path / "out"), "input": str(tmp_path / "in"), "to_chat": target}
     with pytest.raises(ConfigError, match=message):
-        check_target(resolve(PrepareConfig.model_validate(keys)))
+        check_target(resolve_paths(PrepareConfig.model_validate(keys)))
     assert (tmp_path / "mine" / "train.jsonl").read_text() == "{}"
 
 
 def test_a_system_message_without_chat_files_is_refused() -> None:
-    with pytest.raises(ConfigError, match="system_message belongs to --to-chat, which is missing"):
+    with pytest.raises(ConfigError, match="system_message is for --to-chat, which is missing"):
         load_config(PrepareConfig, "prepare", file=None, flags={"input": "a", "output": "o", "system_message": "x"})

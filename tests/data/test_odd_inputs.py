@@ -1,4 +1,4 @@
-"""Inputs that once were read wrong, lost something or told a wrong number: long fields, spellings, links."""
+"""Inputs that are easy to read wrong: long cells, spellings of numbers, links, file names."""
 
 import csv
 import json
@@ -14,10 +14,10 @@ from checked_reviews import finding, page_of, reviews, rows_of, run, write
 
 from jobs.prepare_reviews import prepare
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.readers.delimited import LONGEST_FIELD
-from sentiment_ray.data.readers.rows import read_unit
-from sentiment_ray.data.sources import check_files, list_files, resolve
-from sentiment_ray.data.validate import find_label
+from sentiment_ray.data.readers.delimited import MAX_CELL_CHARACTERS
+from sentiment_ray.data.readers.rows import read_tables
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
+from sentiment_ray.data.validate import map_label
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.manifest import new_directory, read_json
 
@@ -27,14 +27,14 @@ needs_ray = pytest.mark.usefixtures("ray_cluster")
 def read(path: Path, **keys: Any) -> list[dict[str, Any]]:
     source = {"path": str(path), "name": "s", **keys}
     by_group = {"split_by": "group"} if "group_column" in keys else {}
-    config = resolve(PrepareConfig(output=str(path.parent / "output"), sources=[source], **by_group))
-    units = check_files(config, list_files(config))
-    return [row for unit in units for table in read_unit(unit, config.sources[0]) for row in table.to_pylist()]
+    config = resolve_paths(PrepareConfig(output=str(path.parent / "output"), sources=[source], **by_group))
+    units = make_read_tasks(config, list_files(config))
+    return [row for unit in units for table in read_tables(unit, config.sources[0]) for row in table.to_pylist()]
 
 
 def test_a_field_of_many_lines_is_one_row(tmp_path: Path) -> None:
     long = "\n".join(f'line {number}, but the end is "bad"' for number in range(10_000))
-    assert 131_072 < len(long) < LONGEST_FIELD
+    assert 131_072 < len(long) < MAX_CELL_CHARACTERS
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), (long, "positive"), ("after it", "negative")])
     assert [(row["text"], row["label"]) for row in read(tmp_path / "a.csv")] == [
@@ -42,7 +42,7 @@ def test_a_field_of_many_lines_is_one_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_user_is_one_group_however_a_format_spells_the_number(tmp_path: Path) -> None:
+def test_a_user_is_one_group_in_every_format_and_spelling(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label,user\nfine,positive,101.0\nbad,negative,7a\nso so,neutral,-3.00\n")
     columns = {"text": ["fine", "bad", "so so"], "label": ["positive", "negative", "neutral"]}
     for name, users in (
@@ -50,9 +50,9 @@ def test_a_user_is_one_group_however_a_format_spells_the_number(tmp_path: Path) 
         ("short", pa.array([101.0, None, -3.0], pa.float32())),
     ):
         pq.write_table(pa.table(columns | {"user": users}), tmp_path / f"{name}.parquet")
-    found = [[row["group"] for row in read(tmp_path / name, group_column="user")]
+    actual = [[row["group"] for row in read(tmp_path / name, group_column="user")]
              for name in ("a.csv", "float.parquet", "short.parquet")]  # fmt: skip
-    assert found == [["101", "7a", "-3"], ["101", None, "-3"], ["101", None, "-3"]]
+    assert actual == [["101", "7a", "-3"], ["101", None, "-3"], ["101", None, "-3"]]
 
 
 def test_decimals_of_twenty_digits_stay_apart(tmp_path: Path) -> None:
@@ -63,37 +63,37 @@ def test_decimals_of_twenty_digits_stay_apart(tmp_path: Path) -> None:
     assert [row["id"] for row in rows] == [row["group"] for row in rows] == list(map(str, keys))
 
 
-@pytest.mark.parametrize("spelt", ["4.5", "4.50", " 4.5 ", "+4.5", "45e-1", "04.5"])
-def test_any_spelling_of_a_rating_is_that_rating(spelt: str) -> None:
-    assert find_label(spelt, ("bad", "good"), {"4.5": "good", "1": "bad"}) == "good"
-    assert find_label("1.", ("bad", "good"), {"4.5": "good", "1": "bad"}) == "bad"
-    assert find_label("4.55", ("bad", "good"), {"4.5": "good", "1": "bad"}) is None
+@pytest.mark.parametrize("spelling", ["4.5", "4.50", " 4.5 ", "+4.5", "45e-1", "04.5"])
+def test_any_spelling_of_a_rating_is_that_rating(spelling: str) -> None:
+    assert map_label(spelling, ("bad", "good"), {"4.5": "good", "1": "bad"}) == "good"
+    assert map_label("1.", ("bad", "good"), {"4.5": "good", "1": "bad"}) == "bad"
+    assert map_label("4.55", ("bad", "good"), {"4.5": "good", "1": "bad"}) is None
 
 
 def test_short_floats_are_the_ratings_that_a_person_wrote(tmp_path: Path) -> None:
     ratings = pa.array([3.7, 5.0, 1.0], pa.float32())
     pq.write_table(pa.table({"text": ["a", "b", "c"], "label": ratings}), tmp_path / "a.parquet")
-    assert [find_label(row["label"], ("so",), {"3.7": "so", "5": "so", "1": "so"})
+    assert [map_label(row["label"], ("so",), {"3.7": "so", "5": "so", "1": "so"})
             for row in read(tmp_path / "a.parquet")] == ["so"] * 3  # fmt: skip
 
 
-def test_a_name_that_no_report_could_write_is_refused(tmp_path: Path) -> None:
+def test_a_file_name_outside_utf_8_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "in"
     directory.mkdir()
     Path(os.fsdecode(os.fsencode(directory) + b"/caf\xe9.csv")).write_text("text,label\nfine,positive\n")
-    with pytest.raises(DataError, match="caf\ufffd.csv: the name is not UTF-8.*Rename it"):
+    with pytest.raises(DataError, match="caf\ufffd.csv: the name is not UTF-8.*Rename the file"):
         read(directory)
 
 
-def test_a_link_to_nothing_stops_a_glob_too(tmp_path: Path) -> None:
+def test_a_link_to_a_missing_file_stops_a_glob_too(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", reviews(3))
     (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(DataError, match=r"b\.csv is a link to nothing"):
+    with pytest.raises(DataError, match=r"b\.csv is a link to a missing file"):
         read(tmp_path / "*.csv")
 
 
 @needs_ray
-def test_what_a_directory_holds_besides_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "in"
     (directory / "_logs").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
@@ -104,9 +104,9 @@ def test_what_a_directory_holds_besides_is_counted_and_told(tmp_path: Path, caps
     assert manifest["sources"][0]["passed_over"] == 0
     manifest = run(tmp_path / "all", str(directory), near_duplicates=False)
     assert (manifest["counts"]["rows_in"], manifest["sources"][0]["passed_over"]) == (60, 4)
-    told = capsys.readouterr().err
-    assert f"4 of the files in {directory} are not read" in told
-    assert "linked, notes.txt, old.csv.bz2, part-00000." in told
+    stderr = capsys.readouterr().err
+    assert f"4 files in {directory} are not read" in stderr
+    assert "linked, notes.txt, old.csv.bz2, part-00000." in stderr
 
 
 @needs_ray
@@ -136,7 +136,7 @@ def test_a_check_and_a_restart_replace_reports_and_results_and_nothing_else(tmp_
 
 
 @needs_ray
-def test_an_output_that_is_a_link_is_written_where_it_points(tmp_path: Path) -> None:
+def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     path = write(tmp_path / "a.csv", reviews(60))
@@ -149,19 +149,19 @@ def test_an_output_that_is_a_link_is_written_where_it_points(tmp_path: Path) -> 
 
 
 @needs_ray
-def test_a_share_is_drawn_among_blank_rows_too(tmp_path: Path) -> None:
+def test_a_share_also_applies_to_blank_rows(tmp_path: Path) -> None:
     rows = [*reviews(300), *((" " * (number % 3), "neutral") for number in range(300))]
     source = {"path": write(tmp_path / "a.csv", rows), "share": 0.5}
     for seed in (0, 1, 2):
-        found = run(tmp_path / str(seed), sources=[source], seed=seed, max_rejected=1.0, near_duplicates=False)[
+        actual = run(tmp_path / str(seed), sources=[source], seed=seed, max_rejected=1.0, near_duplicates=False)[
             "counts"
         ]
-        assert 110 < found["rejected"] < 190
-        assert found["rows_in"] + found["left_out"] == 600
+        assert 110 < actual["rejected"] < 190
+        assert actual["rows_in"] + actual["left_out"] == 600
 
 
 @needs_ray
-def test_rows_longer_than_the_longest_model_are_counted_as_cut(tmp_path: Path, tiny_encoder: Path) -> None:
+def test_rows_longer_than_max_tokens_are_counted_as_cut(tmp_path: Path, tiny_encoder: Path) -> None:
     rows = [*reviews(90), ("good " * 9000, "positive"), ("good " * 8190, "negative")]
     keys: dict[str, Any] = {"model": str(tiny_encoder), "near_duplicates": False, "suspect_rows": 10}
     path = write(tmp_path / "a.csv", rows)

@@ -1,4 +1,4 @@
-"""The command jobs.prepare_reviews as a process: what it prints, how it ends, what it loads."""
+"""The command jobs.prepare_reviews: its output, its exit codes and what it imports."""
 
 import json
 import subprocess
@@ -26,9 +26,9 @@ def reviews(tmp_path: Path) -> str:
 
 
 def test_a_wrong_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path, reviews: str) -> None:
-    found = python("-m", "jobs.prepare_reviews", "--input", reviews, "--output", str(tmp_path / "out"))
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr == (
+    actual = python("-m", "jobs.prepare_reviews", "--input", reviews, "--output", str(tmp_path / "out"))
+    assert (actual.returncode, actual.stdout) == (2, "")
+    assert actual.stderr == (
         f"error: {reviews}: the column 'text' is missing (found: body, mood). Pass --text-column, or set text_column "
         "for the source 'reviews'.\n"
     )
@@ -36,14 +36,14 @@ def test_a_wrong_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path, rev
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_flags_mean_what_the_keys_mean_and_a_result_that_stands_needs_no_ray(tmp_path: Path, reviews: str) -> None:
+def test_flags_and_keys_are_equal_and_a_finished_result_needs_no_ray(tmp_path: Path, reviews: str) -> None:
     source = {"path": reviews, "text_column": "body", "label_column": "mood"}
     output = str(tmp_path / "out")
     made = prepare_reviews(PrepareConfig(output=output, labels=("bad", "good"), sources=(source,)))
     flags = ["--input", reviews, "--text-column", "body", "--label-column", "mood", "--labels", "bad,good"]
-    found = python("-m", "jobs.prepare_reviews", *flags, "--output", output)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert json.loads(found.stdout) == made | {"skipped": True}
+    actual = python("-m", "jobs.prepare_reviews", *flags, "--output", output)
+    assert (actual.returncode, actual.stderr) == (0, "")
+    assert json.loads(actual.stdout) == made | {"skipped": True}
 
 
 def test_help_shows_the_flags_and_loads_no_heavy_library() -> None:
@@ -61,6 +61,6 @@ def test_help_shows_the_flags_and_loads_no_heavy_library() -> None:
         ({"input": "a.csv", "test_share": 0.6, "validation_share": 0.4}, "leave nothing to train on"),
     ],
 )
-def test_a_configuration_that_cannot_be_meant_is_refused(keys: dict[str, Any], message: str) -> None:
+def test_a_contradictory_configuration_is_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PrepareConfig.model_validate({"output": "out", **keys})

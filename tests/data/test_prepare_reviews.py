@@ -1,4 +1,4 @@
-"""prepare_reviews as it is used, on a real Ray: what becomes of each row, and what stops the job."""
+"""prepare_reviews with Ray: what becomes of each row, and what stops the job."""
 
 import csv
 import hashlib
@@ -13,9 +13,11 @@ import pytest
 
 from sentiment_ray.data import prepare
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.prepare import prepare_reviews
-from sentiment_ray.data.shuffle import Plan, collect, divide
-from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.shuffle import collect_rows
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
+from sentiment_ray.data.split_tasks import write_splits
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import read_json
 
@@ -27,16 +29,16 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def reviews(count: int, *, start: int = 0) -> list[tuple[str, str]]:
-    """Return different texts, every label in turn."""
+    """Return different texts with the labels in turn."""
     return [(f"Review number {number}", LABELS[number % 3]) for number in range(start, start + count)]
 
 
 def write(path: Path, rows: Iterable[tuple[Any, Any]], *, names: tuple[str, str] = ("text", "label")) -> str:
-    """Write pairs in the format that the path's ending says."""
+    """Write pairs in the format of the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
     if path.suffix == ".parquet":
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+        columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
         pq.write_table(pa.table(columns), path, row_group_size=50)
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows))
@@ -69,10 +71,10 @@ def split_by_text(output: Path) -> dict[str, str]:
 
 
 def assert_accounted(output: Path, manifest: dict[str, Any]) -> None:
-    """Every count in the manifest agrees with the files and with every other count."""
-    counts, fates = manifest["counts"], (*SPLITS, "duplicates", "conflicting", "rejected")
+    """Assert that the counts in the manifest agree with the files and with each other."""
+    counts, outcomes = manifest["counts"], (*SPLITS, "duplicates", "conflicting", "rejected")
     for each in (counts, *manifest["by_source"].values()):
-        assert each["rows_in"] == sum(each[fate] for fate in fates)
+        assert each["rows_in"] == sum(each[outcome] for outcome in outcomes)
     for name, count in counts.items():
         assert count == sum(each[name] for each in manifest["by_source"].values())
     for split, rows in splits_of(output).items():
@@ -91,7 +93,7 @@ def names_in(directory: Path) -> set[str]:
 
 
 def test_sources_of_all_formats_with_their_own_columns_and_labels(tmp_path: Path) -> None:
-    """The same texts and labels come out, whatever format, columns and spelling of labels they came in."""
+    """Texts and labels do not depend on the format, the columns and the spelling of labels in the source."""
     rows = [reviews(90, start=start) for start in (0, 100, 200, 300)]
     stars = {"negative": 1.0, "neutral": 3.0, "positive": 5.0}
     chat = [{"role": "user", "content": None}, {"role": "assistant", "content": None}]
@@ -118,15 +120,15 @@ def test_sources_of_all_formats_with_their_own_columns_and_labels(tmp_path: Path
         },
     )
     splits = splits_of(tmp_path / "out")
-    found = {(row["text"], row["label"], row["source"]) for rows in splits.values() for row in rows}
-    assert found == {(*row, name) for name, source in zip("abcd", rows, strict=True) for row in source}
+    actual = {(row["text"], row["label"], row["source"]) for rows in splits.values() for row in rows}
+    assert actual == {(*row, name) for name, source in zip("abcd", rows, strict=True) for row in source}
     assert manifest["counts"]["rows_in"] == 360
     assert manifest["by_label"] == dict.fromkeys(LABELS, 120)
     assert pq.read_schema(tmp_path / "out" / "train" / "part-00000.parquet").names == ["id", "text", "label", "source"]
     assert [source["files"] for source in manifest["sources"]] == [1, 1, 1, 1]
 
 
-def test_defective_rows_are_set_aside_with_their_place_and_reason(tmp_path: Path) -> None:
+def test_defective_rows_are_rejected_with_file_row_and_reason(tmp_path: Path) -> None:
     bad = [
         (None, "positive"),
         ("  ", "positive"),
@@ -155,7 +157,7 @@ def test_defective_rows_are_set_aside_with_their_place_and_reason(tmp_path: Path
 
 
 def test_too_many_defective_rows_stop_the_job_without_an_output(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(prepare, "LEAST_TASK_BYTES", 1)
+    monkeypatch.setattr(prepare, "MIN_TASK_BYTES", 1)
     path = write(tmp_path / "in" / "a.csv", [*reviews(90), *[(f"{CANARY} {n}", "mixed") for n in range(5)], ("", "x")])
     write(tmp_path / "in" / "b.csv", [(f"{CANARY} {n}", "mixed") for n in range(4)])
     with pytest.raises(DataError) as caught:
@@ -169,7 +171,7 @@ def test_too_many_defective_rows_stop_the_job_without_an_output(tmp_path: Path, 
     assert run(tmp_path / "out" / "prepared", str(tmp_path / "in"), max_rejected=0.1)["counts"]["rejected"] == 10
 
 
-def test_a_file_that_turns_out_to_be_damaged_stops_the_job_without_an_output(tmp_path: Path) -> None:
+def test_a_file_that_proves_damaged_stops_the_job_without_an_output(tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.parquet", reviews(300))
     content = bytearray((tmp_path / "in" / "a.parquet").read_bytes())
     content[60:400] = b"\xff" * 340
@@ -179,24 +181,24 @@ def test_a_file_that_turns_out_to_be_damaged_stops_the_job_without_an_output(tmp
     assert names_in(tmp_path / "out") == set()
 
 
-def test_duplicates_and_contradictions_are_found_across_files_and_sources(tmp_path: Path) -> None:
+def test_duplicates_and_conflicts_are_found_across_files_and_sources(tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.csv", [*reviews(60), ("Twice", "positive"), ("Torn", "positive"), ("Torn", "positive")])
     write(tmp_path / "in" / "b.csv", [*reviews(60, start=100), ("  twice ", "positive"), ("Lone", "neutral")])
     second = write(tmp_path / "c.jsonl", [("TWICE", "positive"), ("torn", "negative"), ("TORN", "neutral")])
     manifest = run(tmp_path / "out", str(tmp_path / "in"), second)
     assert manifest["by_source"]["in"] | {"duplicates": 1, "conflicting": 2} == manifest["by_source"]["in"]
     assert manifest["by_source"]["c"] | {"duplicates": 1, "conflicting": 2} == manifest["by_source"]["c"]
-    found = split_by_text(tmp_path / "out")
-    assert "Twice" in found
-    assert not {"  twice ", "TWICE", "Torn", "torn", "TORN"} & set(found)
+    actual = split_by_text(tmp_path / "out")
+    assert "Twice" in actual
+    assert not {"  twice ", "TWICE", "Torn", "torn", "TORN"} & set(actual)
 
     manifest = run(tmp_path / "all", str(tmp_path / "in"), second, keep_duplicates=True)
-    found = split_by_text(tmp_path / "all")
-    assert len({found[text] for text in ("Twice", "  twice ", "TWICE")}) == 1
+    actual = split_by_text(tmp_path / "all")
+    assert len({actual[text] for text in ("Twice", "  twice ", "TWICE")}) == 1
     assert (manifest["counts"]["duplicates"], manifest["counts"]["conflicting"]) == (0, 4)
 
 
-def test_rows_that_are_added_never_move_older_ones(tmp_path: Path) -> None:
+def test_new_rows_never_move_old_ones(tmp_path: Path) -> None:
     old = write(tmp_path / "old.csv", reviews(200))
     run(tmp_path / "before", old)
     run(tmp_path / "after", write(tmp_path / "new.parquet", reviews(200, start=500)), old)
@@ -205,19 +207,19 @@ def test_rows_that_are_added_never_move_older_ones(tmp_path: Path) -> None:
     assert before.items() <= after.items()
 
 
-def test_a_pinned_source_goes_to_its_split_and_takes_equal_texts_along(tmp_path: Path) -> None:
+def test_a_source_with_a_fixed_split_goes_there_and_takes_equal_texts_with_it(tmp_path: Path) -> None:
     main = write(tmp_path / "main.csv", reviews(120))
     test = write(tmp_path / "held.csv", [(text.upper(), label) for text, label in reviews(30)])
-    pinned = {"path": test, "split": "test"}
+    fixed = {"path": test, "split": "test"}
     train = {"path": write(tmp_path / "more.csv", reviews(20, start=20)), "split": "train"}
-    manifest = run(tmp_path / "out", main, train, pinned, test_share=0)
-    found = split_by_text(tmp_path / "out")
-    assert {text for text, split in found.items() if split == "test"} == {text for text, _ in reviews(30)}
-    assert all(found[text] == "train" for text, _ in reviews(10, start=30))
+    manifest = run(tmp_path / "out", main, train, fixed, test_share=0)
+    actual = split_by_text(tmp_path / "out")
+    assert {text for text, split in actual.items() if split == "test"} == {text for text, _ in reviews(30)}
+    assert all(actual[text] == "train" for text, _ in reviews(10, start=30))
     assert manifest["counts"]["duplicates"] == 50
 
 
-def test_a_share_of_a_source_is_chosen_by_text_and_the_rest_is_left_out(tmp_path: Path) -> None:
+def test_a_share_of_a_source_is_selected_by_text_and_the_rest_is_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [*reviews(600), *[("", "positive")] * 40])
     half = run(tmp_path / "half", {"path": path, "share": 0.5}, max_rejected=0.5)
     counts = half["counts"]
@@ -228,7 +230,7 @@ def test_a_share_of_a_source_is_chosen_by_text_and_the_rest_is_left_out(tmp_path
     assert split_by_text(tmp_path / "half").items() <= split_by_text(tmp_path / "whole").items()
 
 
-def test_a_result_that_stands_is_kept_and_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_a_finished_result_is_kept_and_replaced_only_with_restart(tmp_path: Path) -> None:
     output, path = tmp_path / "out", write(tmp_path / "a.csv", reviews(120))
     assert run(output, path)["skipped"] is False
     before = bytes_of(output, without=())
@@ -248,21 +250,21 @@ def test_a_result_that_stands_is_kept_and_replaced_only_when_asked(tmp_path: Pat
     assert names_in(tmp_path) == {"a.csv", "out"}
 
 
-def test_the_same_input_gives_the_same_bytes_however_it_is_cut_into_tasks(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_same_input_gives_the_same_bytes_with_any_number_of_tasks(tmp_path: Path, monkeypatch: Any) -> None:
     sources = [write(tmp_path / "in" / f"{name}.parquet", reviews(300, start=100 * name)) for name in range(3)]
     settings = PrepareConfig(output=str(tmp_path / "ray"), sources=[{"path": path} for path in sources])
-    monkeypatch.setattr(prepare, "LEAST_TASK_BYTES", 1)
+    monkeypatch.setattr(prepare, "MIN_TASK_BYTES", 1)
     run(tmp_path / "ray", *sources)
     run(tmp_path / "again", *sources)
     assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "again")
 
-    config = resolve(settings)
+    config = resolve_paths(settings)
     (tmp_path / "alone").mkdir()
-    plan = Plan(config, tmp_path / "alone", num_buckets=2)
-    units = check_files(config, list_files(config))
-    files = [file for number in range(3) for file in collect(plan, number, units[number::3]).bucket_files]
+    job = PrepareJob(config, tmp_path / "alone", num_buckets=2)
+    tasks = make_read_tasks(config, list_files(config))
+    files = [file for number in range(3) for file in collect_rows(job, number, tasks[number::3]).bucket_files]
     for bucket in range(2):
-        divide(plan, bucket, files[::-1])
+        write_splits(job, bucket, files[::-1])
     alone = {name: digest for name, digest in bytes_of(tmp_path / "alone").items() if not name.startswith("_")}
     assert alone == bytes_of(tmp_path / "ray")
 
@@ -279,13 +281,13 @@ def test_the_same_input_gives_the_same_bytes_however_it_is_cut_into_tasks(tmp_pa
         ),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, rows: Any, message: str) -> None:
+def test_data_that_cannot_be_trained_on_is_refused(tmp_path: Path, rows: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         run(tmp_path / "out" / "prepared", write(tmp_path / "a.csv", rows))
     assert names_in(tmp_path / "out") == set()
 
 
-def test_many_different_reasons_become_fifty_and_a_rest(tmp_path: Path) -> None:
+def test_many_different_reasons_become_fifty_and_a_sum(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", reviews(200))
     with open(path, "a") as file:
         file.writelines("x" + "," * (2 + n % 120) + "\n" for n in range(240))
@@ -294,6 +296,6 @@ def test_many_different_reasons_become_fifty_and_a_rest(tmp_path: Path) -> None:
     assert reasons["other"] == 140
 
 
-def test_the_everyday_sentences_are_all_good(tmp_path: Path) -> None:
+def test_all_everyday_sentences_are_good(tmp_path: Path) -> None:
     counts = run(tmp_path / "out", {"path": str(EVERYDAY), "format": "chat"})["counts"]
     assert counts["rows_in"] == sum(counts[split] for split in SPLITS) > 300

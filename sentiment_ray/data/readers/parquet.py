@@ -1,4 +1,4 @@
-"""Reads rows out of Parquet files, one row group at a time; knows Arrow's types, not labels."""
+"""Reads rows from Parquet files, one row group at a time; knows Arrow types, not labels."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -10,119 +10,122 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment_ray.data.config import Source
-from sentiment_ray.data.readers.units import Row, Unit
+from sentiment_ray.data.readers.read_task import ReadTask, Row
+from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
 from sentiment_ray.parquet_types import UNREADABLE, holds_texts
 
-BATCH_ROWS = 10_000
-BATCH_BYTES = 32 << 20
-MOST_EXPANSION = 100
-"""How many times larger than its file the rows of a file are taken to be at most, whatever its footer says."""
-NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+MAX_BATCH_ROWS = 10_000
+MAX_BATCH_BYTES = 32 << 20
+MAX_EXPANSION = 100
+"""Upper limit for the size of a file's rows, in file sizes; a footer may claim more."""
+NUMBER_TYPES = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 
 
-def read_row_group(unit: Unit, source: Source) -> Iterator[Row]:
-    """Yield the rows of one row group; DataError naming file and row group when its pages cannot be read."""
+def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
+    """Yield the rows of one row group; DataError with the file and the row group if its pages cannot be read."""
     try:
-        with pq.ParquetFile(unit.path, page_checksum_verification=True) as file:
-            group = file.metadata.row_group(unit.row_group)
-            # A row group of few, huge rows is read in smaller steps.
-            fitting = BATCH_BYTES * group.num_rows // max(1, unit.size_bytes)
+        with pq.ParquetFile(task.path, page_checksum_verification=True) as file:
+            group = file.metadata.row_group(task.row_group)
+            # A row group with large rows is read in smaller batches.
+            fitting_rows = MAX_BATCH_BYTES * group.num_rows // max(1, task.size_bytes)
             batches = file.iter_batches(
-                batch_size=max(1, min(BATCH_ROWS, fitting)),
-                row_groups=[unit.row_group],
+                batch_size=max(1, min(MAX_BATCH_ROWS, fitting_rows)),
+                row_groups=[task.row_group],
                 columns=[name for name in source.columns if name in file.schema_arrow.names],
                 use_threads=False,
             )
-            number = unit.first_row
+            number = task.first_row
             for batch in batches:
-                ids, keys = (_optional(batch, name, unit) for name in (source.id_column, source.key_column))
-                texts = zip(*(_column(batch, name, unit) for name in source.text_column), strict=True)
-                labels = _column(batch, source.label_column, unit)
+                ids, keys = (_read_optional_column(batch, name, task) for name in (source.id_column, source.key_column))
+                texts = zip(*(_read_column(batch, name, task) for name in source.text_column), strict=True)
+                labels = _read_column(batch, source.label_column, task)
                 yield from map(Row, range(number, number + len(batch)), ids, texts, labels, keys)
                 number += len(batch)
-            if number != unit.first_row + group.num_rows:
-                raise ValueError(f"{number - unit.first_row} rows where its footer promises {group.num_rows}")
+            if number != task.first_row + group.num_rows:
+                raise ValueError(f"{number - task.first_row} rows where the footer promises {group.num_rows}")
     except UNREADABLE as error:
         raise DataError(
-            f"{unit.path}: row group {unit.row_group} cannot be read ({_first_line(error)}). "
+            f"{task.path}: row group {task.row_group} cannot be read ({_first_line(error)}). "
             "Restore the file, or leave it out."
         ) from error
 
 
-def schema_of_parquet(path: Path) -> pa.Schema:
-    """Return the names and types of the top columns; DataError when the footer cannot be read."""
+def read_parquet_schema(path: Path) -> pa.Schema:
+    """Return the names and types of the top-level columns; DataError if the footer cannot be read."""
     try:
-        return _footer(path).schema.to_arrow_schema()
+        return _read_footer(path).schema.to_arrow_schema()
     except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def row_groups(path: Path) -> list[tuple[int, int, int]]:
-    """Return number, first row and uncompressed bytes of each row group with rows; DataError where they do not add up.
+def list_row_groups(path: Path) -> list[tuple[int, int, int]]:
+    """Return index, first row and uncompressed bytes of each row group with rows; DataError if they do not add up.
 
-    Of a row group only its own sums are asked for: what a damaged one says of its columns can abort the process.
+    Only the totals of a row group are read: PyArrow can abort on the column metadata of a damaged file.
     """
-    footer, most_bytes = _footer(path), MOST_EXPANSION * path.stat().st_size
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    footer, max_bytes = _read_footer(path), MAX_EXPANSION * path.stat().st_size
+    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
     rows = [group.num_rows for group in groups]
     if min(rows, default=0) < 0 or sum(rows) != footer.num_rows:
-        raise _unreadable(path, ValueError(f"it promises {footer.num_rows} rows and its row groups {sum(rows)}"))
+        raise _unreadable_error(
+            path, ValueError(f"the footer promises {footer.num_rows} rows, its row groups {sum(rows)}")
+        )
     starts = accumulate(rows, initial=0)
     return [
-        (number, start, min(max(0, group.total_byte_size), most_bytes))
-        for number, (group, start) in enumerate(zip(groups, starts, strict=False))
+        (index, start, min(max(0, group.total_byte_size), max_bytes))
+        for index, (group, start) in enumerate(zip(groups, starts, strict=False))
         if group.num_rows
     ]
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold reviews; one of nulls can, each row of it being a defect."""
-    kind = _plain(kind)
+def can_hold_texts(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold reviews. A column of nulls can; each of its rows is defective."""
+    kind = _get_value_type(kind)
     return pa.types.is_null(kind) or holds_texts(kind)
 
 
-def is_label(kind: pa.DataType) -> bool:
+def can_hold_labels(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold labels: texts or numbers."""
-    kind = _plain(kind)
-    return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_kind(kind) for is_kind in NUMBERS)
+    kind = _get_value_type(kind)
+    return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_type(kind) for is_type in NUMBER_TYPES)
 
 
-def _footer(path: Path) -> Any:
+def _read_footer(path: Path) -> Any:
     try:
         return pq.read_metadata(path)
     except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable_error(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} is not a Parquet file that can be read ({_first_line(error)}). Restore the file, or leave it out."
+        f"{path} is not a readable Parquet file ({_first_line(error)}). Restore the file, or leave it out."
     )
 
 
-def _column(batch: pa.RecordBatch, name: str, unit: Unit) -> list[Any]:
-    """Return the values of a column of the file or, where it has none of this name, of its path."""
-    return _values(batch[name]) if name in batch.schema.names else [unit.partition.get(name)] * len(batch)
+def _read_column(batch: pa.RecordBatch, name: str, task: ReadTask) -> list[Any]:
+    """Return the values of a column of the file or, if the file has no such column, of its path."""
+    return _to_python(batch[name]) if name in batch.schema.names else [task.path_columns.get(name)] * len(batch)
 
 
-def _optional(batch: pa.RecordBatch, name: str | None, unit: Unit) -> list[Any]:
-    return _column(batch, name, unit) if name else [None] * len(batch)
+def _read_optional_column(batch: pa.RecordBatch, name: str | None, task: ReadTask) -> list[Any]:
+    return _read_column(batch, name, task) if name else [None] * len(batch)
 
 
-def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values: decimals and moments as texts, what is not UTF-8 with lone surrogates.
+def _to_python(column: pa.Array) -> list[Any]:
+    """Return the values of a column: decimals and times as texts, a byte that is not UTF-8 as a lone surrogate.
 
-    As float64 two decimals of twenty digits may be one, and the float32 3.7 would be 3.700000047683716.
+    Decimals are not turned into float64, which cannot tell all numbers of twenty digits apart. A float32 is read as the
+    short number that a person wrote: 3.7, not 3.700000047683716.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_decimal(column.type):
-        return [None if value is None else _spelt(value) for value in column.to_pylist()]
+        return [None if value is None else _decimal_to_text(value) for value in column.to_pylist()]
     if pa.types.is_floating(column.type) and column.type.bit_width < 64:
-        short = np.float16 if column.type.bit_width == 16 else np.float32
-        return [None if value is None else float(str(short(value))) for value in column.to_pylist()]
+        float_type = np.float16 if column.type.bit_width == 16 else np.float32
+        return [None if value is None else float(str(float_type(value))) for value in column.to_pylist()]
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     if not holds_texts(column.type):
@@ -134,11 +137,11 @@ def _values(column: pa.Array) -> list[Any]:
         return [None if value is None else value.decode(errors="surrogateescape") for value in raw]
 
 
-def _spelt(value: Decimal) -> str:
+def _decimal_to_text(value: Decimal) -> str:
     return format(value.to_integral_value() if value == value.to_integral_value() else value, "f")
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _get_value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 

@@ -1,114 +1,108 @@
-"""Reads a unit of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
+"""Reads one task of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sentiment_ray.data.config import Source
 from sentiment_ray.data.readers.chat import read_chats
-from sentiment_ray.data.readers.delimited import read_objects, read_separated
+from sentiment_ray.data.readers.delimited import read_delimited
+from sentiment_ray.data.readers.jsonl import read_jsonl
 from sentiment_ray.data.readers.parquet import read_row_group
-from sentiment_ray.data.readers.timestamps import NO_TIME, microseconds_of
-from sentiment_ray.data.readers.units import Row, Unit
+from sentiment_ray.data.readers.read_task import ReadTask, Row
+from sentiment_ray.data.readers.timestamps import NO_TIME, parse_microseconds
+from sentiment_ray.data.source_config import Source
 from sentiment_ray.text.encoding import join_texts
 
 SCHEMA = pa.schema(
-    [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string())]
-    + [
-        ("text", pa.string()),
-        ("label", pa.string()),
-        ("group", pa.string()),
-        ("time", pa.int64()),
-        ("reason", pa.string()),
-    ]
+    [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("id", pa.string()), ("text", pa.string())]
+    + [("label", pa.string()), ("group", pa.string()), ("time", pa.int64()), ("reason", pa.string())]
 )
-LONGEST_TEXT_BYTES = 1 << 20
-TABLE_ROWS = 10_000
-TABLE_CHARACTERS = 16 << 20
+MAX_TEXT_BYTES = 1 << 20
+MAX_TABLE_ROWS = 10_000
+MAX_TABLE_CHARACTERS = 16 << 20
 READERS = {
     "parquet": read_row_group,
-    "csv": read_separated,
-    "tsv": read_separated,
-    "jsonl": read_objects,
+    "csv": read_delimited,
+    "tsv": read_delimited,
+    "jsonl": read_jsonl,
     "chat": read_chats,
 }
 
 
-class _Strings(NamedTuple):
-    """A row's columns of SCHEMA that differ from row to row."""
+class _TextRow(NamedTuple):
+    """The columns of SCHEMA that differ from row to row, as texts."""
 
     number: int
     id: str | None = None
     text: str | None = None
     label: str | None = None
     key: str | int | None = None
-    """Its group, or its time in microseconds since 1970."""
+    """The group, or the time in microseconds since 1970."""
     reason: str | None = None
 
 
-def read_unit(unit: Unit, source: Source) -> Iterator[pa.Table]:
-    """Yield the rows of a unit as tables of SCHEMA, at most 10,000 rows each.
+def read_tables(task: ReadTask, source: Source) -> Iterator[pa.Table]:
+    """Yield the rows of a task as tables of SCHEMA with at most 10,000 rows each.
 
-    `text` is a string as it stands, several columns joined as scoring joins them; `label` is the raw label as a string;
-    a row that cannot have them has a `reason`. An id that no column gives is made of the source's name, the file's path
-    in the source and the row's number.
-    DataError naming the file when it cannot be read to its end.
+    `text` is kept as it is; the texts of several columns are joined as scoring joins them. `label` is the raw label as
+    a string. A row that cannot have these has a `reason`. A row without an id gets one from the source's name, the
+    file's path in the source and the row's number. DataError if a file cannot be read to its end.
     """
-    rows: list[_Strings] = []
-    characters = 0
-    for row in READERS[unit.format](unit, source):
-        rows.append(_with_strings(row, source))
-        characters += len(rows[-1].text or "")
-        if len(rows) == TABLE_ROWS or characters > TABLE_CHARACTERS:
-            yield _to_table(rows, unit, source)
-            rows, characters = [], 0
+    rows: list[_TextRow] = []
+    num_characters = 0
+    for row in READERS[task.format](task, source):
+        rows.append(_to_text_row(row, source))
+        num_characters += len(rows[-1].text or "")
+        if len(rows) == MAX_TABLE_ROWS or num_characters > MAX_TABLE_CHARACTERS:
+            yield _to_table(rows, task, source)
+            rows, num_characters = [], 0
     if rows:
-        yield _to_table(rows, unit, source)
+        yield _to_table(rows, task, source)
 
 
-def _with_strings(row: Row, source: Source) -> _Strings:
+def _to_text_row(row: Row, source: Source) -> _TextRow:
     """Return the row with its id, text and label as strings, or with the reason why it has none."""
     if row.reason is not None:
-        return _Strings(row.number, reason=row.reason)
-    text = row.texts[0] if len(row.texts) == 1 else _joined(row.texts)
+        return _TextRow(row.number, reason=row.reason)
+    text = row.texts[0] if len(row.texts) == 1 else _join_columns(row.texts)
     if text is not None and not isinstance(text, str):
-        return _Strings(row.number, reason="text is not a string")
-    label = _label_as_string(row.label)
+        return _TextRow(row.number, reason="text is not a string")
+    label = _label_to_text(row.label)
     if label is None and row.label is not None:
-        return _Strings(row.number, reason="label is neither a string nor a number")
-    identity = None if row.id is None else str(row.id)
-    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, identity)):
-        return _Strings(row.number, reason="invalid UTF-8")
-    if text is not None and 4 * len(text) > LONGEST_TEXT_BYTES and len(text.encode()) > LONGEST_TEXT_BYTES:
-        return _Strings(row.number, reason=f"text longer than {LONGEST_TEXT_BYTES} bytes")
-    return _with_key(_Strings(row.number, identity, text, label), row.key, source)
+        return _TextRow(row.number, reason="label is neither a string nor a number")
+    row_id = None if row.id is None else str(row.id)
+    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, row_id)):
+        return _TextRow(row.number, reason="invalid UTF-8")
+    if text is not None and 4 * len(text) > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
+        return _TextRow(row.number, reason=f"text longer than {MAX_TEXT_BYTES} bytes")
+    return _add_key(_TextRow(row.number, row_id, text, label), row.key, source)
 
 
-def _joined(texts: tuple[Any, ...]) -> Any:
-    """Return the text that several columns make, None only when all are null; a value that is no string as it is."""
+def _join_columns(texts: tuple[Any, ...]) -> Any:
+    """Return the joined text, None only if all texts are null; a value that is not a string is returned as it is."""
     for text in texts:
         if text is not None and not isinstance(text, str):
             return text
     return join_texts(texts) or next((text for text in texts if text is not None), None)
 
 
-def _with_key(row: _Strings, key: Any, source: Source) -> _Strings:
-    """Return the row with its group as a string or its time as microseconds, or with the reason why it has none."""
+def _add_key(row: _TextRow, key: Any, source: Source) -> _TextRow:
+    """Return the row with its group as a string or its time in microseconds, or with the reason why it has none."""
     if key is None:
         return row
     if source.time_column:
-        time = microseconds_of(key)
+        time = parse_microseconds(key)
         is_blank = isinstance(key, str) and not key.strip()
         return row._replace(key=time, reason=None if is_blank or time is not None else NO_TIME)
-    group = _label_as_string(key)
+    group = _label_to_text(key)
     if group is None or not _is_utf8(group):
         return row._replace(reason="group is neither a string nor a number")
     return row._replace(key=group.strip() or None)
 
 
-def _label_as_string(value: Any) -> str | None:
-    """Return how a label is spelt, a whole number without its point; None for what is no label."""
+def _label_to_text(value: Any) -> str | None:
+    """Return a label as text, a whole number without a decimal point; None for a value that cannot be a label."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -117,7 +111,7 @@ def _label_as_string(value: Any) -> str | None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether a text has no lone surrogate: what a byte outside UTF-8 is read as, and what a half \\u pair leaves."""
+    """Return False for a text with a lone surrogate, which comes from a byte outside UTF-8 or from half a \\u pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -125,11 +119,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _to_table(rows: list[_Strings], unit: Unit, source: Source) -> pa.Table:
+def _to_table(rows: list[_TextRow], task: ReadTask, source: Source) -> pa.Table:
     numbers, ids, texts, labels, keys, reasons = zip(*rows, strict=True)
-    nothing = [None] * len(rows)
-    groups, times = (nothing, keys) if source.time_column else (keys, nothing)
-    ids = tuple(row.id or f"{unit.id_prefix}:{row.number}" for row in rows)
-    columns = ([source.name] * len(rows), [unit.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
+    nulls = [None] * len(rows)
+    groups, times = (nulls, keys) if source.time_column else (keys, nulls)
+    ids = tuple(row.id or f"{task.id_prefix}:{row.number}" for row in rows)
+    columns = ([source.name] * len(rows), [task.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.table(arrays, schema=SCHEMA)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.check_table import TEXT_CHECKS
 from sentiment_ray.data.config import SPLITS, PrepareConfig
-from sentiment_ray.data.hashing import LAST_WORD
-from sentiment_ray.data.leakage_files import BucketMatches, find_rows, read_hash_words
+from sentiment_ray.data.hashing import DRAW_COLUMN, read_hashes, to_fractions
+from sentiment_ray.data.leakage_files import BucketMatches, find_rows
 from sentiment_ray.data.report.duplicates import Duplicates, count_duplicates
 from sentiment_ray.data.report.language import UNCLEAR, detect_languages
 from sentiment_ray.data.report.text_flags import count_words, flag_texts
@@ -96,7 +96,7 @@ def collect_stats(
     Rows with equal hashes are adjacent. `outcome` `(rows,)` is the split of a kept row, and above all splits otherwise.
     """
     stats = create_empty_stats(config)
-    words = read_hash_words(table["hash"])
+    words = read_hashes(table["hash"])
     source, label = (table[name].to_numpy().astype(np.intp) for name in ("source", "label"))
     _count_all_rows(stats, table, words, source, label, config)
     is_kept = outcome < len(SPLITS)
@@ -106,8 +106,8 @@ def collect_stats(
         _check_texts(stats, kept, source[is_kept], config)
         _count_clusters(stats, kept, split, matches, config)
         _count_leaked(stats, kept, split, matches, config)
-        # This word of the hash decides neither the split nor the share of a source, so the sample is independent.
-        position = words[is_kept, LAST_WORD] / 2**32
+        # This column of the hash decides neither the split nor the share of a source, so the sample is independent.
+        position = to_fractions(words[is_kept], DRAW_COLUMN)
         _sample_languages(stats, kept, np.flatnonzero(position < sampled_shares.language), config)
         rows = np.flatnonzero(position < sampled_shares.label_issues)
         stats.label_issue_rows = _read_rows(kept, rows, config, max_characters=MAX_LABEL_ISSUE_CHARACTERS)

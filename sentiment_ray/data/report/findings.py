@@ -10,7 +10,7 @@ from typing import Any
 from sentiment_ray.data.check_config import Limits
 from sentiment_ray.data.check_table import CHECKS, TEXT_CHECKS, Check
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.counts import Summary
+from sentiment_ray.data.counts import Counts
 from sentiment_ray.data.leakage import Comparison
 from sentiment_ray.data.report.bucket_stats import BucketStats
 from sentiment_ray.data.report.language import UNCLEAR
@@ -21,7 +21,7 @@ class CheckResults:
     """What all checks saw. `label_issues` is a part of prepared.json as it is, with example rows."""
 
     config: PrepareConfig
-    summary: Summary
+    counts: Counts
     stats: BucketStats
     comparison: Comparison | None
     """None when no texts were compared."""
@@ -140,7 +140,7 @@ def count_label_issues(results: CheckResults) -> Count | NotRun:
 
 def count_rejected(results: CheckResults) -> Count:
     """Count the defective rows."""
-    return Count(results.summary.counts["rejected"], results.summary.counts["rows_in"])
+    return Count(results.counts.totals["rejected"], results.counts.totals["rows_in"])
 
 
 def count_duplicates(results: CheckResults) -> Count:

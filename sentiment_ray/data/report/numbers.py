@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.check_table import TEXT_CHECKS
 from sentiment_ray.data.config import SPLITS
-from sentiment_ray.data.counts import MOST_REASONS, Summary
+from sentiment_ray.data.counts import MAX_REASONS, Counts
 from sentiment_ray.data.leakage import Comparison
 from sentiment_ray.data.report.bucket_stats import MAX_LENGTH
 from sentiment_ray.data.report.findings import CheckResults, find_crossed_limits, list_findings
@@ -21,11 +21,11 @@ def describe_checks(results: CheckResults) -> dict[str, Any]:
     crossed = find_crossed_limits(config.limits, results, findings)
     sources = [source.name for source in config.sources]
     return {
-        "rows": {"in": results.summary.counts["rows_in"], "good": results.num_valid, "kept": results.num_kept},
+        "rows": {"in": results.counts.totals["rows_in"], "good": results.num_valid, "kept": results.num_kept},
         "crossed": crossed,
         "findings": _sort_findings(findings, crossed),
         "not_run": not_run,
-        "rejected": _describe_rejected(results.summary),
+        "rejected": _describe_rejected(results.counts),
         "duplicates": {
             "rows": stats.counts["repeated"],
             "identical": stats.counts["identical"],
@@ -54,10 +54,10 @@ def _sort_findings(findings: list[dict[str, Any]], crossed: list[dict[str, Any]]
     return sorted(lines, key=lambda line: (line["allowed"] is None, not line["rows"]))
 
 
-def _describe_rejected(summary: Summary) -> dict[str, Any]:
+def _describe_rejected(counts: Counts) -> dict[str, Any]:
     """Return the most frequent reasons, each with its rows and where the first of them is. Their texts are nowhere."""
-    frequent = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))[:MOST_REASONS]
-    return {reason: {"rows": rows, "first": summary.examples.get(reason, "")} for reason, rows in frequent}
+    frequent = sorted(counts.reasons.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS]
+    return {reason: {"rows": rows, "first": counts.examples.get(reason, "")} for reason, rows in frequent}
 
 
 def _describe_near_duplicates(results: CheckResults) -> dict[str, Any]:

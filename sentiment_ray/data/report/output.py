@@ -59,12 +59,12 @@ def finish_check(manifest: dict[str, Any], results: CheckResults) -> dict[str, A
     Raises DataError for reviews that cannot be prepared, and GateError when a limit is crossed.
     """
     config = results.config
-    check_rejected(config, results.summary)
-    check_splits(config, results.summary)
+    check_rejected(config, results.counts)
+    check_splits(config, results.counts)
     crossed = manifest["checks"]["crossed"]
     if crossed:
         page = Path(config.output) / PAGE_NAME
         raise GateError(
             f"The reviews cross limits of [prepare.limits]: {describe_crossed_limits(crossed)}. See {page}."
         )
-    return {"output": config.output, "counts": results.summary.counts, "crossed": crossed}
+    return {"output": config.output, "counts": results.counts.totals, "crossed": crossed}

@@ -1,4 +1,4 @@
-"""prepare_reviews on a real Ray: splits by group and time, balance, augmentation and cleaning, and their manifest."""
+"""prepare_reviews with Ray: splits by group and time, balance, augmentation, cleaning, and the manifest."""
 
 import csv
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ def _texts(count: int) -> list[dict[str, Any]]:
     return [{"text": f"The text number {n}", "label": LABELS[n % 3 > 0]} for n in range(count)]
 
 
-def test_products_stay_together_and_the_training_split_is_balanced(tmp_path: Path, ray_cluster: None) -> None:
+def test_each_product_is_in_one_split_and_the_training_split_is_balanced(tmp_path: Path, ray_cluster: None) -> None:
     rows = [row | {"product": n % 40, "key": str(n)} for n, row in enumerate(_texts(400))]
     rows += [row | {"product": None, "key": "none"} for row in _texts(3)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=100)
@@ -53,7 +53,7 @@ def test_products_stay_together_and_the_training_split_is_balanced(tmp_path: Pat
     assert manifest["counts"]["copies"] == sum("#copy-" in row["id"] for row in train) > 20
 
 
-def test_times_of_every_format_divide_alike_and_texts_come_out_clean(tmp_path: Path, ray_cluster: None) -> None:
+def test_times_of_every_format_give_the_same_splits_and_texts_are_cleaned(tmp_path: Path, ray_cluster: None) -> None:
     times = [FIRST + timedelta(hours=12 * n) for n in range(120)]
     tables = {
         "stamps": pa.array(times, pa.timestamp("ms", "UTC")),
@@ -88,17 +88,17 @@ def test_times_of_every_format_divide_alike_and_texts_come_out_clean(tmp_path: P
     ("flags", "message"),
     [
         ({"split_by": "group"}, "split_by = 'group' needs group_column for the source 'a.csv'"),
-        ({"split_by": "time", "time_column": "day"}, "split_by = 'time' needs the days from which rows are held out"),
-        ({"group_column": "user"}, "group_column is for split_by = 'group', here it is 'hash'"),
+        ({"split_by": "time", "time_column": "day"}, "split_by = 'time' needs a day at which a held-out split starts"),
+        ({"group_column": "user"}, "group_column is for split_by = 'group', but split_by is 'hash'"),
         (
             {"split_by": "time", "time_column": "day", "validation_from": "2024-02-01", "test_from": "2024-01-01"},
             "validation_from = 2024-02-01 is after test_from = 2024-01-01",
         ),
-        ({"split_by": "time", "test_from": "soon"}, "test_from = 'soon': this is no day or time"),
+        ({"split_by": "time", "test_from": "soon"}, "test_from = 'soon': this is not a day or a time"),
         ({"clean": "strip_tags,os.system"}, "'os.system' is not a known cleaning step. Known: unescape_html, "),
     ],
 )
-def test_what_does_not_go_together_is_said(flags: dict[str, str], message: str) -> None:
+def test_keys_that_exclude_each_other_are_refused(flags: dict[str, str], message: str) -> None:
     assert set(flags) <= {parameter.name for parameter in main.params}
     with pytest.raises(ConfigError, match=message):
         config_from("prepare", PrepareConfig, {"input": "a.csv", "output": "out", **flags})

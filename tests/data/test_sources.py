@@ -1,4 +1,4 @@
-"""Inputs as people have them: compressed, partitioned, with several text columns, with ratings and grades."""
+"""Sources as people have them: compressed, partitioned, with several text columns, with ratings and grades."""
 
 import csv
 import json
@@ -12,8 +12,8 @@ import pytest
 
 from sentiment_ray.config.sections import load_config
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.readers.rows import read_unit
-from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.readers.rows import read_tables
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.data.validate import check_rows
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.score.chunks import RowChunk, extract_texts
@@ -23,13 +23,15 @@ LABELS = ("negative", "neutral", "positive")
 
 
 def read(path: Path | str, **keys: Any) -> list[dict[str, Any]]:
-    """Return all rows of a source, checked, as dictionaries."""
+    """Return all checked rows of a source as dictionaries."""
     source = {"path": str(path), "name": "s", **keys}
-    config = resolve(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
+    config = resolve_paths(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
     (source,) = config.sources
-    ways = {"labels": LABELS, "label_map": source.mapping, "cut_points": source.cut_points}
+    label_keys = {"labels": LABELS, "label_map": source.label_mapping, "cut_points": source.cut_points}
     tables = [
-        check_rows(raw, **ways) for unit in check_files(config, list_files(config)) for raw in read_unit(unit, source)
+        check_rows(raw, **label_keys)
+        for task in make_read_tasks(config, list_files(config))
+        for raw in read_tables(task, source)
     ]
     return [row for table in tables for row in table.to_pylist()]
 
@@ -75,7 +77,7 @@ def test_a_large_zstandard_file_of_several_frames_is_read_to_its_end(tmp_path: P
 
 
 def test_partition_keys_are_columns(tmp_path: Path) -> None:
-    """The directories that PyArrow writes, with blanks and umlauts in the values, which it encodes."""
+    """PyArrow percent-encodes the spaces and umlauts in directory names."""
     stars = {"positive": "5 stars", "negative": "schlecht/übel", "neutral": "so so"}
     table = pa.table({"text": [text for text, _ in ROWS], "stars": [stars[label] for _, label in ROWS]})
     ds.write_dataset(table, tmp_path / "in", format="parquet", partitioning=["stars"], partitioning_flavor="hive")
@@ -85,7 +87,7 @@ def test_partition_keys_are_columns(tmp_path: Path) -> None:
     assert sorted(row["id"] for row in read(tmp_path / "in", **source))[0].startswith("s/stars=5%20stars/part-0")
 
 
-def test_a_column_of_the_file_wins_over_its_path_and_a_null_partition_is_null(tmp_path: Path) -> None:
+def test_a_column_of_the_file_has_precedence_over_its_path_and_a_null_partition_is_null(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in" / "label=positive" / "a.parquet", text=["fine"], label=["negative"])
     write_parquet(tmp_path / "in" / "label=neutral" / "b.parquet", text=["so so"])
     write_parquet(tmp_path / "in" / "label=__HIVE_DEFAULT_PARTITION__" / "c.parquet", text=["hm"])
@@ -93,12 +95,12 @@ def test_a_column_of_the_file_wins_over_its_path_and_a_null_partition_is_null(tm
     (tmp_path / "in" / "label=positive" / "e.jsonl").write_text(
         '{"text": "good"}\n{"text": "bad", "label": "negative"}\n'
     )
-    found = {row["text"]: row["label"] or row["reason"] for row in read(tmp_path / "in")}
+    actual = {row["text"]: row["label"] or row["reason"] for row in read(tmp_path / "in")}
     expected = {"fine": "negative", "so so": "neutral", "hm": "null label", "great": "positive", "good": "positive"}
-    assert found == expected | {"bad": "negative"}
+    assert actual == expected | {"bad": "negative"}
 
 
-def test_a_key_above_the_source_is_no_column(tmp_path: Path) -> None:
+def test_a_partition_key_above_the_source_is_no_column(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "label=positive" / "a.parquet", text=["fine"])
     with pytest.raises(DataError, match=r"the column 'label' is missing \(found: text\)"):
         read(path)
@@ -125,13 +127,13 @@ def test_several_text_columns_are_joined_as_scoring_joins_them(tmp_path: Path) -
     )
     assert [row["text"] if row["reason"] is None else None for row in rows] == scored
     assert [row["text"] for row in rows[:4]] == ["Great\nWorks.", "Works.", "Great", "Works."]
-    assert {place: row["reason"] for place, row in enumerate(rows) if row["reason"]} == {
+    assert {index: row["reason"] for index, row in enumerate(rows) if row["reason"]} == {
         4: "null text", 5: "empty text", 6: "empty text"
     }  # fmt: skip
     assert set(reasons) == {4, 5, 6}
 
 
-def test_several_text_columns_of_text_files(tmp_path: Path) -> None:
+def test_text_files_can_have_several_text_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("label,body,title\npositive,Works.,Great\npositive,,Great\nneutral,,\n")
     values = [{"title": "Great", "body": "Works.", "label": "positive"}, {"title": "Great", "label": "positive"}]
     values += [{"label": "neutral"}, {"title": "Great", "body": 5, "label": "neutral"}]
@@ -146,7 +148,7 @@ def test_several_text_columns_of_text_files(tmp_path: Path) -> None:
         read(tmp_path / "a.csv", text_column=["title", "subtitle"])
 
 
-def test_several_text_columns_are_one_flag() -> None:
+def test_one_flag_names_several_text_columns() -> None:
     flags = {"input": "a.csv", "text_column": "title, body", "output": "o"}
     (source,) = load_config(PrepareConfig, "prepare", file=None, flags=flags).sources
     assert source.text_column == ("title", "body")
@@ -163,9 +165,9 @@ def test_grades_become_labels_by_cut_points(tmp_path: Path, kind: pa.DataType) -
     ]  # fmt: skip
 
 
-def test_a_cut_point_begins_the_next_label_and_what_is_no_number_is_set_aside(tmp_path: Path) -> None:
+def test_a_cut_point_starts_the_next_label_and_other_values_than_numbers_are_rejected(tmp_path: Path) -> None:
     grades = ["2.49", "2.5", "3.5", "-1e300", " 3 ", "nan", "inf", "good", "I liked it a lot", "", "4,5", "true"]
-    lines = [json.dumps({"text": f"t{place}", "label": grade}) for place, grade in enumerate(grades)]
+    lines = [json.dumps({"text": f"t{index}", "label": grade}) for index, grade in enumerate(grades)]
     lines += ['{"text": "n", "label": NaN}', '{"text": "b", "label": true}', '{"text": "t", "label": 4}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     rows = read(tmp_path / "a.jsonl", cut_points=[2.5, 3.5])
@@ -179,7 +181,7 @@ def test_a_cut_point_begins_the_next_label_and_what_is_no_number_is_set_aside(tm
     ]  # fmt: skip
 
 
-def test_stars_are_a_label_map_the_other_way_round(tmp_path: Path) -> None:
+def test_stars_map_ratings_to_labels(tmp_path: Path) -> None:
     stars = {"negative": [1, 2], "neutral": [3, 3.5], "positive": [4, 5]}
     path = write_parquet(tmp_path / "a.parquet", text=list("abcdef"), label=[1.0, 2.0, 3.5, 4.0, 5.0, 4.5])
     rows = read(path, stars=stars)
@@ -195,18 +197,18 @@ def test_stars_are_a_label_map_the_other_way_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"cut_points": [2.5]}, "cut_points of 'a.csv' are 1, and 3 labels have 2 between them"),
+        ({"cut_points": [2.5]}, "cut_points of 'a.csv' must have 2 values for 3 labels"),
         ({"cut_points": [3.5, 2.5]}, "must rise from one to the next"),
         ({"cut_points": [2.5, 2.5]}, "must rise from one to the next"),
         ({"cut_points": [2.5, float("inf")]}, "must rise from one to the next"),
-        ({"cut_points": [2.5, 3.5], "label_map": {1: "negative"}}, "label_map and cut_points .* exclude each other"),
-        ({"stars": {"negative": [1]}, "label_map": {1: "negative"}}, "label_map and stars .* exclude each other"),
-        ({"stars": {"negative": [1], "neutral": [1]}}, "stars of 'a.csv' name a rating twice"),
+        ({"cut_points": [2.5, 3.5], "label_map": {1: "negative"}}, "'a.csv' sets both label_map and cut_points"),
+        ({"stars": {"negative": [1]}, "label_map": {1: "negative"}}, "'a.csv' sets both label_map and stars"),
+        ({"stars": {"negative": [1], "neutral": [1]}}, "stars of 'a.csv' names a rating twice"),
         ({"stars": {"bad": [1]}}, "stars of 'a.csv' maps '1' to 'bad', which is not in labels"),
         ({"text_column": []}, "text_column"),
     ],
 )
-def test_ways_to_labels_that_cannot_be_meant_are_refused(keys: dict[str, Any], message: str) -> None:
+def test_contradictory_label_mappings_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(PrepareConfig, "prepare", file=None, flags={"output": "o", "sources": [{"path": "a.csv", **keys}]})
 
@@ -224,7 +226,7 @@ def test_ways_to_labels_that_cannot_be_meant_are_refused(keys: dict[str, Any], m
         ({"body": ["a", "b"], "text": None}, {}, r"b.parquet: the column 'text' is missing \(found: label, body\)"),
     ],
 )
-def test_another_schema_in_the_second_file_is_named_with_file_and_column(
+def test_a_different_schema_in_the_second_file_is_named_with_file_and_column(
     tmp_path: Path, columns: dict[str, Any], keys: dict[str, Any], message: str
 ) -> None:
     good = {"text": ["a", "b"], "label": ["neutral", "neutral"]}
@@ -235,7 +237,7 @@ def test_another_schema_in_the_second_file_is_named_with_file_and_column(
         read(tmp_path / "in", **keys)
 
 
-def test_files_of_one_source_may_hold_texts_in_different_types(tmp_path: Path) -> None:
+def test_the_files_of_a_source_may_have_different_text_types(tmp_path: Path) -> None:
     kinds = [
         pa.string(),
         pa.large_string(),
@@ -244,22 +246,22 @@ def test_files_of_one_source_may_hold_texts_in_different_types(tmp_path: Path) -
         pa.dictionary(pa.int8(), pa.string()),
         pa.null(),
     ]
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         text = pa.nulls(1) if pa.types.is_null(kind) else pa.array(["fine"]).cast(kind)
-        write_parquet(tmp_path / "in" / f"{place}.parquet", text=text, label=["neutral"])
+        write_parquet(tmp_path / "in" / f"{index}.parquet", text=text, label=["neutral"])
     assert [row["reason"] or row["text"] for row in read(tmp_path / "in")] == ["fine"] * 5 + ["null text"]
 
 
-def test_a_quote_that_is_not_closed_costs_its_own_row_alone(tmp_path: Path) -> None:
+def test_an_unclosed_quote_costs_only_its_own_row(tmp_path: Path) -> None:
     rows = [f"Review {number},neutral" for number in range(50)]
     rows[7] = '"Great film,positive'
     rows[20] = '"Two lines\nin one",positive'
     rows[49] = '"never closed,positive'
     (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    found = read(tmp_path / "a.csv")
-    assert {row["row"]: row["reason"] for row in found if row["reason"]} == {
+    actual = read(tmp_path / "a.csv")
+    assert {row["row"]: row["reason"] for row in actual if row["reason"]} == {
         9: "not CSV: ',' expected after '\"'",
         52: "not CSV: unexpected end of data",
     }
-    assert [row["row"] for row in found] == [*range(2, 23), *range(24, 53)]
-    assert found[20]["text"] == "Two lines\nin one"
+    assert [row["row"] for row in actual] == [*range(2, 23), *range(24, 53)]
+    assert actual[20]["text"] == "Two lines\nin one"

@@ -1,4 +1,4 @@
-"""Tasks that fail or die. Their functions are local ones, so that they reach the workers by value."""
+"""Tasks that fail or whose process dies. The functions are local, so that Ray sends them to the workers by value."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from sentiment_ray.errors import DataError
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_no_task_goes_on_after_a_failure_is_told(tmp_path: Path) -> None:
+def test_no_task_goes_on_after_a_failure(tmp_path: Path) -> None:
     written = tmp_path / "written"
 
     def fail_beside_a_writer(is_writer: bool) -> None:

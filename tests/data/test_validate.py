@@ -1,4 +1,4 @@
-"""Row checks on tables made by hand."""
+"""The row checks, on small tables."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from sentiment_ray.data.readers.rows import SCHEMA
-from sentiment_ray.data.validate import check_rows, find_label
+from sentiment_ray.data.validate import check_rows, map_label
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -36,7 +36,7 @@ def test_each_defect_has_a_reason(text: str | None, label: str | None, reason: s
     assert checked(text, label)["reason"] == reason
 
 
-def test_the_reason_that_reading_gave_stays() -> None:
+def test_the_reason_of_a_reader_is_kept() -> None:
     assert checked(None, None, "not a JSON object")["reason"] == "not a JSON object"
 
 
@@ -44,7 +44,7 @@ def test_a_good_row_keeps_its_text_as_it_is() -> None:
     assert checked("  Fine.\n", "positive") | {"reason": None, "text": "  Fine.\n"} == checked("  Fine.\n", "positive")
 
 
-def test_a_label_outside_the_map_is_a_defect_even_if_it_is_a_label() -> None:
+def test_a_value_outside_the_label_map_is_a_defect_even_if_it_is_a_label() -> None:
     assert checked("fine", "positive", None, good="positive")["reason"] == "label 'positive' is not in label_map"
 
 
@@ -53,7 +53,7 @@ def test_a_label_that_may_be_a_review_is_not_quoted(review: str) -> None:
     assert checked("1", review)["reason"] == "label is not in labels (not quoted: it may be a review)"
 
 
-def test_no_label_is_quoted_from_a_column_of_many_unknown_ones() -> None:
+def test_no_label_is_quoted_if_many_are_unknown() -> None:
     row = {"source": "s", "file": "f", "row": 1, "id": "s:1", "text": "1", "reason": None}
     for count, quoted in ((20, 20), (21, 0)):
         table = pa.Table.from_pylist([row | {"label": f"Lovely{n}"} for n in range(count)], SCHEMA)
@@ -76,16 +76,14 @@ def test_no_label_is_quoted_from_a_column_of_many_unknown_ones() -> None:
         ("worse", {"bad": "negative"}, None),
     ],
 )
-def test_a_label_is_found_by_its_spelling_or_a_like_one(
-    value: str, label_map: dict[str, str], label: str | None
-) -> None:
-    assert find_label(value, LABELS, label_map) == label
+def test_a_label_is_recognised_in_similar_spellings(value: str, label_map: dict[str, str], label: str | None) -> None:
+    assert map_label(value, LABELS, label_map) == label
 
 
-def test_the_exact_spelling_wins_and_an_ambiguous_one_is_no_label() -> None:
+def test_an_exact_spelling_has_precedence_and_an_ambiguous_one_is_no_label() -> None:
     labels = ("Good", "good")
-    assert [find_label(value, labels, {}) for value in ("Good", "good", "GOOD")] == ["Good", "good", None]
+    assert [map_label(value, labels, {}) for value in ("Good", "good", "GOOD")] == ["Good", "good", None]
 
 
-def test_a_table_without_rows_stays_without_rows() -> None:
+def test_an_empty_table_stays_empty() -> None:
     assert len(check_rows(SCHEMA.empty_table(), labels=LABELS, label_map={})) == 0

@@ -1,4 +1,4 @@
-"""Reading of every format, with the defects that real files have."""
+"""The readers of all formats, with the defects of real files."""
 
 import csv
 import gzip
@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.readers import delimited, parquet
-from sentiment_ray.data.readers.rows import SCHEMA, read_unit
-from sentiment_ray.data.sources import check_files, list_files, resolve
+from sentiment_ray.data.readers import jsonl, parquet, text_lines
+from sentiment_ray.data.readers.rows import SCHEMA, read_tables
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError
 
 ROWS = [("A fine day.", "positive"), ('She said "no",\nand left.', "negative"), ("Ärger 🙂\u2028ja", "neutral")]
@@ -22,9 +22,9 @@ ROWS = [("A fine day.", "positive"), ('She said "no",\nand left.', "negative"), 
 def read(path: Path | str, **keys: Any) -> list[dict[str, Any]]:
     """Return all rows of a source as dictionaries of SCHEMA's columns."""
     source = {"path": str(path), "name": "s", **keys}
-    config = resolve(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
-    units = check_files(config, list_files(config))
-    tables = [table for unit in units for table in read_unit(unit, config.sources[0])]
+    config = resolve_paths(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
+    units = make_read_tasks(config, list_files(config))
+    tables = [table for unit in units for table in read_tables(unit, config.sources[0])]
     assert all(table.schema == SCHEMA for table in tables)
     return [row for table in tables for row in table.to_pylist()]
 
@@ -76,13 +76,13 @@ def test_every_format_gives_the_same_texts_and_labels(tmp_path: Path) -> None:
         assert all(row["reason"] is None for row in rows), path.name
 
 
-def test_a_row_is_known_by_where_a_person_finds_it(tmp_path: Path) -> None:
-    """The second row of the CSV is on lines 3 and 4, for it holds a line break."""
+def test_a_row_number_is_where_a_person_finds_the_row(tmp_path: Path) -> None:
+    """The second row of the CSV is on lines 3 and 4, since it holds a line break."""
     write_csv(tmp_path / "a.csv", ROWS)
     write_objects(tmp_path / "a.jsonl", [{"text": text, "label": label} for text, label in ROWS])
     write_parquet(tmp_path / "a.parquet", text=["a", "b", "c", "d", "e"], label=["x"] * 5, row_group_size=2)
-    found = {path.name: [row["row"] for row in read(path)] for path in sorted(tmp_path.iterdir())}
-    assert found == {"a.csv": [2, 3, 5], "a.jsonl": [1, 2, 3], "a.parquet": [0, 1, 2, 3, 4]}
+    actual = {path.name: [row["row"] for row in read(path)] for path in sorted(tmp_path.iterdir())}
+    assert actual == {"a.csv": [2, 3, 5], "a.jsonl": [1, 2, 3], "a.parquet": [0, 1, 2, 3, 4]}
 
 
 def test_ids_name_source_file_and_row_or_come_from_a_column(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_ids_name_source_file_and_row_or_come_from_a_column(tmp_path: Path) -> N
     assert [row["id"] for row in read(path, id_column="key")] == ["7", "s:2"]
 
 
-def test_numbers_as_labels_are_spelt_alike_in_all_formats(tmp_path: Path) -> None:
+def test_numbers_as_labels_have_one_spelling_in_all_formats(tmp_path: Path) -> None:
     whole = write_parquet(tmp_path / "whole.parquet", text=["a", "b", "c"], label=[0, 1, None])
     floats = write_parquet(tmp_path / "floats.parquet", text=["a", "b", "c"], label=[0.0, 1.0, None])
     objects = write_objects(
@@ -182,12 +182,12 @@ def test_defects_of_parquet_rows(tmp_path: Path) -> None:
 def test_tables_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"text {number}" for number in range(25_000)]
     path = write_parquet(tmp_path / "a.parquet", text=texts, label=["x"] * 25_000, row_group_size=25_000)
-    config = resolve(PrepareConfig(output=str(tmp_path / "output"), sources=[{"path": str(path)}]))
-    (unit,) = check_files(config, list_files(config))
-    assert [len(table) for table in read_unit(unit, config.sources[0])] == [10_000, 10_000, 5_000]
-    monkeypatch.setattr("sentiment_ray.data.readers.rows.TABLE_CHARACTERS", 30_000)
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 1000)
-    sizes = [len(table) for table in read_unit(unit, config.sources[0])]
+    config = resolve_paths(PrepareConfig(output=str(tmp_path / "output"), sources=[{"path": str(path)}]))
+    (unit,) = make_read_tasks(config, list_files(config))
+    assert [len(table) for table in read_tables(unit, config.sources[0])] == [10_000, 10_000, 5_000]
+    monkeypatch.setattr("sentiment_ray.data.readers.rows.MAX_TABLE_CHARACTERS", 30_000)
+    monkeypatch.setattr(parquet, "MAX_BATCH_BYTES", 1000)
+    sizes = [len(table) for table in read_tables(unit, config.sources[0])]
     assert max(sizes) < 5_000
     assert sum(sizes) == 25_000
 
@@ -196,8 +196,8 @@ def test_a_source_is_a_file_a_directory_or_a_glob(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl", "_temporary/c.jsonl", ".hidden.jsonl", "deep/d.ndjson", "notes.txt"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         write_objects(tmp_path / "in" / name, [{"text": name, "label": "x"}])
-    found = {path: [row["text"] for row in read(path)] for path in (f"{tmp_path}/in", f"{tmp_path}/in/[ab].jsonl")}
-    assert list(found.values()) == [["a.jsonl", "b.jsonl", "deep/d.ndjson"], ["a.jsonl", "b.jsonl"]]
+    actual = {path: [row["text"] for row in read(path)] for path in (f"{tmp_path}/in", f"{tmp_path}/in/[ab].jsonl")}
+    assert list(actual.values()) == [["a.jsonl", "b.jsonl", "deep/d.ndjson"], ["a.jsonl", "b.jsonl"]]
     assert [row["text"] for row in read(tmp_path / "in" / "notes.txt", format="jsonl")] == ["notes.txt"]
 
 
@@ -206,9 +206,9 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
     (tmp_path / "two").mkdir()
     (tmp_path / "three").mkdir()
     config = PrepareConfig(output="output", sources=[{"path": str(path)} for path in paths])
-    assert [source.name for source in resolve(config).sources] == ["train", "two", "three"]
-    with pytest.raises(ConfigError, match="Two sources are called 'three'"):
-        resolve(config.model_copy(update={"sources": config.sources[2:] * 2}))
+    assert [source.name for source in resolve_paths(config).sources] == ["train", "two", "three"]
+    with pytest.raises(ConfigError, match="Two sources have the name 'three'"):
+        resolve_paths(config.model_copy(update={"sources": config.sources[2:] * 2}))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
         ("gone.csv", None, {}, "gone.csv does not exist"),
         ("*.csv", None, {}, r"does not hold a file"),
         ("", None, {}, "does not hold a file that ends in .parquet"),
-        ("a.txt", b"text,label\n", {}, "a.txt: its ending says no format .* --format"),
+        ("a.txt", b"text,label\n", {}, "a.txt: its ending names no format .* --format"),
         ("a.csv", b"", {}, "a.csv is empty"),
         (
             "a.csv",
@@ -227,12 +227,12 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
         ),
         ("a.csv", b"text,stars\n", {}, r"a.csv: the column 'label' is missing \(found: text, stars\).*--label-column"),
         ("a.csv", b"text,label\n", {"id_column": "key"}, "the column 'key' is missing .*Set id_column"),
-        ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv is written in UTF-16"),
-        ("a.csv", b"text,l\xe4bel\n", {}, "a.csv: its header is not UTF-8"),
+        ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv is in UTF-16"),
+        ("a.csv", b"text,l\xe4bel\n", {}, "a.csv: the header is not UTF-8"),
         ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: body\)"),
         ("a.jsonl", b'{"messages": []}\n', {}, "the column 'text' is missing .* Pass --format chat"),
         ("a.jsonl", b'{"text": "x"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
-        ("a.parquet", b"PAR1 cut off", {}, "a.parquet is not a Parquet file that can be read"),
+        ("a.parquet", b"PAR1 cut off", {}, "a.parquet is not a readable Parquet file"),
     ],
 )
 def test_defects_of_files_are_found_before_any_row_is_read(
@@ -266,12 +266,13 @@ def test_an_output_among_the_input_is_refused(tmp_path: Path, output: str) -> No
     (tmp_path / "in").mkdir()
     write_csv(tmp_path / "in" / "a.csv", ROWS)
     config = PrepareConfig(output=str(tmp_path / output), sources=[{"path": str(tmp_path / "in")}])
-    with pytest.raises(ConfigError, match="lie in one another"):
-        list_files(resolve(config))
+    with pytest.raises(ConfigError, match="overlap"):
+        list_files(resolve_paths(config))
 
 
 def test_a_long_line_is_cut_and_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "LONGEST_LINE_BYTES", 64)
+    for module in (jsonl, text_lines):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 64)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "fine", "label": "x"}\n' + b"z" * 200 + b'\n{"text": "next", "label": "x"}\n')
     assert reasons(read(path)) == {1: None, 2: "line longer than 64 bytes", 3: None}

@@ -1,0 +1,40 @@
+"""What all readers share: the task they get and the rows they yield; opens no file."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """What is read in one go: a text file, or one row group of a Parquet file."""
+
+    source_index: int
+    """Index of the source in the configuration."""
+    file_index: int
+    """Index of the file among the source's files."""
+    path: str
+    format: str
+    id_prefix: str
+    """Start of the id of each row that has no id of its own."""
+    size_bytes: int
+    """Approximate uncompressed size."""
+    row_group: int = 0
+    first_row: int = 0
+    """Index in the file of the row group's first row."""
+    path_columns: dict[str, str | None] = field(default_factory=dict)
+    """Columns given by the path (label=positive/). A column of the file with the same name has precedence."""
+
+
+class Row(NamedTuple):
+    """A row as its file gives it, in Python values. A row with a `reason` is defective."""
+
+    number: int
+    """Where to find the row. In a text file: the number of its first line, from 1, a CSV's header included. In a
+    Parquet file: its index, from 0."""
+    id: Any = None
+    texts: tuple[Any, ...] = ()
+    """The values of the text columns, in order."""
+    label: Any = None
+    key: Any = None
+    """The group or the time that decides on the row's split; None if the text decides."""
+    reason: str | None = None
