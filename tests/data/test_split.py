@@ -68,7 +68,7 @@ def split_rows(
     test_file: str | None = None,
     **keys: Any,
 ) -> tuple[dict[str, list[Row]], Counts]:
-    """Split the rows of some files. `test_file` names a file that is put into the test, `order` seeds the reading order."""
+    """Split the rows of some files. `test_file` is put into the test, `order` seeds the reading order."""
     with TemporaryDirectory() as directory:
         sources = []
         for name, lines in files.items():
