@@ -21,6 +21,8 @@ TRAIN, VALIDATION, TEST = range(len(SPLITS))
 OUTCOMES = (*SPLITS, "duplicates", "conflicting", "undersampled")
 """Everything that can become of a good row, as prepared.json counts it."""
 DUPLICATE, CONFLICTING, UNDERSAMPLED = (OUTCOMES.index(name) for name in OUTCOMES[len(SPLITS) :])
+RULES_BY_TEXT = ("hash", "stratified")
+"""Values of split_by that give all rows with one text the same split."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +93,22 @@ def assign_splits(table: pa.Table, config: PrepareConfig, context: SplitContext,
     first_rows, text = np.flatnonzero(is_first), np.cumsum(is_first) - 1
     rows = np.arange(len(hashes))
     has_conflict = np.minimum.reduceat(label, first_rows) != np.maximum.reduceat(label, first_rows)
-    row_fixed = _find_fixed_splits(table, config, context)
+    fixed_by_row = _find_fixed_splits(table, config, context)
     # SPLITS are in the order train, validation, test: of several fixed splits the last one wins.
-    text_fixed = np.maximum.reduceat(row_fixed, first_rows)
+    fixed_by_text = np.maximum.reduceat(fixed_by_row, first_rows)
     drawn = _draw_splits(table, hashes, config, context)
     if config.keep_together:
         texts = table["hash"].take(pa.array(first_rows)).combine_chunks()
-        leaders, text_fixed = matches.fix_clusters(texts, hashes[first_rows], text_fixed)
+        leaders, fixed_by_text = matches.fix_clusters(texts, hashes[first_rows], fixed_by_text)
         drawn = split_by_hash(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
-    split = np.where(text_fixed == NO_FIXED_SPLIT, drawn[first_rows], text_fixed)[text]
+    split = np.where(fixed_by_text == NO_FIXED_SPLIT, drawn[first_rows], fixed_by_text)[text]
     # A group or a time decides for one row; a hash decides for all rows with its text.
-    fits = np.where(row_fixed == NO_FIXED_SPLIT, drawn, row_fixed) == split
-    fits |= config.split_by in ("hash", "stratified")
+    fits = np.where(fixed_by_row == NO_FIXED_SPLIT, drawn, fixed_by_row) == split
+    fits |= config.split_by in RULES_BY_TEXT
     first_that_fits = np.minimum.reduceat(np.where(fits, rows, len(rows)), first_rows)[text]
     is_kept = fits & ((rows == first_that_fits) | config.keep_duplicates)
     outcome = np.where(has_conflict[text], CONFLICTING, np.where(is_kept, split, DUPLICATE))
-    return RowOutcomes(outcome, rows - first_rows[text], text_fixed[text] == NO_FIXED_SPLIT)
+    return RowOutcomes(outcome, rows - first_rows[text], fixed_by_text[text] == NO_FIXED_SPLIT)
 
 
 def split_by_hash(hashes: NDArray[np.uint32], *, validation_share: float, test_share: float) -> NDArray[np.intp]:
