@@ -247,8 +247,8 @@ def _flipped(content: bytes, start: int, end: int) -> bytes:
 
 BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "ending-unknown": ("a.txt", b"text,label\n", {}, "its ending names no format"),
-    "csv-empty": ("a.csv", b"", {}, "is empty: its first line must hold the column names"),
-    "csv-byte-order-mark-alone": ("a.csv", b"\xef\xbb\xbf", {}, "is empty: its first line"),
+    "csv-empty": ("a.csv", b"", {}, "is empty. Its first line must hold the column names"),
+    "csv-byte-order-mark-alone": ("a.csv", b"\xef\xbb\xbf", {}, "is empty. Its first line"),
     "csv-header-alone": ("a.csv", b"text,label\n", {}, "hold no rows"),
     "csv-no-header": ("a.csv", b"fine,neutral\n", {}, r"the column 'text' is missing \(found: fine, neutral\)"),
     "csv-column-missing": ("a.csv", b"body,label\na,b\n", {}, r"the column 'text' is missing \(found: body, label\)"),

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 def test_the_duplicates_of_imdb_and_its_training_half_are_found(tmp_path: Path) -> None:
     train, test = IMDB_PINS
     assert isinstance(test, ReviewsPin)
-    whole = replace(test, output="imdb.parquet", unseen_in=None, rows={"negative": 25_000, "positive": 25_000})
+    whole = replace(test, output="imdb.parquet", not_in=None, rows={"negative": 25_000, "positive": 25_000})
     fetch(tmp_path, pins=(train, whole))
     keys = {"labels": ("negative", "positive"), "against": str(tmp_path / "imdb_train.parquet")}
     manifest = run(tmp_path / "out", str(tmp_path / "imdb.parquet"), keep_duplicates=True, **keys)
