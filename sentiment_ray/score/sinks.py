@@ -58,7 +58,8 @@ def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) 
     output = full_path(store.fs, store.root)
     if config.sink == "iceberg":
         files = {
-            full_path(store.fs, store.path(part["path"])): parse_hive_columns(part["path"].split("/")[:-1]) for part in parts
+            full_path(store.fs, store.path(part["path"])): parse_hive_columns(part["path"].split("/")[:-1])
+            for part in parts
         }
         add_to_iceberg(config, output, plan.fingerprint, files, columns, partitions)
     else:
