@@ -1,4 +1,4 @@
-"""Job: measure a bundle on labelled reviews; parses, calls, prints."""
+"""The job that evaluates a bundle on labelled reviews: reads its configuration and calls the stage."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sentiment_ray.evaluate.config import EvaluateConfig
     example="python -m jobs.evaluate_bundle --bundle runs/demo/bundle --input runs/demo/prepared/test --output report",
 )
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    """Measure a bundle on labelled reviews, alone or against another one, and write a report."""
+    """Evaluate a bundle on labelled reviews, alone or against another bundle, and write a report."""
     from sentiment_ray.evaluate.evaluate import evaluate_bundle
 
     return evaluate_bundle(config)

@@ -1,4 +1,4 @@
-"""Job: score a Parquet corpus with a bundle on Ray Data; parses, calls, prints."""
+"""The job that scores a Parquet corpus with a bundle on Ray Data: reads its configuration and calls the stage."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from sentiment_ray.score.config import ScoreConfig
     example="python -m jobs.score_reviews --bundle runs/demo/bundle --input reviews/ --output scores/",
 )
 def main(config: ScoreConfig) -> dict[str, Any]:
-    """Score every row of a Parquet corpus; the output mirrors the input's files and adds sentiment columns.
+    """Score every row of a Parquet corpus. The output has the files of the input with sentiment columns added.
 
-    Rows that cannot be scored go to _quarantine/ with their reason. Given again after a crash, the command does what is
-    missing; the output is finished when it holds _SUCCESS. --plan says before what it takes.
+    Rows that cannot be scored go to _quarantine/ with a reason. The output is finished when it holds _SUCCESS. After a
+    crash, run the same command again: it scores only what is missing. --plan estimates time and cost beforehand.
     """
     from sentiment_ray.score.score import score_reviews
 

@@ -49,20 +49,20 @@ class EvaluateConfig(StageConfig):
     require_signature: str | None = None
     """File with a public key (PEM). Bundles that its owner did not sign are refused, also that of `against`."""
     max_macro_f1_drop: Share = 0.01
-    """Largest allowed loss of macro-F1 to the other bundle, 0 to 1. A larger loss ends with exit code 3."""
+    """Maximum loss of macro-F1 to the other bundle, 0 to 1. A larger loss ends with exit code 3."""
     ordered: bool | None = None
     """Whether the labels are steps of a scale, for quadratic kappa. By default only the default labels are."""
     slice_by: Names = ()
-    """Columns to measure quality by value. The default is source and language, where the input has them."""
+    """Columns to slice by: quality is measured for each of their values. Default: source and language, if present."""
     precisions: Shares = (0.9, 0.95, 0.99)
     """Wanted precisions, 0 to 1. For each, the report has the score below which a person should decide."""
     examples: Count = 200
-    """Most rows of mistakes.parquet and of uncertain.parquet."""
+    """Maximum rows of mistakes.parquet and of uncertain.parquet."""
     attributions: Count = 5
     """Rows for which the report shows the effect of each word."""
     show_texts: bool = True
     """Show texts in the report. The Parquet files hold texts in any case."""
     max_rejected: Share = 0.05
-    """Largest share of rows without a text or a known label, 0 to 1. With more the job stops."""
+    """Maximum share of rows without a text or a known label, 0 to 1. With more, the job stops."""
     seed: Count = 0
     """Seed of the resamples for the intervals, and of the two random halves for calibration."""

@@ -39,15 +39,15 @@ class ScoreConfig(StageConfig):
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs, and threads, of each worker."""
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
-    """Most rows of a unit, which one worker scores into one part. A unit is at least one row group of a file."""
+    """Maximum rows of a unit, which one worker scores into one part. A unit has at least one row group."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Most tokens of a batch. All texts of a batch have nearly one length."""
+    """Maximum tokens of a batch. All texts of a batch have about the same length."""
     max_cached_texts: Annotated[int, Field(ge=0)] = 1_000_000
-    """Texts whose scores all workers share in a cache, about 60 bytes each. 0 turns the cache off."""
+    """Maximum texts in the cache of scores that all workers share, about 60 bytes each. 0 turns the cache off."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
-    """Most bytes of all strings of a row together. Longer rows are quarantined."""
+    """Maximum bytes of all strings of a row together. Longer rows are quarantined."""
     max_quarantined: Share = 0.05
-    """Largest share of rows, or of files, in quarantine, 0 to 1. Above it nothing is committed; the exit code is 3."""
+    """Maximum share of rows, or of files, in quarantine, 0 to 1. Above it nothing is committed; exit code 3."""
     engine: str = Field(
         "auto", description=f"{list_engines()}. auto is the fastest CPU engine that passed the gate of the bundle."
     )
