@@ -14,7 +14,7 @@ NUM_RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 """Percentiles of the resamples that bound an interval: 95 % of them lie between."""
 MAX_WEIGHTS = 1 << 20
-"""Weights in memory at a time (8 MiB): few enough for the processor's cache, whatever the number of rows."""
+"""Weights in memory at a time (8 MiB): few enough for the processor's cache with any number of rows."""
 COMPARED = ("accuracy", "macro_f1")
 """Measures that two classifiers are compared by."""
 BIASED = ("ece",)
@@ -28,8 +28,8 @@ def bootstrap(measure: Measure, num_rows: int, *, seed: int) -> dict[str, Any]:
     """Return the measures of all rows and, as `intervals` under the same names, their 95 % intervals, as JSON.
 
     Rows are drawn with replacement 1,000 times, and percentiles of the resamples bound each interval (Efron,
-    "Bootstrap Methods: Another Look at the Jackknife", 1979, https://doi.org/10.1214/aos/1176344552). None stands
-    for a measure that is not defined, such as the area under the curve of a label without rows.
+    "Bootstrap Methods: Another Look at the Jackknife", 1979, https://doi.org/10.1214/aos/1176344552). A measure that
+    is not defined, such as the area under the curve of a label without rows, is None.
 
     The calibration error grows with the noise that resampling adds, so that both percentiles may lie above its value.
     Its interval is therefore reflected about the value (the basic interval of Davison and Hinkley, "Bootstrap Methods
@@ -40,9 +40,10 @@ def bootstrap(measure: Measure, num_rows: int, *, seed: int) -> dict[str, Any]:
 
 
 def bootstrap_counts(measure: Measure, counts: NDArray[np.int64], *, seed: int) -> dict[str, Any]:
-    """Return what `bootstrap` does for `counts` of rows that are alike: the measure weighs these instead of rows.
+    """Return the same as `bootstrap` from the number of rows in each cell; the weights of `measure` are those of cells.
 
-    To resample rows is to draw such counts from a multinomial distribution, at the same cost for any number of rows.
+    Rows in one cell are alike. To resample rows is to draw these counts from a multinomial distribution, which costs
+    the same for any number of rows.
     """
     rng, total = np.random.default_rng(seed), int(counts.sum())
     return _bootstrap(

@@ -21,7 +21,7 @@ class InputFile:
 def list_files(location: str, output: str) -> list[InputFile]:
     """Return the Parquet files of a file, a directory or a glob, sorted by name.
 
-    A directory stands for every *.parquet below it, except where a name begins with _ or a dot: that is not data.
+    A directory means every *.parquet below it, without names that begin with _ or a dot.
     ConfigError when the output lies inside the input or the input inside the output, DataError when there is no file.
     """
     fs, root = open_location(location)

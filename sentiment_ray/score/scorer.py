@@ -1,4 +1,4 @@
-"""The worker: finishes units one by one, each with a part and a receipt, whatever crashed before."""
+"""The worker: scores units one by one and writes a part and a receipt for each, also after crashes."""
 
 import json
 import os

@@ -22,7 +22,7 @@ class TextCache:
     """A set-associative cache from the digest of a text to a row of bytes, in a fixed amount of memory.
 
     A digest selects a set of WAYS slots. In a full set a new text replaces the oldest. A worker claims the texts that
-    it is about to score, so that the others score theirs first and need not score these too.
+    it is about to score, so that other workers need not score them too.
     """
 
     def __init__(self, max_texts: int) -> None:

@@ -1,4 +1,4 @@
-"""Parquet files whose bytes are damaged or lie, without end where they are numbered; knows nothing of scoring."""
+"""Parquet files with damaged bytes or false metadata; numbered variants are endless. Knows nothing of scoring."""
 
 import itertools
 import random
@@ -62,7 +62,7 @@ from tests.score.parquet_bytes import (
     to_varint,
 )
 
-# Broken bytes: variants with numbers have no end
+# Damaged bytes; numbered variants are endless
 
 
 def empty_variants(rng: random.Random) -> Variants:
@@ -131,7 +131,7 @@ def corrupt_row_group_variants(rng: random.Random) -> Variants:
 
 
 def short_column_variants(rng: random.Random) -> Variants:
-    """A reader skips a page of an unknown type, and then pairs a row's text with the id of another row."""
+    """A reader skips a page of an unknown type, and then pairs the text of one row with the id of another."""
     for number in itertools.count():
         data = bytearray(make_paged_file(rng, 200 if number % 8 else 100_000, 5))
         group, column, page = rng.randrange(4), rng.choice([0, 1, BODY, BODY]), rng.randrange(4)
@@ -157,7 +157,7 @@ def checksum_variants(rng: random.Random) -> Variants:
         yield f"right-{version}-{dictionary}", data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:]
 
 
-# Lies of the footer and of page headers
+# False footers and page headers
 
 
 def footer_lies_variants(rng: random.Random) -> Variants:

@@ -1,4 +1,4 @@
-"""Writes malformed, hostile and odd Parquet files from a seed; knows the format's bytes and nothing of scoring."""
+"""Writes malformed, hostile and unusual Parquet files from a seed; knows nothing of scoring."""
 
 import gzip
 import io
@@ -47,7 +47,7 @@ from tests.score.parquet_bytes import (
 
 @dataclass(frozen=True)
 class Case:
-    """One file: `num_rows` is what a readable footer says of the whole file; `must_fail` when no row can be scored."""
+    """One file: `num_rows` is the count in a readable footer; `must_fail` means that no row can be scored."""
 
     name: str
     path: Path
@@ -57,7 +57,7 @@ class Case:
 
 
 def write_malformed(directory: Path, *, seed: int, count: int = 300) -> list[Case]:
-    """Write `count` files, one of each kind in turn; the same seed gives the same bytes. 600 have every variant."""
+    """Write `count` files, the kinds in turn; the same seed gives the same bytes. 600 files have every variant."""
     live = {kind: variants(random.Random(f"{seed} {kind}")) for kind, (variants, _) in KINDS.items()}
     cases: list[Case] = []
     for kind in itertools.islice(itertools.cycle(KINDS), count * len(KINDS)):
@@ -70,7 +70,7 @@ def write_malformed(directory: Path, *, seed: int, count: int = 300) -> list[Cas
 
 def _promised_rows(path: Path) -> int | None:
     if not path.is_file():
-        return None  # a pipe would block whoever opens it
+        return None  # opening a pipe would block
     with path.open("rb") as file:  # not by name: pyarrow refuses a name that is not UTF-8
         try:
             return int(parquet.read_metadata(file).num_rows)
@@ -78,7 +78,7 @@ def _promised_rows(path: Path) -> int | None:
             return None
 
 
-# Valid files that are not what was asked for
+# Valid files with unexpected content
 
 
 def _text_missing(rng: random.Random) -> Variants:
@@ -204,7 +204,7 @@ def _colliding(rng: random.Random) -> Variants:
         yield label, make_file(make_table(rng, **{f"sentiment_{label}": ["good"] * 200}))
 
 
-# Not Parquet, and good Parquet in odd clothes
+# Other formats, and valid Parquet in unusual forms
 
 
 def _encrypted(rng: random.Random) -> Variants:
@@ -307,4 +307,4 @@ KINDS: dict[str, tuple[Callable[[random.Random], Variants], bool]] = {
     "name": (_names, False),
     "good": (_good, False),
 }
-"""What there is to try, each kind with its variants and whether a file of it can hold no row to score."""
+"""Every kind with its variants, and whether none of its files has a row that can be scored."""

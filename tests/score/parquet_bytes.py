@@ -1,4 +1,4 @@
-"""Good Parquet files and their bytes, read and edited below PyArrow; knows nothing of what is broken on purpose."""
+"""Writes valid Parquet files, and reads and edits their bytes without PyArrow; damages nothing itself."""
 
 import io
 import random
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 Variants = Iterator[tuple[str, bytes | Callable[[Path], object]]]
-"""Labels, each with a file's bytes or with what puts something else at the path."""
+"""Labels, each with the bytes of a file or with a function that creates something else at the path."""
 
 
 # Good tables and files
@@ -21,7 +21,7 @@ WORDS = ("the", "cherry", "pie", "was", "not", "very", "good", "and", "I", "woul
 
 
 def make_table(rng: random.Random, num_rows: int = 200, **columns: Any) -> pa.Table:
-    """Return reviews; `columns` replace or add some, and None leaves one out. `body` stays behind the other two."""
+    """Return reviews; `columns` replace or add columns, and None removes one. `body` stays the last of the three."""
     found: dict[str, Any] = {
         "review_id": [f"r{rng.getrandbits(40):x}" for _ in range(num_rows)],
         "stars": [rng.randint(1, 5) for _ in range(num_rows)],
@@ -42,7 +42,7 @@ def make_any_file(rng: random.Random, **options: Any) -> bytes:
 
 
 def make_paged_file(rng: random.Random, num_rows: int, num_pages: int) -> bytes:
-    """Return four row groups of that many pages a column; each text begins with its row's id."""
+    """Return four row groups with this many pages a column; each text begins with the id of its row."""
     table, size = make_table(rng, num_rows), num_rows // 4 // num_pages
     table = table.set_column(BODY, "body", pc.binary_join_element_wise(table["review_id"], table["body"], " "))
     options: dict[str, Any] = {"max_rows_per_page": size, "write_batch_size": size, "compression": "zstd"}
@@ -50,7 +50,7 @@ def make_paged_file(rng: random.Random, num_rows: int, num_pages: int) -> bytes:
 
 
 def unchecked_array(kind: pa.DataType, values: list[bytes]) -> pa.Array:
-    """Return bytes as text without a look at whether they are UTF-8."""
+    """Return bytes as strings without checking that they are UTF-8."""
     plain = pa.array(values, pa.large_binary() if kind == pa.large_string() else pa.binary())
     return pa.Array.from_buffers(kind, len(plain), plain.buffers())
 
@@ -133,7 +133,7 @@ def node_at(node: Any, path: tuple[int, ...]) -> Any:
 
 
 def edit_node(tree: Any, path: tuple[int, ...], value: int | bytes | list[Any] | None) -> None:
-    """Set what `path` leads to, or remove that field when the value is None."""
+    """Set the field at `path`, or remove it when the value is None."""
     node, last = node_at(tree, path[:-1]), path[-1]
     if value is None:
         del node[last]
@@ -162,7 +162,7 @@ def edit_footer(data: bytes, *edits: tuple[tuple[int, ...], Any]) -> bytes:
 
 
 def pages_of(data: bytes) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
-    """Yield where each page's header, body and end are, and its row group and column."""
+    """Yield the offsets of header, body and end of each page, and its row group and column."""
     for group, row_group in enumerate(node_at(parse_footer(data), (GROUPS,))[1]):
         for column in range(len(node_at(row_group, (COLUMNS,))[1])):
             chunk = node_at(row_group, (COLUMNS, column, META))
@@ -177,7 +177,7 @@ def pages_of(data: bytes) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
 
 
 def edit_page(data: bytes, page: int, path: tuple[int, ...], value: Any) -> bytes:
-    """Change the header of a page of the file's last chunk, behind which only the footer has to move."""
+    """Change the header of a page in the last column chunk, so that only the footer has to move."""
     footer, pages = parse_footer(data), list(pages_of(data))
     at, body, _, (group, column) = [found for found in pages if found[3] == pages[-1][3]][page]
     header = from_thrift(io.BytesIO(data[at:body]), STRUCT)
@@ -191,7 +191,7 @@ def edit_page(data: bytes, page: int, path: tuple[int, ...], value: Any) -> byte
 
 
 def multiply_pages(data: bytes, times: int) -> bytes:
-    """Repeat every page of a file of one row group, so that few rows become many at the cost of their bytes."""
+    """Repeat every page of a file with one row group: the file grows by these bytes, and its rows multiply."""
     footer, pages = parse_footer(data), MAGIC
     for at, _, end, (_, column) in pages_of(data):
         chunk = node_at(footer, (*GROUP, COLUMNS, column, META))

@@ -1,4 +1,4 @@
-"""The malformed files are as many, as varied and as repeatable as the tests that read them assume."""
+"""The malformed files have the number, variety and repeatability that other tests rely on."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Three hundred malformed files beside good ones: no crash, no hang, every row accounted for, every good row scored."""
+"""300 malformed and good files: no crash, no hang, every row accounted for, every good row scored."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The scores are read by the tools that data engineers have, each in one line, and all of them see the same rows."""
+"""pandas, PyArrow, DuckDB and Spark read the scores, each in one line, and see the same rows."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ COLUMNS = (
 
 
 def read_with_pandas(scores: Path) -> list[tuple[object, ...]]:
-    """By the directory alone: names that start with an underscore are no data."""
+    """From the directory: pandas skips names that start with an underscore."""
     return list(pandas.read_parquet(scores)[list(COLUMNS)].itertuples(index=False, name=None))
 
 
 def read_with_pyarrow(scores: Path) -> list[tuple[object, ...]]:
-    """By the directory and the kind of its partitions."""
+    """From the directory, with the kind of its partitions."""
     from pyarrow import dataset
 
     table = dataset.dataset(scores, partitioning="hive").to_table(columns=list(COLUMNS))
@@ -30,7 +30,7 @@ def read_with_pyarrow(scores: Path) -> list[tuple[object, ...]]:
 
 
 def read_with_duckdb(scores: Path) -> list[tuple[object, ...]]:
-    """By a pattern that leaves out names with an underscore, which DuckDB would read."""
+    """From a pattern without names that start with an underscore, which DuckDB would read."""
     import duckdb
 
     pattern = scores / "[!_]*/**/*.parquet"
@@ -52,7 +52,7 @@ print(json.dumps([list(row) for row in rows]))
 
 
 def read_with_spark(scores: Path) -> list[tuple[object, ...]]:
-    """By the directory alone, in a Spark of one thread; in a process of its own, for Spark forks the one it is in."""
+    """From the directory, with one thread; in a separate process, because Spark forks its process."""
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 or newer, and there is no java on the PATH")
     command = [sys.executable, "-c", SPARK, str(scores), *COLUMNS]
@@ -62,7 +62,7 @@ def read_with_spark(scores: Path) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def expected(scores: Path) -> list[tuple[object, ...]]:
-    """What the parts that the manifest names hold, read one by one; the year is the one of their path."""
+    """The rows of the parts that the manifest names, read one by one; the year comes from the path."""
     rows: list[tuple[object, ...]] = []
     for part in json.loads((scores / "_MANIFEST.json").read_text())["parts"]:
         frame = pandas.read_parquet(scores / part["path"], partitioning=None)

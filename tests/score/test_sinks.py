@@ -1,4 +1,4 @@
-"""Parts become a table of Delta Lake or Iceberg where they stand, once, whatever happens between and however often."""
+"""Parts become a Delta Lake or Iceberg table in place and exactly once, also after crashes and repetitions."""
 
 import importlib.util
 import json
