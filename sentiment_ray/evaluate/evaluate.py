@@ -2,36 +2,28 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from pyarrow import parquet
 
 from sentiment_ray.engine_specs import engine_packages
 from sentiment_ray.errors import BundleError, GateError
 from sentiment_ray.evaluate.abstain import choose_thresholds
-from sentiment_ray.evaluate.attribution import attribute_words
 from sentiment_ray.evaluate.calibration import measure_calibration
 from sentiment_ray.evaluate.comparison import compare_bundles
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.examples import (
     AGAINST_PREFIX,
     PREFIX,
-    append_columns,
     check_column_names,
-    find_confident_mistakes,
-    find_flips,
     format_examples,
-    make_answer_columns,
-    sort_by_certainty,
+    select_examples,
+    write_example_tables,
 )
 from sentiment_ray.evaluate.labelled_rows import LabelledRows, list_inputs, read_labelled, select_slice_columns
 from sentiment_ray.evaluate.measures import make_all_measures
-from sentiment_ray.evaluate.page import NUM_SHOWN, write_page
+from sentiment_ray.evaluate.page import write_page
 from sentiment_ray.evaluate.ranking import compute_curves
 from sentiment_ray.evaluate.scored_rows import ScoredRows, join_labels
 from sentiment_ray.evaluate.slices import measure_slices
@@ -50,15 +42,6 @@ EXCLUDED_KEYS = {
     "require_signature",
 }  # fmt: skip
 """Keys that are not part of the fingerprint: they change nothing, or their files are in it instead."""
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Indices of the rows to look at: all mistakes, all rows from the lowest score up, and all flips."""
-
-    mistakes: NDArray[np.intp]
-    uncertain: NDArray[np.intp]
-    flips: NDArray[np.intp]
 
 
 def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
@@ -104,14 +87,10 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         "fingerprint": expected,
         "versions": installed_versions("scikit-learn", *engine_packages()),
     }
-    rows = _Selection(
-        find_confident_mistakes(scored),
-        sort_by_certainty(scored),
-        find_flips(scored, other) if other else np.zeros(0, dtype=np.intp),
-    )
-    examples = _format_examples(config, predictor, scored, other, labelled.texts, rows) if config.show_texts else {}
+    rows = select_examples(scored, other)
+    examples = format_examples(config, predictor, rows, labelled.texts) if config.show_texts else {}
     with new_directory(output) as directory:
-        _write_tables(directory, config, labelled.table, scored, other, rows)
+        write_example_tables(directory, rows, labelled.table, max_rows=config.examples)
         write_json(directory / MANIFEST_NAME, report)
         (directory / PAGE_NAME).write_text(write_page(report, examples), encoding="utf-8")
     return _make_result(output, report, skipped=False)
@@ -184,50 +163,6 @@ def _compare(
         "engine": against.engine,
         "variant": against.variant,
     } | compare_bundles(scored, other, max_macro_f1_drop=config.max_macro_f1_drop, seed=config.seed)
-
-
-def _format_examples(
-    config: EvaluateConfig,
-    predictor: Predictor,
-    scored: ScoredRows,
-    other: ScoredRows | None,
-    texts: list[str],
-    rows: _Selection,
-) -> dict[str, Any]:
-    """Return the rows that the page shows with texts. Of those with word effects, half are mistakes if possible."""
-    flips = rows.flips[:NUM_SHOWN]
-    half_mistakes = rows.mistakes[: (config.attributions + 1) // 2]
-    explained = np.array(list(dict.fromkeys([*half_mistakes, *rows.uncertain]))[: config.attributions], dtype=np.intp)
-    return {
-        "mistakes": format_examples(scored, texts, rows.mistakes[:NUM_SHOWN]),
-        "uncertain": format_examples(scored, texts, rows.uncertain[:NUM_SHOWN]),
-        "attributions": attribute_words(predictor, scored, texts, explained),
-        "flips": [
-            example | {"against": other.labels[other.predicted_ids[row]]}
-            for example, row in zip(format_examples(scored, texts, flips), flips, strict=True)
-        ]
-        if other
-        else [],
-    }
-
-
-def _write_tables(
-    directory: Path,
-    config: EvaluateConfig,
-    table: pa.Table,
-    scored: ScoredRows,
-    other: ScoredRows | None,
-    rows: _Selection,
-) -> None:
-    tables = {"mistakes": rows.mistakes[: config.examples], "uncertain": rows.uncertain[: config.examples]}
-    answers = {name: make_answer_columns(scored, indices) for name, indices in tables.items()}
-    if other:
-        tables["flips"] = rows.flips
-        other_answers = make_answer_columns(other, rows.flips, prefix=AGAINST_PREFIX)
-        answers["flips"] = make_answer_columns(scored, rows.flips) | other_answers
-    for name, indices in tables.items():
-        content = append_columns(table, indices, answers[name])
-        parquet.write_table(content, directory / f"{name}.parquet", compression="zstd")
 
 
 def _make_result(output: Path, report: dict[str, Any], *, skipped: bool) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from sentiment_ray.report.page import render_page
 from sentiment_ray.report.plots import Line, draw_lines
 
 TEMPLATE = "evaluate/report.html.j2"
-NUM_SHOWN = 10
-"""Examples of each kind on the page; the Parquet files have more."""
 FAINTEST_SCALE = 0.05
 """Smallest drop of probability that may get the full shade, so that words without effect stay pale."""
 MEASURES = {
