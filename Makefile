@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "error: $(PYTHON) is older than Python 3.11. Run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "Installing into .venv (a few minutes the first time) ..." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five minutes on two cores)
