@@ -1,10 +1,10 @@
-# Every target makes .venv and installs into it by itself when needed. PYTHON picks the interpreter (3.11 or newer).
+# Every target makes .venv and installs into it when needed. PYTHON names the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_PROCESSES ?= 2
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest
-# What needs neither Ray nor torch: the command, the service and the configuration.
+# Tests of the command, the service and the configuration; they need neither Ray nor torch.
 LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
 .PHONY: help demo test test-lowest test-slow lint docs format clean

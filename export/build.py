@@ -22,6 +22,7 @@ from export.model_card import make_model_card
 from export.push import push_bundle
 from export.triton import write_triton
 from export.variants import VARIANTS, Source
+from sentiment_ray import log
 from sentiment_ray.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -123,7 +124,9 @@ def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, director
     encoder = load_encoder(
         directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
-    with tqdm(total=len(config.variants) + 2, desc="exporting", unit="step", disable=None, leave=False) as bar:
+    with tqdm(
+        total=len(config.variants) + 2, desc="exporting", unit="step", disable=log.hide_bars(), leave=False
+    ) as bar:
         held_out = score_held_out(config, prepared, checkpoint, encoder, labels)
         bar.update()
         measured = _write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)

@@ -1,12 +1,13 @@
 """The command that downloads real reviews and a real encoder for the demo and the benchmarks."""
 
-from functools import partial
-
 import click
 
+from sentiment_ray import log
+from sentiment_ray.config.flags import add_verbose_flag
 from sentiment_ray.config.shell import print_result, run
 
 
+@add_verbose_flag("fetch_samples")
 @click.command(
     context_settings={"max_content_width": 110},
     epilog="\b\nExample:\n  python -m jobs.fetch_samples --imdb",
@@ -22,7 +23,7 @@ def main(output: str, imdb: bool, archives: str | None) -> None:
     from sentiment_ray import samples
 
     pins = samples.DEMO_PINS + (samples.IMDB_PINS if imdb else ())
-    print_result(samples.fetch(output, pins=pins, archives=archives, report=partial(click.echo, err=True)))
+    print_result(samples.fetch(output, pins=pins, archives=archives, report=log.notify))
 
 
 if __name__ == "__main__":

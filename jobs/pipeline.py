@@ -1,16 +1,16 @@
 """Job: run all stages of one configuration file, from raw reviews to scores; stages that are up to date are skipped."""
 
 import importlib
-import sys
 import time
-from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
 from export.config import ExportConfig
+from sentiment_ray import log
+from sentiment_ray.config.flags import add_verbose_flag
 from sentiment_ray.config.sections import StageConfig, load_config, read_toml
-from sentiment_ray.config.shell import print_result, run
+from sentiment_ray.config.shell import print_result, run, run_stage
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.summary import print_summary
@@ -27,6 +27,7 @@ STAGES: dict[str, tuple[type[StageConfig], str]] = {
 """The keys and the function of each stage; the function's module is imported when the stage runs."""
 
 
+@add_verbose_flag("pipeline")
 @click.command(epilog="\b\nExample:\n  python -m jobs.pipeline --config jobs/configs/demo.toml")
 @click.option("--config", required=True, metavar="FILE", help="TOML file with a section for each stage to run.")
 def main(config: str) -> None:
@@ -37,21 +38,20 @@ def main(config: str) -> None:
     """
     present = [section for section in STAGES if section in read_toml(config)]
     # All sections are checked before the first stage does any work.
-    configs = {
-        section: load_config(STAGES[section][0], section, file=config, flags={"restart": True}) for section in present
-    }
-    with redirect_stdout(sys.stderr):  # Ray reports every process that dies on stdout
-        results = {section: _run_stage(section, configs[section]) for section in present}
-        print_summary(results)
+    flags = {"restart": True}
+    configs = {section: load_config(STAGES[section][0], section, file=config, flags=flags) for section in present}
+    results = {section: _run_stage(section, configs[section]) for section in present}
+    print_summary(results)
     print_result({"output": results[present[-1]]["output"], "stages": results})
 
 
 def _run_stage(section: str, config: StageConfig) -> dict[str, Any]:
     started = time.monotonic()
+    log.set_stage(section)
     module, _, name = STAGES[section][1].rpartition(".")
-    result: dict[str, Any] = getattr(importlib.import_module(module), name)(config)
+    result = dict(run_stage(lambda: getattr(importlib.import_module(module), name)(config)))
     note = "up to date" if result.get("skipped") else f"{time.monotonic() - started:.0f} s"
-    click.echo(f"{section:<9}{note:>11}  {result['output']}", err=True)
+    log.notify(f"{section:<9}{note:>11}  {result['output']}")
     return result
 
 

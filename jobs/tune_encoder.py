@@ -1,13 +1,12 @@
 """Job: search for the best keys of [train]; parses, calls, prints."""
 
-import sys
-from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
+from sentiment_ray.config.flags import make_flags
 from sentiment_ray.config.sections import load_config
-from sentiment_ray.config.shell import config_from, options_of, print_result, run
+from sentiment_ray.config.shell import print_result, read_config, run, run_stage
 from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.tune_config import TuneConfig
@@ -22,20 +21,22 @@ def _search(**given: Any) -> None:
     """
     if not given["config"]:
         raise ConfigError("--config is missing. Name a file with the sections [train] and [tune].")
-    tune = config_from("tune", TuneConfig, given)
+    tune = read_config("tune", TuneConfig, given)
     base = load_config(TrainConfig, "train", file=given["config"], flags={})
     require_extra("tune", "optuna", "tomli_w")
-    with redirect_stdout(sys.stderr):  # Ray reports every process that dies on stdout
+
+    def search() -> dict[str, Any]:
         from sentiment_ray.train.tune import tune_encoder
 
-        result = tune_encoder(tune, base)
-    print_result(result)
+        return tune_encoder(tune, base)
+
+    print_result(run_stage(search))
 
 
 main = click.Command(
     name="tune",
     callback=_search,
-    params=options_of("tune", TuneConfig),
+    params=make_flags("tune", TuneConfig),
     help=_search.__doc__,
     epilog="\b\nExample:\n  python -m jobs.tune_encoder --config jobs/configs/tune.toml --trials 10",
     context_settings={"max_content_width": 110},

@@ -1,4 +1,4 @@
-"""The command `sentiment-ray`: what an application engineer does with a bundle; knows no stage of the pipeline."""
+"""The command `sentiment-ray`: uses, serves and checks a bundle; knows no stage of the pipeline."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sentiment_ray.config import shell
+from sentiment_ray.config.flags import make_flags, make_verbose_flag
 from sentiment_ray.engine_specs import list_engines
 from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.serve.config import ServeConfig
@@ -26,15 +27,15 @@ signature_option = click.option(
 @click.group(epilog="\b\nExample:\n  sentiment-ray predict runs/demo/bundle 'This is a cherry pie.'")
 @click.version_option(package_name="sentiment-ray")
 def commands() -> None:
-    """Ask, serve and inspect a bundle of sentiment models."""
+    """Use, serve and check a bundle of sentiment models."""
 
 
 @commands.command(epilog="\b\nExample:\n  cat reviews.txt | sentiment-ray predict runs/demo/bundle > scores.jsonl")
 @click.argument("bundle")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--engine", default="auto", help=f"auto, {list_engines()}.")
-@click.option("--variant", default="auto", help="auto, or a variant that `inspect` names.")
-@click.option("--threads", type=click.IntRange(min=1), help="By default every core.")
+@click.option("--engine", default="auto", help=f"auto, {list_engines()}. [auto]")
+@click.option("--variant", default="auto", help="auto, or the name of a variant, which `inspect` shows. [auto]")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine. [every core]")
 @signature_option
 def predict(
     bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None, require_signature: str | None
@@ -45,7 +46,7 @@ def predict(
     predictor = Predictor.load(
         bundle, engine=engine, variant=variant, threads=threads, require_signature=require_signature
     )
-    for batch in [list(texts)] if texts else _batches_of_lines():
+    for batch in [list(texts)] if texts else _read_batches():
         for text, prediction in zip(batch, predictor.predict(batch), strict=True):
             shell.print_result({"text": text, **asdict(prediction)})
 
@@ -54,7 +55,7 @@ def predict(
 @click.argument("bundle")
 @signature_option
 def inspect(bundle: str, require_signature: str | None) -> None:
-    """Check every byte of a bundle and print what it holds as JSON."""
+    """Check every byte of a bundle and print its manifest as JSON."""
     from sentiment_ray.bundle.open import verify_bundle
 
     manifest = verify_bundle(bundle, require_signature=require_signature).manifest.model_dump(mode="json")
@@ -63,11 +64,13 @@ def inspect(bundle: str, require_signature: str | None) -> None:
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray verify scores/ --sample 100 --bundle runs/demo/bundle")
 @click.argument("path")
-@click.option("--sample", type=click.IntRange(min=1), help="Score so many random rows again, each alone, and compare.")
-@click.option("--bundle", help="The bundle to compare a sample with.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), help="Score this many random rows again, each alone, and compare."
+)
+@click.option("--bundle", help="The bundle that scores the sample again.")
 @signature_option
 def verify(path: str, sample: int | None, bundle: str | None, require_signature: str | None) -> None:
-    """Prove every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
+    """Check every byte and every sum of a bundle or of scores; PATH may be a URL for scores."""
     if (Path(path) / "bundle.json").is_file():
         from sentiment_ray.bundle.open import verify_bundle
 
@@ -75,7 +78,7 @@ def verify(path: str, sample: int | None, bundle: str | None, require_signature:
         shell.print_result({"bundle": path, "verified": True, "files": len(manifest.files)})
         return
     if sample and not bundle:
-        raise ConfigError("--sample compares with fresh predictions: name the bundle with --bundle.")
+        raise ConfigError("--sample needs a bundle that scores the sample again. Name it with --bundle.")
     from sentiment_ray.score.verify import compare_sample, verify_scores
 
     result = verify_scores(path)
@@ -86,32 +89,37 @@ def verify(path: str, sample: int | None, bundle: str | None, require_signature:
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray bench runs/demo/bundle --batch 1,32 --tokens 32,128")
 @click.argument("bundle")
-@click.option("--batch", default="1,8,32", show_default=True, help="Texts a call, several between commas.")
-@click.option("--tokens", default="16,64,128", show_default=True, help="Tokens a text; cut at the bundle's max_tokens.")
+@click.option("--batch", default="1,8,32", show_default=True, help="Texts in a call; several numbers between commas.")
+@click.option(
+    "--tokens",
+    default="16,64,128",
+    show_default=True,
+    help="Tokens in a text, at most the bundle's max_tokens; several numbers between commas.",
+)
 @click.option("--threads", help="Threads of the engine. [1 and every core]")
 @click.option("--seconds", default=0.5, show_default=True, help="How long each combination is measured.")
 @signature_option
 def bench(
     bundle: str, batch: str, tokens: str, threads: str | None, seconds: float, require_signature: str | None
 ) -> None:
-    """Measure every file and engine of a bundle on this machine: one JSON line each, a table on stderr."""
+    """Measure the speed of every file and engine of a bundle here: JSON lines on stdout, a table on stderr."""
     from sentiment_ray.bundle.open import open_bundle
     from sentiment_ray.inference.bench import count_cores, measure_bundle
 
-    counts = _numbers("--threads", threads) if threads else tuple(sorted({1, count_cores()}))
+    counts = _parse_numbers("--threads", threads) if threads else tuple(sorted({1, count_cores()}))
     click.echo(
         f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
         f"{'of peak':>9}",
         err=True,
     )
-    found = measure_bundle(
+    rows = measure_bundle(
         open_bundle(bundle, require_signature=require_signature),
-        batches=_numbers("--batch", batch),
-        lengths=_numbers("--tokens", tokens),
+        batches=_parse_numbers("--batch", batch),
+        lengths=_parse_numbers("--tokens", tokens),
         threads=counts,
         seconds=seconds,
     )
-    for row in found:
+    for row in rows:
         share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else ""
         click.echo(
             f"{row['variant']:<14}{row['engine']:<13}{row['threads']:>7}{row['batch']:>6}{row['tokens']:>7}"
@@ -125,7 +133,7 @@ def bench(
 @click.argument("bundle", required=False)
 @signature_option
 def doctor(bundle: str | None, require_signature: str | None) -> None:
-    """Print what this machine has, and with a BUNDLE which of its files `auto` loads here, and why."""
+    """Print what this machine has and, with a BUNDLE, which of its files `auto` loads here and why."""
     from sentiment_ray.bundle.open import open_bundle
     from sentiment_ray.inference.doctor import diagnose, examine
 
@@ -136,23 +144,23 @@ def doctor(bundle: str | None, require_signature: str | None) -> None:
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))
 
 
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
+def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
     """Return the positive whole numbers between commas; ConfigError names the flag."""
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         numbers = (0,)
     if min(numbers) < 1:
-        raise ConfigError(f"{flag} = {text!r}: positive whole numbers between commas, such as 1,32, are wanted.")
+        raise ConfigError(f"{flag} = {text!r}: give positive whole numbers between commas, such as 1,32.")
     return numbers
 
 
 def _serve(**given: Any) -> None:
-    """Answer POST /predict over HTTP, on loopback unless asked otherwise."""
+    """Answer POST /predict over HTTP; without --host, requests of this machine alone."""
     require_extra("serve", "fastapi", "uvicorn")
     from sentiment_ray.serve.server import serve
 
-    serve(shell.config_from("serve", ServeConfig, given))
+    serve(shell.read_config("serve", ServeConfig, given))
 
 
 commands.add_command(
@@ -160,20 +168,23 @@ commands.add_command(
         name="serve",
         callback=_serve,
         help=_serve.__doc__,
-        params=[click.Argument(["bundle"]), *shell.options_of("serve", ServeConfig, without=("bundle",))],
+        params=[click.Argument(["bundle"]), *make_flags("serve", ServeConfig, without=("bundle",))],
         epilog="\b\nExample:\n  sentiment-ray serve runs/demo/bundle --port 8080",
         context_settings={"max_content_width": 110},
     )
 )
+for name, command in commands.commands.items():
+    if name != "serve":  # which has the flag already, as a command with a section
+        command.params.append(make_verbose_flag(name))
 
 
 def main() -> None:
-    """Run the command that the process was started with."""
+    """Run the command line."""
     shell.run(commands)
 
 
-def _batches_of_lines() -> Iterator[list[str]]:
-    """Yield the lines of stdin without their ends, some at a time; bytes that are no UTF-8 become replacement signs."""
+def _read_batches() -> Iterator[list[str]]:
+    """Yield lists of lines of stdin, without their ends; bytes that are not UTF-8 become replacement characters."""
     batch: list[str] = []
     for line in sys.stdin.buffer:
         batch.append(line.decode("utf-8", "replace").rstrip("\r\n"))

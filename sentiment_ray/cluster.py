@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sentiment_ray import log
 from sentiment_ray.errors import require_extra
 
 require_extra("data", "ray")
+
+WORKER_HOOK = "sentiment_ray.cluster_log.send_to_driver"
 
 
 def connect() -> None:
@@ -17,6 +20,7 @@ def connect() -> None:
 
     A cluster that is started here requires a token (Ray's default), listens on loopback, and ends with the process. The
     screen is for this package's progress and errors, so Ray's log lines only go to files in its session directory.
+    With --verbose, what this package logs in Ray's workers reaches the driver.
     """
     import ray
     import ray.data
@@ -32,7 +36,16 @@ def connect() -> None:
         # That takes 10 % of a training step.
         os.environ.setdefault("RAY_worker_niceness", "0")
         with _hide_stderr():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if local else None)
+            ray.init(
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if local else None,
+                runtime_env={"worker_process_setup_hook": WORKER_HOOK} if log.is_verbose() else None,
+            )
+        if log.is_verbose():
+            from sentiment_ray.cluster_log import write_worker_lines
+
+            write_worker_lines()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False

@@ -1,11 +1,11 @@
-"""The errors a person can mend, and how a missing extra is named; knows nothing of what raises them.
+"""The errors that a user can correct, and the check for a missing extra; knows nothing of what raises them.
 
 SentimentRayError            the input is wrong: exit code 2
-├── ConfigError              a key, a flag or a path in the configuration
-├── DataError                a file, a column, a row or a label in the data
-├── BundleError              a bundle that is damaged, foreign or of another format
-│   └── SelfTestError        a file of it answers otherwise on this processor than where it was exported
-├── GateError                a bundle or a run missed a bound that was set for it: exit code 3
+├── ConfigError              a key, a flag or a path of the configuration is wrong
+├── DataError                a file, a column, a row or a label of the data is wrong
+├── BundleError              a bundle is damaged, unsafe, or has another format
+│   └── SelfTestError        a model file gives other results on this processor than when it was exported
+├── GateError                a result missed a limit that was set for it: exit code 3
 └── MissingExtraError        a library of an optional extra is not installed
 """
 
@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 class SentimentRayError(Exception):
-    """Something the user can mend; its text says what is wrong, where, and what to do."""
+    """An error that the user can correct; its text says what is wrong, where, and what to do."""
 
     exit_code: ClassVar[int] = 2
 
@@ -28,15 +28,15 @@ class DataError(SentimentRayError):
 
 
 class BundleError(SentimentRayError):
-    """A bundle is damaged, foreign, or written in a format that this release does not read."""
+    """A bundle is damaged or unsafe, or this release does not read its format."""
 
 
 class SelfTestError(BundleError):
-    """A file of a bundle answers otherwise on this processor than where it was exported."""
+    """A model file gives other results on this processor than when it was exported."""
 
 
 class GateError(SentimentRayError):
-    """A bound that was set for a result was missed."""
+    """A result missed a limit that was set for it."""
 
     exit_code: ClassVar[int] = 3
 
@@ -46,9 +46,9 @@ class MissingExtraError(SentimentRayError, ImportError):
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Refuse to go on, naming the pip command, unless every one of `modules` can be imported.
+    """Raise MissingExtraError, with the pip command to run, unless all of `modules` are installed.
 
-    Looks for the modules without importing them, so that asking costs no time.
+    The modules are looked up, not imported, so the check takes no time.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:

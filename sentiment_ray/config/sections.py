@@ -1,6 +1,7 @@
-"""Reads a stage's section of a TOML file and the flags that override it; knows no stage by name."""
+"""Reads the section of a stage from a TOML file, and the flags that override it; knows no keys of a stage."""
 
 import difflib
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -8,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-import click
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from sentiment_ray import log
 from sentiment_ray.errors import ConfigError
 
 SECTIONS = ("prepare", "train", "tune", "export", "evaluate", "score", "serve")
@@ -21,8 +22,8 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-KIND = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")
-"""How pydantic names, on the way to what is wrong, which kind of value it took a key's to be."""
+TYPE_IN_PATH = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")
+"""A part of an error's path that is no key: the member of a union that pydantic tried."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole, from 0 to 1."""
@@ -31,10 +32,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 
 
 class SectionConfig(BaseModel):
-    """The base of every section's keys: frozen, and strict about unknown ones.
+    """The base class of every section: its values are frozen, and unknown keys are refused.
 
-    The text below a key is its description in `--help`. A key that was renamed stands in `renamed`, the old name first:
-    for one release the old name is still read, in files and as a flag, with a warning.
+    The text below a key is its description in `--help`. `renamed` maps the old name of a key to its new one. Files and
+    flags may use the old name for one more release; then a warning is shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -47,7 +48,7 @@ class SectionConfig(BaseModel):
 
 
 class StageConfig(SectionConfig):
-    """The base of a stage's keys: every stage writes one directory."""
+    """The base class of a stage that writes one directory."""
 
     output: str
     """Directory that the stage writes."""
@@ -61,20 +62,20 @@ Config = TypeVar("Config", bound=SectionConfig)
 def load_config(model: type[Config], section: str, *, file: str | None, flags: Mapping[str, Any]) -> Config:
     """Return a section's configuration from `[section]` of a TOML file, overridden by `flags`.
 
-    ConfigError names the file, the key, what was found and, for an unknown key, the nearest known one.
+    ConfigError names the file, the key, its value and, for an unknown key, the known key with the nearest spelling.
     """
     flags = rename_old_keys(model, flags)
     values = rename_old_keys(model, _read_section(file, section)) | flags if file else flags
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        wrong = _nearest_branch(error.errors())
-        where = f"{file} [{section}]" if file and not flags.keys() & wrong["loc"] else "The command line"
-        raise ConfigError(f"{where}: {_explain(model, wrong, section)}") from None
+        first = _select_error(error.errors())
+        source = f"{file} [{section}]" if file and not flags.keys() & first["loc"] else "The command line"
+        raise ConfigError(f"{source}: {_explain(model, first, section)}") from None
 
 
 def rename_old_keys(model: type[SectionConfig], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with the current name of each renamed key of `model`; every old name is warned about once.
+    """Return `values` with the new name of each renamed key of `model`, and warn once of each old name.
 
     ConfigError when a key is given under both names.
     """
@@ -88,27 +89,27 @@ def rename_old_keys(model: type[SectionConfig], values: Mapping[str, Any]) -> di
 
 @cache
 def _warn_renamed(old: str, new: str) -> None:
-    click.echo(f"warning: {old!r} is now called {new!r}. The next release no longer knows the old name.", err=True)
+    log.notify(f"{old!r} is now called {new!r}. The next release no longer knows the old name.", level=logging.WARNING)
 
 
 def read_toml(file: str) -> dict[str, dict[str, Any]]:
-    """Read a configuration file; ConfigError when it is missing, no TOML, or holds an unknown section."""
+    """Read a configuration file; ConfigError when it is missing, is not TOML, or has an unknown section."""
     try:
         document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"--config {file}: there is no such file. The examples stand in jobs/configs/.") from None
+        raise ConfigError(f"--config {file}: there is no such file. See jobs/configs/ for examples.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--config {file}: this is not a TOML file that can be read ({error}).") from None
+        raise ConfigError(f"--config {file}: this is not a readable TOML file ({error}).") from None
     for name, value in document.items():
         if name not in SECTIONS:
-            raise ConfigError(f"{file}: unknown section [{name}].{nearest(name, SECTIONS)}")
+            raise ConfigError(f"{file}: unknown section [{name}].{suggest(name, SECTIONS)}")
         if not isinstance(value, dict):
-            raise ConfigError(f"{file}: {name} is a section, but a value was found. Write [{name}] above its keys.")
+            raise ConfigError(f"{file}: {name} has a value, but it is a section. Write [{name}] above its keys.")
     return document
 
 
-def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """Return a sentence that proposes the known name nearest to a misspelt one."""
+def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """Return a sentence with the known name that is spelt most like an unknown one, or with all known names."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."
 
@@ -120,19 +121,22 @@ def _read_section(file: str, section: str) -> dict[str, Any]:
     return dict(document[section])
 
 
-def _nearest_branch(errors: list[ErrorDetails]) -> ErrorDetails:
-    """Return the first complaint; of those about one key that may be of several kinds, that which looked deepest."""
-    about = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
-    deepest = max(about, key=lambda error: len(error["loc"]))
-    return {**deepest, "loc": tuple(part for part in deepest["loc"] if not KIND.fullmatch(str(part)))}
+def _select_error(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Return the error to show: of those about the first wrong key, the one with the longest path.
+
+    A key with a union of types has one error for each type; the longest path belongs to the type that fits best.
+    """
+    same_key = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    longest = max(same_key, key=lambda error: len(error["loc"]))
+    return {**longest, "loc": tuple(part for part in longest["loc"] if not TYPE_IN_PATH.fullmatch(str(part)))}
 
 
 def _explain(model: type[BaseModel], error: ErrorDetails, section: str) -> str:
-    """Turn one of pydantic's complaints into a sentence that names the key."""
+    """Turn an error of pydantic into a sentence that names the key."""
     *parents, name = error["loc"] or ("",)
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}.{nearest(str(name), _known_keys(model, parents))}"
+        return f"unknown key {key!r}.{suggest(str(name), _known_keys(model, parents))}"
     if error["type"] == "missing" and parents:
         return f"the key {str(name)!r} is missing in [{'.'.join(map(str, (section, *parents)))}] of the file."
     if error["type"] == "missing":
@@ -144,7 +148,7 @@ def _explain(model: type[BaseModel], error: ErrorDetails, section: str) -> str:
 
 
 def _known_keys(model: type[BaseModel], parents: list[str | int]) -> list[str]:
-    """Return the keys of the model that an error's path leads to, through tuples and tables of models."""
+    """Return the keys of the model that the path of an error ends in; tables and lists of tables have models too."""
     for part in parents:
         if part in model.model_fields and isinstance(part, str):
             annotation = model.model_fields[part].annotation

@@ -1,40 +1,41 @@
-"""The thin shell around every command: flags in, one JSON line out, errors as one line; knows no stage."""
+"""Runs a command: its configuration in, one JSON line out, an error as one line; knows no stage."""
 
 import json
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from types import UnionType
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, NoReturn
 
 import click
-from pydantic.fields import FieldInfo
 
+from sentiment_ray import log
+from sentiment_ray.config.flags import make_flags
 from sentiment_ray.config.sections import Config, load_config
 from sentiment_ray.errors import SentimentRayError
 
 Result = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 
 
 def stage_job(
     section: str, model: type[Config], *, example: str
 ) -> Callable[[Callable[[Config], Result]], click.Command]:
-    """Turn a function of one stage configuration into a command with `--config` and a flag for every simple key.
+    """Turn a function of one section's configuration into a command with `--config` and a flag for every simple key.
 
-    The function's docstring becomes the help text; its result is printed as one JSON line.
+    The function's docstring becomes the help. Its result is printed as one JSON line.
     """
 
     def decorate(function: Callable[[Config], Result]) -> click.Command:
         def callback(**given: Any) -> None:
-            with redirect_stdout(sys.stderr):  # Ray tells on stdout of every process that dies
-                result = function(config_from(section, model, given))
-            print_result(result)
+            print_result(run_stage(lambda: function(read_config(section, model, given))))
 
         return click.Command(
             name=section,
             callback=callback,
-            params=options_of(section, model),
+            params=make_flags(section, model),
             help=function.__doc__,
             epilog=f"\b\nExample:\n  {example}",
             context_settings={"max_content_width": 110},
@@ -43,16 +44,21 @@ def stage_job(
     return decorate
 
 
-def options_of(section: str, model: type[Config], *, without: tuple[str, ...] = ()) -> list[click.Parameter]:
-    """Return `--config` and one flag for each simple key of a section, described by the key's own text."""
-    config_option = click.Option(["--config"], metavar="FILE", help=f"TOML file; its section [{section}] is read.")
-    keys = {name: field for name, field in model.model_fields.items() if name not in without and _is_simple(field)}
-    old_names = [_option(old, keys[new], hidden=True) for old, new in model.renamed.items() if new in keys]
-    return [config_option, *(_option(name, field) for name, field in keys.items()), *old_names]
+def run_stage(stage: Callable[[], Result]) -> Result:
+    """Run a stage, log its beginning and its end, and return its result.
+
+    stdout is for the result alone, so what the stage prints goes to stderr: Ray reports every process that dies.
+    """
+    started = time.monotonic()
+    logger.info("started")
+    with redirect_stdout(sys.stderr):
+        result = stage()
+    logger.info("finished", extra={"seconds": round(time.monotonic() - started, 3), "result": result})
+    return result
 
 
-def config_from(section: str, model: type[Config], given: Mapping[str, Any]) -> Config:
-    """Return the configuration that parsed flags, `config` among them, describe."""
+def read_config(section: str, model: type[Config], given: Mapping[str, Any]) -> Config:
+    """Return the configuration that a command's parsed flags, `config` among them, describe."""
     flags = {name: value for name, value in given.items() if value is not None and name != "config"}
     return load_config(model, section, file=given.get("config"), flags=flags)
 
@@ -63,14 +69,14 @@ def print_result(result: Result) -> None:
 
 
 def run(command: click.Command) -> NoReturn:
-    """Run a command and end the process: 0 done, 2 the input is wrong, 3 a bound was missed.
+    """Run a command and end the process: 0 for success, 2 for wrong input, 3 for a limit that was missed.
 
-    A wrong input becomes one line on stderr; any other exception keeps its traceback and ends with 1.
+    Wrong input becomes one line on stderr. Any other exception keeps its traceback and ends the process with 1.
     """
     try:
         command.main(standalone_mode=False)
         sys.stdout.flush()
-        sys.stdout = sys.stderr  # what libraries say when the process ends is no result
+        sys.stdout = sys.stderr  # libraries that print while the process ends must not add to the result
     except click.Abort:
         _fail("interrupted.", 130)
     except click.ClickException as error:
@@ -84,54 +90,7 @@ def run(command: click.Command) -> NoReturn:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    """End the process with one line, in which names of files and keys cannot steer the terminal."""
+    """End the process with one line, in which names of files and keys cannot control the terminal."""
     plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in message)
-    click.echo(f"error: {plain}", err=True)
+    log.notify(plain, level=logging.ERROR)
     sys.exit(exit_code)
-
-
-def _option(name: str, field: FieldInfo, *, hidden: bool = False) -> click.Option:
-    flag = "--" + name.replace("_", "-")
-    default = None if field.is_required() or field.default in (None, ()) else field.default
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    text = " ".join((field.description or "").split())
-    if shown is not None and not isinstance(shown, bool):
-        text = f"{text} [{shown}]"
-    if _kinds(field) - {type(None)} == {bool}:
-        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text, hidden=hidden)
-    return click.Option([flag], help=text, metavar=_metavar(field), hidden=hidden)
-
-
-def _metavar(field: FieldInfo) -> str:
-    """Return what stands for the value in the help: its choices where it is one of a few, else its kind."""
-    kinds = _kinds(field)
-    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    return "|".join(choices) or ("NUMBER" if kinds & {int, float} else "TEXT")
-
-
-def _is_simple(field: FieldInfo) -> bool:
-    """Whether a key can be given as one flag: a number, a text, a switch, or several of them between commas.
-
-    A key that is a choice or, in a file, a table is given as the choice.
-    """
-    simple = {str, int, float, bool, type(None), tuple[str, ...], tuple[float, ...], tuple[int, int]}
-    kinds = _kinds(field)
-    is_choice = any(get_origin(kind) is Literal for kind in kinds)
-    return all(
-        kind in simple or get_origin(kind) is Literal or (is_choice and get_origin(kind) is dict) for kind in kinds
-    )
-
-
-def _kinds(field: FieldInfo) -> set[Any]:
-    """Return the types that a key accepts, without None's union and the bounds that Annotated adds."""
-    annotation = field.annotation
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return {_without_bounds(kind) for kind in kinds}
-
-
-def _without_bounds(kind: Any) -> Any:
-    if get_origin(kind) is Annotated:
-        return _without_bounds(get_args(kind)[0])
-    if get_origin(kind) is tuple:
-        return tuple.__class_getitem__(tuple(_without_bounds(part) for part in get_args(kind)))
-    return kind

@@ -1,13 +1,16 @@
 """Runs a function on many inputs with Ray Data and shows progress; knows nothing about the function."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray.data
 from tqdm import tqdm
 
+from sentiment_ray import log
 from sentiment_ray.errors import SentimentRayError
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
@@ -18,6 +21,7 @@ def run_tasks(function: Callable[..., Result], arguments: Sequence[tuple[Any, ..
     """
 
     def call(row: dict[str, int]) -> dict[str, Any]:
+        logger.info("task started", extra={"task": f"{title} {row['index']}"})
         # Ray Data passes an exception on as text only, so an error for people is returned as a value.
         try:
             return {"result": function(*arguments[row["index"]])}
@@ -29,10 +33,11 @@ def run_tasks(function: Callable[..., Result], arguments: Sequence[tuple[Any, ..
     rows = [{"index": index} for index in range(len(arguments))]
     finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map(call, num_cpus=1).iter_rows()
     results: list[Result] = []
-    with tqdm(total=len(arguments), desc=title, unit="task", disable=None, leave=False) as bar:
+    with tqdm(total=len(arguments), desc=title, unit="task", disable=log.hide_bars(), leave=False) as bar:
         for row in finished:
             if isinstance(row["result"], SentimentRayError):
                 raise row["result"]
             results.append(row["result"])
             bar.update()
+            logger.info("task finished", extra={"title": title, "tasks_done": len(results), "tasks": len(arguments)})
     return results

@@ -1,14 +1,15 @@
 """Finds the files of every source and checks them before any row is read; reads headers and footers, no rows."""
 
 import glob
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import pyarrow as pa
 
+from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
 from sentiment_ray.data.readers.jsonl import read_keys
@@ -115,10 +116,10 @@ def describe_sources(config: PrepareConfig, files: Sequence[SourceFile]) -> list
     for index, source in enumerate(config.sources):
         skipped = _list_skipped_files(source)
         if skipped:
-            click.echo(
-                f"warning: {len(skipped)} files in {source.path} are not read, because they have another format or are "
+            log.notify(
+                f"{len(skipped)} files in {source.path} are not read, because they have another format or are "
                 f"links to directories: {_join_names(skipped)}. To read them, name them in a source of their own.",
-                err=True,
+                level=logging.WARNING,
             )
         num_files = sum(file.source_index == index for file in files)
         descriptions.append(source.model_dump(mode="json") | {"files": num_files, "passed_over": len(skipped)})

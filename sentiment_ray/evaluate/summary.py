@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import click
-
+from sentiment_ray import log
 from sentiment_ray.bundle.open import Bundle, open_bundle
 from sentiment_ray.inference.predictor import Predictor
 
@@ -64,4 +63,4 @@ def _print_messages(predictor: Predictor) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    log.notify(line)

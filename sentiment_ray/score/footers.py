@@ -12,6 +12,7 @@ from pyarrow import parquet
 from ray.exceptions import RayError
 from tqdm import tqdm
 
+from sentiment_ray import log
 from sentiment_ray.errors import DataError
 from sentiment_ray.parquet_types import UNREADABLE
 from sentiment_ray.score.listing import InputFile
@@ -44,7 +45,7 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
     ]
     pending = {task.remote([files[index].path for index in chunk]): chunk for chunk in chunks}
     footers: dict[int, Footer] = {}
-    with tqdm(total=len(files), desc="footers", unit="file", disable=None, leave=False) as bar:
+    with tqdm(total=len(files), desc="footers", unit="file", disable=log.hide_bars(), leave=False) as bar:
         while pending:
             (ready,), _ = ray.wait(list(pending), num_returns=1)
             chunk = pending.pop(ready)

@@ -1,6 +1,5 @@
 """Shows the progress of a scoring run: a bar for people, JSON lines for machines, gauges for Prometheus."""
 
-import json
 import sys
 import threading
 import time
@@ -11,6 +10,8 @@ from typing import Any
 import ray
 from ray.util.metrics import Gauge
 from tqdm import tqdm
+
+from sentiment_ray import log
 
 POLL_S = 1.0
 JSON_EVERY_S = 10.0
@@ -49,7 +50,11 @@ def show_progress(mode: str, planned: int, scored: int, quarantined: int) -> Ite
     """Show progress on stderr until the block ends, and yield the actor that counts; `mode` is auto, json or none."""
     counter = Progress.remote(planned, scored, quarantined)  # type: ignore[attr-defined]
     stop = threading.Event()
-    show = {"auto": _show_bar, "json": _write_json_lines, "none": _show_nothing}[mode]
+    show = {
+        "auto": _write_json_lines if log.is_verbose() else _show_bar,
+        "json": _write_json_lines,
+        "none": _show_nothing,
+    }[mode]
     thread = threading.Thread(target=show, args=(counter, planned, scored + quarantined, stop), daemon=True)
     thread.start()
     try:
@@ -65,8 +70,8 @@ def _show_bar(counter: Any, planned: int, before: int, stop: threading.Event) ->
         "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     )
     with tqdm(
-        total=planned, initial=before, desc="scoring", unit=" rows", unit_scale=True, disable=None, leave=False,
-        bar_format=bar_format, smoothing=0.05,
+        total=planned, initial=before, desc="scoring", unit=" rows", unit_scale=True, disable=log.hide_bars(),
+        leave=False, bar_format=bar_format, smoothing=0.05,
     ) as bar:  # fmt: skip
         while not bar.disable and not stop.wait(POLL_S):
             scored, quarantined = ray.get(counter.sum_rows.remote())
@@ -89,7 +94,7 @@ def _write_json_lines(counter: Any, planned: int, before: int, stop: threading.E
             "rows_per_s": round(rate, 1),
             "expected_end": round(time.time() + left / rate) if rate else None,
         }
-        sys.stderr.write(json.dumps(line) + "\n")
+        sys.stderr.write(log.write_fields(line) + "\n")
         if ended:
             return
 

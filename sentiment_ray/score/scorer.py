@@ -1,6 +1,7 @@
 """The worker: scores units one by one and writes a part and a receipt for each, also after crashes."""
 
 import json
+import logging
 import os
 import socket
 import time
@@ -35,6 +36,7 @@ from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.receipts import Files, Receipt, read_receipt, write_receipt
 from sentiment_ray.storage import open_store
 
+logger = logging.getLogger(__name__)
 READ_ATTEMPTS = 3
 """Times that a unit on an object store is read before a row group that cannot be read counts as broken."""
 GROUP_PARTS = "_groups/parts"
@@ -100,6 +102,7 @@ class Scorer:
         if receipt:
             return receipt
         started_at = time.time()
+        logger.info("unit started", extra={"unit": unit.part, "rows": unit.num_rows})
         record = read_crash_record(self._store, unit, self._context.lock.owner)
         run_pending_steps(self._store, unit, record, lambda step: self._try(unit, step, record))
         if record.given_up:
@@ -111,6 +114,16 @@ class Scorer:
             files |= self._write_table(make_quarantine_table(result.quarantined), f"_quarantine/{unit.part}")
         receipt = self._make_receipt(unit, result, files, record.crashes, started_at)
         write_receipt(self._store, receipt)
+        logger.info(
+            "unit finished",
+            extra={
+                "unit": unit.part,
+                "rows": receipt.rows,
+                "rows_quarantined": receipt.rows_quarantined,
+                "crashes": receipt.crashes,
+                "seconds": round(time.time() - started_at, 3),
+            },
+        )
         return receipt
 
     def _find_usable_cache(self) -> Any:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from tqdm import tqdm
 
+from sentiment_ray import log
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.engine_specs import ENGINES
@@ -59,7 +60,9 @@ def find_problems(store: Store) -> Iterator[str]:
     missing = {name for name in files if name not in present}
     yield from (f"{name} is missing" for name in sorted(missing))
     changed = set()
-    for name in tqdm([name for name in files if name not in missing], desc="verifying", disable=None, leave=False):
+    for name in tqdm(
+        [name for name in files if name not in missing], desc="verifying", disable=log.hide_bars(), leave=False
+    ):
         entry = files[name]
         if present[name].bytes != entry["bytes"] or store.sha256(name) != entry["sha256"]:
             changed.add(name)

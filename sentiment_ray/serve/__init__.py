@@ -1,1 +1,1 @@
-"""A bundle behind HTTP. Its keys need nothing; the service itself needs the extra `serve`."""
+"""Serves a bundle over HTTP. `config` needs no extra; the service needs the extra `serve`."""

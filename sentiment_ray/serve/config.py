@@ -1,4 +1,4 @@
-"""The keys of [serve]; knows no HTTP, so that --help is quick."""
+"""The keys of [serve]; imports no web framework, so `--help` is quick."""
 
 from typing import Annotated
 
@@ -15,12 +15,12 @@ class ServeConfig(SectionConfig):
     require_signature: str | None = None
     """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     host: str = "127.0.0.1"
-    """Address to listen on; anything else than loopback needs an api_key_file."""
+    """Address to listen on; any address but loopback needs an api_key_file."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
-    """Largest request body; a larger one is answered with 413."""
+    """Largest body of a request; a larger one is answered with 413."""
     max_texts: Annotated[int, Field(ge=1)] = 1000
-    """Texts in one request; more are answered with 422."""
+    """Most texts in a request; more are answered with 422."""
     api_key_file: str | None = None
-    """File whose first line every request must bring as `Authorization: Bearer …`."""
+    """File whose first line is the API key; every request must send it as `Authorization: Bearer KEY`."""

@@ -1,5 +1,6 @@
 """Shows the progress of a training on the driver's screen; knows nothing of the training itself."""
 
+import logging
 import sys
 import threading
 import time
@@ -11,6 +12,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
+
+from sentiment_ray import log
 
 READ_BOARD_EVERY_S = 1.0
 CHECK_CLUSTER_EVERY_S = 15.0
@@ -79,7 +82,7 @@ def _show_until(
 ) -> None:
     """Show the board until the event is set, and once after it."""
     num_shown, message, checked = 0, None, time.monotonic()
-    with tqdm(total=float(epochs), desc="training", bar_format=BAR_FORMAT, disable=None, leave=False) as bar:
+    with tqdm(total=float(epochs), desc="training", bar_format=BAR_FORMAT, disable=log.hide_bars(), leave=False) as bar:
         is_last = False
         while not is_last:
             is_last = ended.wait(READ_BOARD_EVERY_S)
@@ -87,27 +90,32 @@ def _show_until(
                 if time.monotonic() - checked > CHECK_CLUSTER_EVERY_S:
                     checked, previous, message = time.monotonic(), message, describe_wait()
                     if message and message != previous:
-                        tqdm.write(message, file=sys.stderr)
+                        _show_line(message)
                 state = ray.get(board.read.remote(), timeout=READ_BOARD_EVERY_S * 10)
             except ray.exceptions.GetTimeoutError:
                 continue
             except ray.exceptions.RayError:
-                tqdm.write(
-                    "warning: the process that holds the progress was lost. The training goes on, but its progress is "
-                    "no longer shown or tracked.",
-                    file=sys.stderr,
+                _show_line(
+                    "the process that holds the progress was lost. The training goes on, but its progress is no longer "
+                    "shown or tracked.",
+                    logging.WARNING,
                 )
                 return
             bar.update(state.epochs_done - bar.n)
             bar.set_postfix_str(f"loss {state.loss:.3f}" if state.epochs_done else "starting", refresh=True)
             if len(state.history) > num_shown:
                 for metrics in state.history[num_shown:]:
-                    tqdm.write(_format_epoch(metrics, epochs), file=sys.stderr)
+                    _show_line(_format_epoch(metrics, epochs))
                 num_shown = len(state.history)
                 try:
                     track(state.history)
                 except Exception as error:  # a tracker that fails must not end the training
-                    tqdm.write(f"warning: metrics were not tracked ({error})", file=sys.stderr)
+                    _show_line(f"metrics were not tracked ({error})", logging.WARNING)
+
+
+def _show_line(message: str, level: int = logging.INFO) -> None:
+    with tqdm.external_write_mode(file=sys.stderr):  # the bar is drawn again below the line
+        log.notify(message, level=level)
 
 
 def _format_epoch(metrics: dict[str, Any], epochs: int) -> str:

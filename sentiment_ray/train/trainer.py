@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
+from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
@@ -206,7 +206,7 @@ def _find_newest_checkpoint(output: Path) -> Checkpoint | None:
     if not checkpoints:
         return None
     epoch, done = checkpoints[-1].position
-    click.echo(f"resuming in epoch {epoch + 1}, {done:.0%} of it done", err=True)
+    log.notify(f"resuming in epoch {epoch + 1}, {done:.0%} of it done")
     return checkpoints[-1]
 
 

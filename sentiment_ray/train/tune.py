@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import ray
 import tomli_w
 from pyarrow import parquet
@@ -20,6 +19,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.config.sections import rename_old_keys
 from sentiment_ray.errors import ConfigError, DataError
@@ -132,7 +132,7 @@ def _search(
         {"keys": result.config, "error": _last_line(result.error)} for result in results if result.error is not None
     ]
     for trial in failed:
-        click.echo(f"warning: a trial failed with {trial['keys']}: {trial['error']}", err=True)
+        log.notify(f"a trial failed with {trial['keys']}: {trial['error']}", level=logging.WARNING)
     trials = [
         {"keys": result.config, "score": result.metrics["score"], "history": result.metrics["history"]}
         for result in results
@@ -179,7 +179,9 @@ def _can_resume(storage: Path) -> bool:
     if any(storage.glob("*/result.json")):
         aside = storage.with_name(f"{storage.name}-of-{time.strftime('%Y-%m-%dT%H-%M-%S')}")
         storage.rename(aside)
-        click.echo(f"warning: Ray Tune's list of trials is damaged, so all trials start again. See {aside}.", err=True)
+        log.notify(
+            f"Ray Tune's list of trials is damaged, so all trials start again. See {aside}.", level=logging.WARNING
+        )
     shutil.rmtree(storage, ignore_errors=True)
     return False
 

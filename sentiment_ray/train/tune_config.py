@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from sentiment_ray.config.sections import SectionConfig, StageConfig, nearest, rename_old_keys
+from sentiment_ray.config.sections import SectionConfig, StageConfig, rename_old_keys, suggest
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.train.config import TrainConfig
 
@@ -90,7 +90,7 @@ def check_search(search: dict[str, SearchRange], base: TrainConfig) -> list[Trai
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")
     for name in search:
         if name not in known:
-            raise ConfigError(f"[tune.search]: {name!r} is not a key of [train] to try.{nearest(name, known)}")
+            raise ConfigError(f"[tune.search]: {name!r} is not a key of [train] to try.{suggest(name, known)}")
     if "model" in search and base.start_from:
         raise ConfigError("[tune.search] tries models, but start_from of [train] sets the model. Remove one of them.")
     first = base.model_dump() | {name: values.ends[0] for name, values in search.items()}

@@ -1,5 +1,6 @@
 """A Ray Train worker: connects the training loop to Ray's datasets, devices, reports and checkpoints."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from sentiment_ray.train.schedule import NO_SCORE
 from sentiment_ray.train.setup import Worker
 from sentiment_ray.train.task import WorkerPlan
 
+logger = logging.getLogger(__name__)
+
 
 def train_loop_per_worker(plan: WorkerPlan) -> None:
     """Train as one of the workers of a Ray Train run."""
@@ -28,6 +31,8 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
         torch.set_num_threads(plan.num_threads)
         keep_freed_memory()
     context = ray.train.get_context()
+    ranks = {"rank": context.get_world_rank(), "num_workers": context.get_world_size()}
+    logger.info("worker started", extra=ranks)
     worker = Worker(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
@@ -40,6 +45,7 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = _load_checkpoint(plan.checkpoint, Path(directory))
         fine_tune(plan.config, plan.task, worker, checkpoint)
+    logger.info("worker finished", extra=ranks)
 
 
 def _read_chunks(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Chunk]:

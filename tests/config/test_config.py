@@ -1,4 +1,4 @@
-"""A configuration's mistakes are named in one line with the remedy, on the command line and in the file."""
+"""A mistake in a file or on the command line becomes one line that names it and says what to do."""
 
 import subprocess
 import sys
@@ -39,8 +39,8 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
         (f"[train]\n{GOOD}precision = 'int4'", "precision = 'int4'"),
         ("[trainn]\nmodel = 'm'", "unknown section [trainn]. Did you mean 'train'?"),
         ("[score]\n", "the section [train] is missing (found: score)"),
-        ("[train", "not a TOML file that can be read"),
-        ("train = 3", "train is a section, but a value was found"),
+        ("[train", "not a readable TOML file"),
+        ("train = 3", "train has a value, but it is a section"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, found: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.prepare_reviews import main
-from sentiment_ray.config.shell import config_from
+from sentiment_ray.config.shell import read_config
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.errors import ConfigError
@@ -101,4 +101,4 @@ def test_times_of_every_format_give_the_same_splits_and_texts_are_cleaned(tmp_pa
 def test_keys_that_exclude_each_other_are_refused(flags: dict[str, str], message: str) -> None:
     assert set(flags) <= {parameter.name for parameter in main.params}
     with pytest.raises(ConfigError, match=message):
-        config_from("prepare", PrepareConfig, {"input": "a.csv", "output": "out", **flags})
+        read_config("prepare", PrepareConfig, {"input": "a.csv", "output": "out", **flags})

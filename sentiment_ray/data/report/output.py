@@ -1,11 +1,11 @@
 """Writes what the checks leave behind: the page, the numbers, a warning on stderr, or the error that ends --check."""
 
+import logging
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import click
-
+from sentiment_ray import log
 from sentiment_ray.data.counts import check_rejected, check_splits
 from sentiment_ray.data.report.findings import CheckResults, describe_crossed_limits
 from sentiment_ray.data.report.page import render_report
@@ -50,7 +50,7 @@ def write_reports(manifest: dict[str, Any], results: CheckResults, directory: Pa
 def warn_about_crossed_limits(crossed: list[dict[str, Any]]) -> None:
     """Write a line to stderr that names the crossed limits, if there are any."""
     if crossed:
-        click.echo(f"warning: crossed limits of [prepare.limits]: {describe_crossed_limits(crossed)}", err=True)
+        log.notify(f"crossed limits of [prepare.limits]: {describe_crossed_limits(crossed)}", level=logging.WARNING)
 
 
 def finish_check(manifest: dict[str, Any], results: CheckResults) -> dict[str, Any]:
