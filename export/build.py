@@ -40,12 +40,12 @@ from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.inference.drift import compute_profile
 from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.manifest import (
+    find_finished_result,
     fingerprint,
-    finished_result,
+    hash_file,
     local_path,
     new_directory,
     read_json,
-    sha256_of_file,
     write_json,
 )
 from sentiment_ray.sampling import evenly_spaced_rows
@@ -74,9 +74,9 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     if not (checkpoint / "model.safetensors").is_file():
         raise ConfigError(f"checkpoint = {str(checkpoint)!r} has no model.safetensors. Train the run again.")
     settings = config.model_dump(mode="json", exclude=NOT_SETTINGS)
-    made_from = {"run": run["fingerprint"], "checkpoint": sha256_of_file(checkpoint / "model.safetensors")}
+    made_from = {"run": run["fingerprint"], "checkpoint": hash_file(checkpoint / "model.safetensors")}
     wanted = fingerprint([settings, made_from])
-    finished = finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
+    finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
     if not finished:
         with new_directory(output) as directory:
             manifest = _build(config, run, checkpoint, directory, wanted)
@@ -172,7 +172,7 @@ def _find_prepared(run: dict[str, Any]) -> Path:
     """Return the directory of the prepared reviews. DataError when it holds other reviews than the run was given."""
     prepared = Path(run["config"]["prepared"])
     manifest = prepared / "prepared.json"
-    if manifest.is_file() and sha256_of_file(manifest) != run["made_from"]["prepared"]:
+    if manifest.is_file() and hash_file(manifest) != run["made_from"]["prepared"]:
         raise DataError(
             f"{prepared} holds other reviews than the run was trained on, so its validation reviews may be among those "
             "that the run was trained on. Prepare the reviews as they were, or train again."

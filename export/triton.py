@@ -6,7 +6,7 @@ import onnx
 
 from sentiment_ray.bundle.manifest import MANIFEST_NAME
 from sentiment_ray.bundle.open import Bundle
-from sentiment_ray.manifest import finished_result, new_directory
+from sentiment_ray.manifest import find_finished_result, new_directory
 from sentiment_ray.text.encoding import parse_encoder
 
 MAX_BATCH_SIZE = 256
@@ -34,7 +34,7 @@ def write_triton(bundle: Bundle, target: Path, *, restart: bool) -> None:
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html).
     ConfigError when `target` holds something else and `restart` does not allow to replace it.
     """
-    finished = finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
+    finished = find_finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
     if finished and (target / MANIFEST_NAME).read_bytes() == bundle.contents[MANIFEST_NAME]:
         return  # the manifests differ when other releases exported the same run
     with new_directory(target) as directory:

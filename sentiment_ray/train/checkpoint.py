@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import DataError
-from sentiment_ray.manifest import read_json, sha256_of_file, write_json
+from sentiment_ray.manifest import hash_file, read_json, write_json
 
 MANIFEST_NAME = "checkpoint.json"
 STATE_NAME = "state.pt"
@@ -52,7 +52,7 @@ class Checkpoint:
 
 def seal_checkpoint(directory: Path, progress: Progress, score: float | None) -> None:
     """Write checkpoint.json, the last file of a checkpoint: the hashes of the others, the progress and the score."""
-    files = {file.name: sha256_of_file(file) for file in sorted(directory.iterdir())}
+    files = {file.name: hash_file(file) for file in sorted(directory.iterdir())}
     write_json(directory / MANIFEST_NAME, {"files": files, "progress": asdict(progress), "score": score})
 
 
@@ -60,7 +60,7 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     """Return a checkpoint, or None when a file is missing or differs from its hash."""
     try:
         manifest = read_json(directory / MANIFEST_NAME)
-        files = {name: sha256_of_file(directory / name) for name in manifest["files"]}
+        files = {name: hash_file(directory / name) for name in manifest["files"]}
     except (DataError, OSError, KeyError):
         return None
     if files != manifest["files"]:

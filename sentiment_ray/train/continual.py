@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import read_json, sha256_of_file
+from sentiment_ray.manifest import read_json, hash_file
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
 
@@ -49,7 +49,7 @@ def load_previous_run(config: TrainConfig, prepared: dict[str, Any]) -> Previous
     old_prepared = Path(run["config"]["prepared"])
     manifest = old_prepared / "prepared.json"
     checkpoint = path / run["best"]["checkpoint"]
-    if not manifest.is_file() or sha256_of_file(manifest) != run["made_from"]["prepared"]:
+    if not manifest.is_file() or hash_file(manifest) != run["made_from"]["prepared"]:
         raise ConfigError(
             f"start_from = {config.start_from!r}: the reviews that it was trained on, {old_prepared}, were changed or "
             "removed, so it cannot be measured what the model forgets. Prepare new reviews in another directory. Or "

@@ -8,7 +8,7 @@ import ray
 
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.manifest import fingerprint, local_path, read_json, sha256_of_file
+from sentiment_ray.manifest import fingerprint, hash_file, local_path, read_json
 from sentiment_ray.train.config import TrainConfig
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -66,7 +66,7 @@ def digest_of_model(model: str) -> str | None:
     if not Path(model).is_absolute():
         return None
     files = [path for name in OF_A_MODEL for path in Path(model).glob(name) if path.is_file()]
-    return fingerprint({path.name: sha256_of_file(path) for path in files})
+    return fingerprint({path.name: hash_file(path) for path in files})
 
 
 def check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:

@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.manifest import fingerprint, finished_result, read_json, remove_all, sha256_of_file, write_json
+from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, read_json, remove_all, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
@@ -63,7 +63,9 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     plan = _describe_run(config, prepared_path)
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     difference = partial(_describe_difference, plan=plan)
-    existing = finished_result(output, name, plan["fingerprint"], restart=config.restart, difference=difference)
+    existing = find_finished_result(
+        output, name, plan["fingerprint"], restart=config.restart, describe_difference=difference
+    )
     if existing and name == MANIFEST_NAME:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
@@ -137,9 +139,9 @@ def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     The fingerprint leaves out the keys that do not affect the trained model.
     """
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
-    made_from = {"prepared": sha256_of_file(prepared), "model": digest_of_model(config.model)}
+    made_from = {"prepared": hash_file(prepared), "model": digest_of_model(config.model)}
     if config.start_from:
-        made_from["earlier"] = sha256_of_file(Path(config.start_from) / MANIFEST_NAME)
+        made_from["earlier"] = hash_file(Path(config.start_from) / MANIFEST_NAME)
     if config.distill:
         made_from["teacher"] = fingerprint_of_teacher(config.distill)
     hashed = {key: value for key, value in settings.items() if key not in CHANGEABLE_KEYS}

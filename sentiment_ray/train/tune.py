@@ -24,12 +24,12 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.config.sections import rename_old_keys
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import (
+    find_finished_result,
     fingerprint,
-    finished_result,
+    hash_file,
     local_path,
     read_json,
     remove_all,
-    sha256_of_file,
     write_json,
 )
 from sentiment_ray.train.config import TrainConfig, use_first_names
@@ -60,9 +60,9 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     tune_settings, train_settings = settings
     hashed = [tune_settings | {"search": use_first_names(tune_settings["search"])}, use_first_names(train_settings)]
     digests = [digest_of_model(model) for model in sorted(models)]
-    wanted = fingerprint([hashed, sha256_of_file(prepared_path), digests])
+    wanted = fingerprint([hashed, hash_file(prepared_path), digests])
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    existing = finished_result(output, name, wanted, restart=config.restart)
+    existing = find_finished_result(output, name, wanted, restart=config.restart)
     if existing and name == MANIFEST_NAME:
         return _summarise(output, existing, skipped=True)
     connect()

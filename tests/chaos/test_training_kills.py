@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.train.checkpoint import list_checkpoints
 from tests.chaos.conftest import Cluster, own_processes
 from tests.chaos.saboteur import ORDER
@@ -109,7 +109,7 @@ def _result(run: dict[str, Any], output: Path) -> tuple[list[dict[str, Any]], st
         {key: value for key, value in metrics.items() if key not in ("seconds", "tokens_per_s")}
         for metrics in run["history"]
     ]
-    return history, sha256_of_file(output / run["best"]["checkpoint"] / "model.safetensors")
+    return history, hash_file(output / run["best"]["checkpoint"] / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

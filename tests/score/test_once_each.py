@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.chunks import count_row_bytes
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.listing import InputFile, list_files
@@ -69,7 +69,7 @@ def test_damaged_files_are_scored_again_with_restart(settings: dict[str, Any], t
         parquet.write_table(pa.table({"text": TEXTS}), tmp_path / f"in/{name}.parquet")
     config, out = ScoreConfig(input=str(tmp_path / "in"), **settings), tmp_path / "out"
     score_reviews(config)
-    before = {path.name: sha256_of_file(path) for path in out.glob("*.parquet")}
+    before = {path.name: hash_file(path) for path in out.glob("*.parquet")}
     again = config.model_copy(update={"restart": True})
     assert score_reviews(again)["skipped"]
     data = bytearray((out / "a.parquet").read_bytes())
@@ -79,7 +79,7 @@ def test_damaged_files_are_scored_again_with_restart(settings: dict[str, Any], t
         verify_scores(str(out))
     kept = (out / "b.parquet").stat().st_mtime_ns
     assert not score_reviews(again)["skipped"]
-    assert {path.name: sha256_of_file(path) for path in out.glob("*.parquet")} == before
+    assert {path.name: hash_file(path) for path in out.glob("*.parquet")} == before
     assert (out / "b.parquet").stat().st_mtime_ns == kept
     assert verify_scores(str(out))
     (out / "_report.html").unlink()

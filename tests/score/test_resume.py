@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.lock import Lock, hold_lock, is_held
 from sentiment_ray.score.score import score_reviews
@@ -30,7 +30,7 @@ def _config(scores: Path, **changes: object) -> ScoreConfig:
 
 
 def _parts(scores: Path) -> dict[str, str]:
-    return {str(path.relative_to(scores)): sha256_of_file(path) for path in scores.rglob("year=*/*.parquet")}
+    return {str(path.relative_to(scores)): hash_file(path) for path in scores.rglob("year=*/*.parquet")}
 
 
 def test_a_finished_run_does_nothing(copied: Path) -> None:

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from sentiment_ray import Predictor
 from sentiment_ray.errors import BundleError, ConfigError, DataError, GateError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 
@@ -59,9 +59,7 @@ def test_the_manifest_adds_up_and_names_the_bytes_of_every_part(scores: Path, co
     assert manifest["rows_in"] == len(_rows(corpus)) == manifest["rows_scored"] + manifest["rows_quarantined"]  # type: ignore[operator]
     assert manifest["rows_quarantined"] == 3
     parts = {part["path"]: part["sha256"] for part in manifest["parts"]}  # type: ignore[attr-defined]
-    assert parts == {
-        path.relative_to(scores).as_posix(): sha256_of_file(path) for path in scores.glob("year=*/*.parquet")
-    }
+    assert parts == {path.relative_to(scores).as_posix(): hash_file(path) for path in scores.glob("year=*/*.parquet")}
     assert (scores / "_SUCCESS").exists()
 
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.plan import Plan
 from sentiment_ray.score.score import score_reviews
@@ -74,7 +74,7 @@ def _commit(output: str, tables: dict[str, pa.Table], sink: str, *, table: str =
 
 
 def _parts(scores: Path) -> dict[str, str]:
-    return {str(path.relative_to(scores)): sha256_of_file(path) for path in scores.rglob("year=*/*.parquet")}
+    return {str(path.relative_to(scores)): hash_file(path) for path in scores.rglob("year=*/*.parquet")}
 
 
 def _rows_by_year(scores: Path) -> Counter[int]:

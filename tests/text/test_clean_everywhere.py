@@ -19,7 +19,7 @@ from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
 from sentiment_ray.inference.predictor import Scores
-from sentiment_ray.manifest import sha256_of_file
+from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app
@@ -50,7 +50,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, st
     trained = json.loads((directory / "run/run.json").read_text())
     trained["steps"] = json.loads((directory / "prepared/prepared.json").read_text())["steps"]
     trained["config"]["prepared"] = str(directory / "prepared")
-    trained["made_from"]["prepared"] = sha256_of_file(directory / "prepared/prepared.json")
+    trained["made_from"]["prepared"] = hash_file(directory / "prepared/prepared.json")
     (directory / "run/run.json").write_text(json.dumps(trained))
     export_bundle(
         ExportConfig(
