@@ -1,4 +1,4 @@
-"""A bundle that somebody made to do harm is refused by name before any of its code or data is used."""
+"""A bundle that was made to do harm is refused, with its fault named, before any of its content is used."""
 
 import json
 import random
@@ -40,7 +40,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_a_sealed_copy_that_nobody_harmed_is_the_same_bundle(copy: Path, bundle: Path) -> None:
+def test_a_copy_with_updated_hashes_is_the_same_bundle(copy: Path, bundle: Path) -> None:
     seal(copy)
     assert verify_bundle(copy).manifest == verify_bundle(bundle).manifest
 
@@ -65,22 +65,22 @@ def test_a_model_that_no_engine_can_run_is_refused_by_name(copy: Path, engine: s
 
 
 def _mutated(data: bytes, chance: random.Random) -> bytes:
-    """Return bytes with some of them changed, cut off, put in or taken out."""
-    place, size = chance.randrange(len(data) + 1), chance.randrange(1, 40)
+    """Return bytes with some of them changed, cut off, inserted or removed."""
+    start, size = chance.randrange(len(data) + 1), chance.randrange(1, 40)
     changed = bytearray(data)
     for _ in range(chance.choice((1, 2, 50))):
         changed[chance.randrange(len(data))] = chance.randrange(256)
     return chance.choice(
         (
             bytes(changed),
-            data[:place],
-            data[:place] + chance.randbytes(size) + data[place:],
-            data[:place] + data[place + size :],
+            data[:start],
+            data[:start] + chance.randbytes(size) + data[start:],
+            data[:start] + data[start + size :],
         )
     )
 
 
-def test_whatever_the_bytes_of_a_model_the_scan_lets_it_through_or_refuses_it_by_name(bundle: Path) -> None:
+def test_the_scan_accepts_or_refuses_any_bytes_of_a_model(bundle: Path) -> None:
     chance = random.Random(0)
     files = [path.read_bytes() for path in sorted((bundle / "onnx").iterdir())]
     refused = 0
@@ -93,7 +93,7 @@ def test_whatever_the_bytes_of_a_model_the_scan_lets_it_through_or_refuses_it_by
 
 
 @pytest.mark.parametrize("name", ["bundle.json", *(name for name in MAX_BYTES if name.endswith("json"))])
-def test_whatever_the_bytes_of_a_json_file_the_bundle_opens_or_is_refused(copy: Path, name: str) -> None:
+def test_a_bundle_with_any_bytes_in_a_json_file_opens_or_is_refused(copy: Path, name: str) -> None:
     chance = random.Random(1)
     manifest, data = (copy / "bundle.json").read_bytes(), (copy / name).read_bytes()
     refused = 0
@@ -109,18 +109,18 @@ def test_whatever_the_bytes_of_a_json_file_the_bundle_opens_or_is_refused(copy: 
     assert refused > 20
 
 
-def test_what_is_used_is_what_was_checked(copy: Path) -> None:
-    found = open_bundle(copy)
+def test_the_bytes_that_are_used_are_those_that_were_checked(copy: Path) -> None:
+    opened = open_bundle(copy)
     tokenizer, weights = (copy / "tokenizer.json").read_bytes(), (copy / MODEL).read_bytes()
     (copy / "tokenizer.json").write_text("{}")
-    assert found.tokenizer == tokenizer
-    assert found.model("fp32") == weights
+    assert opened.tokenizer == tokenizer
+    assert opened.model("fp32") == weights
     (copy / MODEL).write_bytes(bytes(len(weights)))
     with pytest.raises(BundleError, match="its sha256 differs"):
-        found.model("fp32")
+        opened.model("fp32")
 
 
-def test_loading_reads_the_models_that_it_uses_and_verifying_reads_all(copy: Path) -> None:
+def test_loading_reads_only_the_model_that_it_uses_and_verifying_reads_all(copy: Path) -> None:
     other = copy / open_bundle(copy).manifest.variants["optimized"].file
     other.write_bytes(bytes(other.stat().st_size))
     assert pack_bundle(copy, engine="onnxruntime", variant="fp32").model == (copy / MODEL).read_bytes()
@@ -129,7 +129,7 @@ def test_loading_reads_the_models_that_it_uses_and_verifying_reads_all(copy: Pat
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect", "predict"])
-def test_the_command_says_in_one_line_what_is_wrong(copy: Path, command: str) -> None:
+def test_the_command_names_the_fault_in_one_line(copy: Path, command: str) -> None:
     config(**{"auto_map\x1b[2J\n": {}})(copy)
     done = subprocess.run([COMMAND, command, str(copy)], input=b"", capture_output=True)
     assert (done.returncode, done.stdout) == (2, b"")

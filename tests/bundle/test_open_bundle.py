@@ -1,4 +1,4 @@
-"""A bundle is loaded only as it was exported."""
+"""A bundle opens only if its files are those that were exported."""
 
 import json
 import shutil
@@ -41,12 +41,12 @@ def _link(path: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a changed byte": (_flip_a_byte, r"onnx/model\.onnx is not the file that was exported"),
-    "a file that is gone": (lambda path: (path / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
-    "a file too many": (lambda path: (path / "extra.py").write_text("1"), r"extra\.py is not listed"),
+    "a missing file": (lambda path: (path / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
+    "an extra file": (lambda path: (path / "extra.py").write_text("1"), r"extra\.py is not listed"),
     "a symbolic link": (_link, r"config\.json is a symbolic link"),
     "a linked directory": (lambda path: (path / "more").symlink_to(path.parent), "more is a symbolic link"),
     "no manifest": (lambda path: (path / "bundle.json").unlink(), r"bundle\.json is missing"),
-    "a manifest that is no JSON": (lambda path: (path / "bundle.json").write_text("{"), "cannot be read as JSON"),
+    "a manifest that is not JSON": (lambda path: (path / "bundle.json").write_text("{"), "cannot be read as JSON"),
     "a newer format": (_edit(lambda manifest: manifest.update(format_version=2)), "format_version is 2"),
     "an unknown key": (_edit(lambda manifest: manifest.update(auto_map={})), "auto_map"),
 }

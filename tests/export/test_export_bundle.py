@@ -1,4 +1,4 @@
-"""A bundle is exact or it is not written."""
+"""A bundle is as exact as its bounds demand, or it is not written."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Pa
         np.testing.assert_allclose(found.score(texts).logits * temperature, expected.logits, atol=1e-4)
 
 
-def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Path) -> None:
+def test_every_variant_has_its_gate_and_its_rate(bundle: Path, prepared: Path) -> None:
     rows = parquet.read_table(prepared / "validation").num_rows
     manifest = open_bundle(bundle).manifest
     for variant in manifest.variants.values():
@@ -50,7 +50,7 @@ def test_every_variant_carries_its_gate_and_its_speed(bundle: Path, prepared: Pa
     assert manifest.variants["fp32"].gate["onnxruntime"]["label_agreement"] == 1
 
 
-def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_its_identity(
+def test_the_bundle_has_a_profile_of_held_out_reviews_that_is_not_part_of_its_identity(
     bundle: Path, prepared: Path
 ) -> None:
     texts = parquet.read_table(prepared / "validation")["text"].to_pylist()
@@ -65,12 +65,12 @@ def test_the_bundle_carries_the_profile_of_held_out_reviews_which_is_no_part_of_
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8_weights"])
-def test_fewer_bits_are_smaller_files(bundle: Path, name: str) -> None:
+def test_a_variant_with_fewer_bits_is_a_smaller_file(bundle: Path, name: str) -> None:
     manifest = open_bundle(bundle).manifest
     assert manifest.files[manifest.variants[name].file].bytes < manifest.files["onnx/model.onnx"].bytes
 
 
-def test_int8_weights_are_as_near_as_127_steps_a_channel_allow(bundle: Path, tmp_path: Path) -> None:
+def test_int8_weights_differ_by_at_most_half_a_step_of_their_channel(bundle: Path, tmp_path: Path) -> None:
     quantize_weights(bundle / "onnx/model.onnx", tmp_path / "weights.onnx")
     plain, stored = (
         {value.name: numpy_helper.to_array(value) for value in onnx.load(path).graph.initializer}
@@ -84,7 +84,7 @@ def test_int8_weights_are_as_near_as_127_steps_a_channel_allow(bundle: Path, tmp
         assert name not in stored
 
 
-def test_the_model_card_says_to_the_hub_what_the_run_measured(bundle: Path, run: Path) -> None:
+def test_the_model_card_has_the_metrics_of_the_run_as_metadata_of_the_hub(bundle: Path, run: Path) -> None:
     card, trained = ModelCard.load(bundle / "README.md"), json.loads((run / "run.json").read_text())
     assert card.data.pipeline_tag == "text-classification"
     assert {result.metric_name: result.metric_value for result in card.data.eval_results} == {
@@ -129,7 +129,7 @@ def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
         ExportConfig(run=str(run), output="bundle", variants=("fp32", "int4"))
 
 
-def test_reviews_that_were_prepared_again_are_no_gate(run: Path, tmp_path: Path) -> None:
+def test_the_gate_refuses_reviews_that_were_prepared_again(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     trained = json.loads((run / "run.json").read_text())
     trained["made_from"]["prepared"] = "0" * 64

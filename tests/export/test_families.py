@@ -1,4 +1,4 @@
-"""What the export writes for every kind of encoder is what a bundle may hold."""
+"""For every family of encoders, a bundle may hold what the export writes."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def _checkpoint(family: str, directory: Path) -> Path:
     return directory
 
 
-def test_every_family_is_tried() -> None:
+def test_every_family_is_tested() -> None:
     assert set(FAMILIES) == set(TINY | MORE)
 
 
@@ -63,7 +63,7 @@ def test_a_list_of_other_words_than_transformers_writes_is_refused(value: Any, t
 
 
 def test_the_keys_of_published_checkpoints_are_known(tmp_path: Path) -> None:
-    """Keys that transformers keeps because the checkpoint that was fine-tuned had them, by family."""
+    """By family: keys that transformers keeps because the base model has them."""
     published = {
         "bert": {"gradient_checkpointing": False, "pooler_fc_size": 768, "directionality": "bidi"},
         "albert": {"down_scale_factor": 1, "gap_size": 0, "net_structure_type": 0, "num_memory_blocks": 0},

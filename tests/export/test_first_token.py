@@ -1,4 +1,4 @@
-"""Rows that nobody reads are not computed, and what is read stays as it was."""
+"""Rows that are not used are not computed, and the logits stay the same."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ AS_PUBLISHED = {
     "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 8, "max_relative_positions": -1,
     "position_biased_input": False, "share_att_key": True, "norm_rel_ebd": "layer_norm",
 }  # fmt: skip
-"""What the config.json of DeBERTa-v3 says of places, with fewer buckets."""
+"""The keys for positions in the config.json of DeBERTa-v3, with fewer buckets."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": USUAL,
     "roberta": USUAL,
@@ -36,7 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def _exported(family: str, directory: Path) -> ModelProto:
-    """Return the ONNX file that Optimum makes of a small model with random weights."""
+    """Return the ONNX file that Optimum exports from a small model with random weights."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **SIZES, **FAMILIES[family])
     AutoModelForSequenceClassification.from_config(config).save_pretrained(directory)
@@ -56,7 +56,7 @@ def _logits(model: ModelProto, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _products_of_one_row(model: ModelProto) -> int:
-    """Return how many products of `(batch, tokens, width)` are made for one of many tokens."""
+    """Return how many matrix products of `(batch, tokens, width)` are computed for only one of several tokens."""
     probed = ModelProto.FromString(model.SerializeToString())
     products = [node.output[0] for node in model.graph.node if node.op_type == "MatMul"]
     probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in products)
@@ -68,7 +68,7 @@ def _products_of_one_row(model: ModelProto) -> int:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_last_layer_works_on_the_first_token_alone_with_the_same_answer(family: str, tmp_path: Path) -> None:
+def test_the_last_layer_computes_only_the_first_token_with_the_same_logits(family: str, tmp_path: Path) -> None:
     plain = _exported(family, tmp_path)
     model = keep_first_token(plain)
     onnx.checker.check_model(model)
@@ -78,11 +78,11 @@ def test_the_last_layer_works_on_the_first_token_alone_with_the_same_answer(fami
         mask[0, length // 2 + 1 :] = 0
         np.testing.assert_allclose(_logits(model, ids, mask), _logits(plain, ids, mask), atol=1e-6)
     assert _products_of_one_row(plain) == 0
-    feed_forward = 1 if family == "modernbert" else 2  # its first half is split along the width, which is not followed
+    feed_forward = 1 if family == "modernbert" else 2  # the cut stops at a split along the width in its first half
     assert _products_of_one_row(model) >= feed_forward
 
 
-def test_a_graph_in_which_all_rows_are_read_stays_as_it_is() -> None:
+def test_a_graph_that_uses_all_rows_stays_the_same() -> None:
     rows = helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["batch", "tokens", 4])
     result = helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, ["batch", 4])
     place = helper.make_tensor("place", onnx.TensorProto.INT64, [], [0])

@@ -1,4 +1,4 @@
-"""The gate bites: what differs from torch in any way that a user would notice does not pass."""
+"""A file that differs from torch in a way that a user would notice does not pass the gate."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def _swap_two_labels(model: onnx.ModelProto) -> None:
         values.CopyFrom(numpy_helper.from_array(np.flip(array, axis=axis).copy(), name))
 
 
-def _ruin_the_scales(model: onnx.ModelProto) -> None:
+def _break_the_scales(model: onnx.ModelProto) -> None:
     for values in model.graph.initializer:
         if values.name.endswith("_scale"):
             array = numpy_helper.to_array(values)
@@ -68,7 +68,7 @@ def _ruin_the_scales(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize(
     ("name", "harm"),
-    [("fp32", _swap_two_labels), ("int8_weights", _swap_two_labels), ("int8_weights", _ruin_the_scales)],
+    [("fp32", _swap_two_labels), ("int8_weights", _swap_two_labels), ("int8_weights", _break_the_scales)],
 )
 def test_a_file_that_is_wrong_does_not_pass(
     variants: Path, encoder: TextEncoder, held_out: HeldOut, name: str, harm: Callable[[onnx.ModelProto], None]
@@ -82,7 +82,7 @@ def test_a_file_that_is_wrong_does_not_pass(
         assert gate["passed"] != damaged, gate["missed"]
 
 
-def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: Path) -> None:
+def test_a_missed_gate_of_the_required_variant_ends_with_3_and_writes_no_bundle(run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.export_bundle", "--run", str(run), "--output", str(tmp_path / "bundle")]
     bounds = ["--variants", "fp32,int8", "--required", "int8", "--max-mean-difference", "0"]
     done = subprocess.run([*command, *bounds], cwd=ROOT, capture_output=True, text=True)
@@ -92,7 +92,9 @@ def test_a_bound_of_zero_ends_with_3_and_without_a_bundle(run: Path, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_dynamic_int8_is_seen_to_depend_on_its_batch(variants: Path, encoder: TextEncoder, held_out: HeldOut) -> None:
+def test_the_gate_measures_that_dynamic_int8_depends_on_its_batch(
+    variants: Path, encoder: TextEncoder, held_out: HeldOut
+) -> None:
     moved = {}
     for name in ("fp32", "int8"):
         model = (variants / VARIANTS[name].file).read_bytes()
@@ -105,7 +107,7 @@ def test_dynamic_int8_is_seen_to_depend_on_its_batch(variants: Path, encoder: Te
     assert moved["int8"]["max_difference_padded"] > moved["fp32"]["max_difference_padded"]
 
 
-def test_static_int8_leaves_what_stands_next_to_the_answer_exact(variants: Path) -> None:
+def test_static_int8_keeps_the_classification_head_in_fp32(variants: Path) -> None:
     graph = onnx.load(variants / VARIANTS["int8_static"].file).graph
     stored = {value.name: value.data_type for value in graph.initializer}
     assert stored["classifier.weight"] == onnx.TensorProto.FLOAT

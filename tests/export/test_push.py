@@ -1,4 +1,4 @@
-"""A finished bundle arrives whole where it is pushed to: on an object store, and on a server that speaks as the Hub."""
+"""A pushed bundle arrives whole: in an object store, in a directory, and on a server with the API of the Hub."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
-def test_a_bundle_comes_back_from_an_object_store_as_it_was(bundle: Path, s3: str) -> None:
+def test_a_bundle_in_an_object_store_is_the_same_bundle(bundle: Path, s3: str) -> None:
     url, source = f"{s3}/pushed", open_bundle(bundle)
     store = open_store(url)
     store.write("bundle.json", b"{}")

@@ -1,4 +1,4 @@
-"""The Triton model repository has the bundle's files and says how they are asked."""
+"""The Triton model repository has the bundle's files and a configuration for them."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def repository(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_every_file_that_passed_is_a_model_with_its_inputs_and_labels(repository: Path, bundle: Path) -> None:
+def test_every_variant_that_passed_is_a_model_with_its_inputs_and_labels(repository: Path, bundle: Path) -> None:
     manifest = open_bundle(bundle).manifest
     passed = {
         f"sentiment_{name}" for name, variant in manifest.variants.items() if variant.gate["onnxruntime"]["passed"]
@@ -37,7 +37,7 @@ def test_every_file_that_passed_is_a_model_with_its_inputs_and_labels(repository
         assert (repository / name / "labels.txt").read_text().split() == list(manifest.labels)
 
 
-def test_the_configuration_is_one_that_triton_reads(repository: Path) -> None:
+def test_triton_can_read_the_configuration(repository: Path) -> None:
     model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 
@@ -50,7 +50,7 @@ def test_the_configuration_is_one_that_triton_reads(repository: Path) -> None:
         assert config.parameters["max_tokens"].string_value == "32"
 
 
-def test_its_tokenizer_and_model_answer_as_the_bundle_does(repository: Path, predictor: Predictor) -> None:
+def test_its_tokenizer_and_model_give_the_same_logits_as_the_bundle(repository: Path, predictor: Predictor) -> None:
     model = repository / "sentiment_fp32"
     encoder = load_encoder(model / "tokenizer.json", max_tokens=predictor.manifest.max_tokens)
     engine = load_engine("onnxruntime", (model / "1/model.onnx").read_bytes(), threads=2, source="model.onnx")
@@ -58,7 +58,7 @@ def test_its_tokenizer_and_model_answer_as_the_bundle_does(repository: Path, pre
     assert np.array_equal(score_texts(engine, encoder, texts).logits, predictor.score(texts).logits)
 
 
-def test_other_models_are_not_replaced_unasked(bundle: Path, repository: Path, tmp_path: Path) -> None:
+def test_other_models_are_not_replaced(bundle: Path, repository: Path, tmp_path: Path) -> None:
     write_triton(open_bundle(bundle), repository, restart=False)
     (tmp_path / "resnet").mkdir()
     with pytest.raises(ConfigError, match="already exists"):

@@ -1,4 +1,4 @@
-"""Ways to make a bundle harmful: each ruins a copy of a real one, and makes its hashes right as its maker would."""
+"""Ways to make a bundle harmful. Each changes a copy of a real one and updates its hashes, as an attacker would."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from sentiment_ray.text.truncation import HEAD
 
 Harm = Callable[[Path], object]
 Cases = dict[str, tuple[Harm, str]]
-"""What is done to a bundle, by what it is, and the words by which it must be refused."""
+"""By name of the case: what is done to a bundle, and the pattern of the message that must refuse it."""
 MODEL = "onnx/model.onnx"
 
 
 def seal(path: Path, *, describe: bool = True) -> None:
-    """Write sizes, hashes and identity of what stands in a bundle into its manifest."""
+    """Write the sizes and hashes of a bundle's files, and its identity, into its manifest."""
     manifest = json.loads((path / "bundle.json").read_text())
     for name, entry in manifest["files"].items() if describe else ():
         data = (path / name).read_bytes()
@@ -33,7 +33,7 @@ def seal(path: Path, *, describe: bool = True) -> None:
 
 
 def manifest(change: Callable[[dict[str, Any]], object]) -> Harm:
-    """Change the manifest; its identity is made right where it still can be."""
+    """Change the manifest, and update its identity where that is still possible."""
 
     def harm(path: Path) -> None:
         values = json.loads((path / "bundle.json").read_text())
@@ -45,18 +45,18 @@ def manifest(change: Callable[[dict[str, Any]], object]) -> Harm:
     return harm
 
 
-def put(**values: Any) -> Harm:
+def set_keys(**values: Any) -> Harm:
     """Set keys of the manifest."""
     return manifest(lambda found: found.update(values))
 
 
 def windows(**values: Any) -> Harm:
-    """Let the bundle read texts in windows, with other values than any that it may have."""
-    return put(truncation={"mode": "windows", "pooling": "mean", "overlap": 0.25, "max_windows": 4} | values)
+    """Let the bundle read texts in windows, with these values."""
+    return set_keys(truncation={"mode": "windows", "pooling": "mean", "overlap": 0.25, "max_windows": 4} | values)
 
 
 def listed(name: str, data: bytes | None = None) -> Harm:
-    """List a file under a name in the manifest, and write it where `data` is given."""
+    """List a file under a name in the manifest, and write it if `data` is given."""
 
     def harm(path: Path) -> None:
         if data is not None:
@@ -73,7 +73,7 @@ def variant(**values: Any) -> Harm:
 
 
 def entry(name: str, **values: Any) -> Harm:
-    """Set what the manifest says of a file."""
+    """Set keys of a file's entry in the manifest."""
     return manifest(lambda found: found["files"][name].update(values))
 
 
@@ -83,17 +83,17 @@ def gates_of_default(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def huge_models(found: dict[str, Any]) -> None:
     """Give a manifest more models than a bundle may have bytes."""
-    for place in range(5):
-        file = f"onnx/model_{place}.onnx"
-        found["variants"][f"more_{place}"] = found["variants"]["fp32"] | {"file": file}
+    for index in range(5):
+        file = f"onnx/model_{index}.onnx"
+        found["variants"][f"more_{index}"] = found["variants"]["fp32"] | {"file": file}
         found["files"][file] = {"sha256": "0" * 64, "bytes": (1 << 31) - 1}
 
 
 def swap_labels(found: dict[str, Any]) -> None:
-    """Let each end of the labels take the other's place in a config.json."""
+    """Reverse the order of the labels in a config.json."""
     labels = list(found["id2label"].values())[::-1]
-    found["id2label"] = {str(place): label for place, label in enumerate(labels)}
-    found["label2id"] = {label: place for place, label in enumerate(labels)}
+    found["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    found["label2id"] = {label: index for index, label in enumerate(labels)}
 
 
 def deep(levels: int) -> list[Any]:
@@ -101,7 +101,7 @@ def deep(levels: int) -> list[Any]:
 
 
 def unsealed(path: Path, **values: Any) -> None:
-    """Set keys of the manifest and leave its identity as it is."""
+    """Set keys of the manifest without updating its identity."""
     found = json.loads((path / "bundle.json").read_text())
     (path / "bundle.json").write_text(json.dumps(found | values))
 
@@ -116,7 +116,7 @@ def raw_manifest(text: str | bytes) -> Harm:
 
 
 def inserted(text: str) -> Harm:
-    """Write text behind the manifest's opening brace."""
+    """Insert text after the opening brace of the manifest."""
     return lambda path: (path / "bundle.json").write_text(
         (path / "bundle.json").read_text().replace("{", "{" + text, 1)
     )
@@ -154,8 +154,8 @@ def written(name: str, data: bytes) -> Harm:
     return harm
 
 
-def in_place_of(name: str, make: Callable[[Path], object]) -> Harm:
-    """Put something else in the place of a file; the file goes beside the bundle."""
+def replaced(name: str, make: Callable[[Path], object]) -> Harm:
+    """Replace a file by something else, and move the file next to the bundle."""
 
     def harm(path: Path) -> None:
         (path / name).rename(path.parent / "elsewhere")
@@ -202,7 +202,7 @@ def sparse(values: TensorProto) -> SparseTensorProto:
 
 
 def graph_with(value: TensorProto, depth: int = 0) -> Any:
-    """Return a graph that holds a tensor, below `depth` nodes with a graph each."""
+    """Return a graph with a tensor, nested in `depth` nodes that each hold a graph."""
     graph = helper.make_graph([helper.make_node("Constant", [], ["inner"], value=value)], "body", [], [])
     for _ in range(depth):
         inner = NodeProto(op_type="If", attribute=[attribute("then_branch", g=graph)])
@@ -215,30 +215,30 @@ def attribute(name: str, **content: Any) -> AttributeProto:
 
 
 def added_node(op_type: str, *attributes: AttributeProto, domain: str = "") -> Harm:
-    """Add a node whose output nobody reads."""
+    """Add a node whose output is not used."""
     added = NodeProto(op_type=op_type, domain=domain, name="added", output=["unread"], attribute=attributes)
     return model(lambda found: found.graph.node.append(added))
 
 
 def shaped(*dims: int, data_type: int = TensorProto.FLOAT) -> Harm:
-    """Add an initializer that claims a shape and has four bytes."""
+    """Add an initializer of four bytes that claims a shape."""
     added = TensorProto(name="claimed", dims=dims, data_type=data_type, raw_data=b"\0" * 4)
     return model(lambda found: found.graph.initializer.append(added))
 
 
 def varint(number: int) -> bytes:
-    """Return a number as protocol buffers write it."""
+    """Return a number as a varint of protocol buffers."""
     parts = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
     return bytes([part | 128 for part in parts[:-1]] + parts[-1:])
 
 
 def message(number: int, content: bytes) -> bytes:
-    """Return a field that holds bytes, as protocol buffers write it."""
+    """Return a protocol buffer field with bytes."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def in_graph(field: bytes) -> Harm:
-    """Write a field behind the last one of the graph."""
+    """Append a field to the graph."""
 
     def change(data: bytes) -> bytes:
         found = ModelProto.FromString(data)

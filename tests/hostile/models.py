@@ -1,4 +1,4 @@
-"""Hostile bundles by what is wrong in their plain ONNX file."""
+"""Hostile bundles with a fault in their plain ONNX file."""
 
 from pathlib import Path
 
@@ -67,19 +67,22 @@ def _many_nodes(_: bytes) -> bytes:
 
 EXTERNAL: Cases = {
     "external data": (_initializer("weights.bin"), "initializer '.+' holds external_data"),
-    "external data of the system": (_initializer("/etc/passwd"), "initializer '.+' holds external_data"),
-    "external data above": (_initializer("../../../etc/passwd"), "initializer '.+' holds external_data"),
+    "external data at an absolute path": (_initializer("/etc/passwd"), "initializer '.+' holds external_data"),
+    "external data in a parent directory": (
+        _initializer("../../../etc/passwd"),
+        "initializer '.+' holds external_data",
+    ),
     "external data behind a link": (_linked_weights, "initializer '.+' holds external_data"),
     "external data in a hard link": (_hard_linked_weights, "is a hard link"),
-    "external data without a word where": (
+    "external data without a location": (
         model(lambda found: setattr(found.graph.initializer[0], "data_location", TensorProto.EXTERNAL)),
         "initializer '.+' keeps its data in another file",
     ),
-    "a place for data that is said to be inside": (
+    "a location for data that is said to be inside": (
         model(lambda found: found.graph.initializer[0].external_data.add(key="location", value="x")),
         "initializer '.+' holds external_data",
     ),
-    "a number that C++ reads as external": (
+    "a data location that C++ truncates to external": (
         in_graph(message(5, tensor().SerializeToString() + b"\x70" + varint((1 << 32) + 1))),
         "initializer 'extra' keeps its data in another file",
     ),
@@ -107,7 +110,7 @@ EXTERNAL: Cases = {
         added_node("Loop", attribute("body", g=graph_with(external(tensor()), depth=2))),
         r"node 'added' \('Loop'\): attribute 'body' holds g,",
     ),
-    "graphs in graphs without end": (
+    "deeply nested graphs": (
         added_node("If", attribute("then_branch", g=graph_with(tensor(), depth=30))),
         "attribute 'then_branch' holds g,",
     ),
@@ -132,11 +135,11 @@ EXTERNAL: Cases = {
 }
 
 OPERATORS: Cases = {
-    "an operator of its own": (
+    "an operator of an unknown domain": (
         added_node("Run", domain="evil.ops"),
         r"node 'added' \('Run'\) is an operator of .*evil.ops",
     ),
-    "a domain of its own": (_opset("evil.ops", 1), "imports the unknown version 1 of the operators of 'evil.ops'"),
+    "an unknown domain": (_opset("evil.ops", 1), "imports the unknown version 1 of the operators of 'evil.ops'"),
     "an operator that names a file": (
         added_node("EPContext", attribute("ep_cache_context", s=b"/etc/passwd"), domain="com.microsoft"),
         r"node 'added' \('EPContext'\) is an operator of the domain 'com.microsoft' that no export writes",
@@ -150,7 +153,7 @@ OPERATORS: Cases = {
     ),
     "operators from the future": (_opset("", 99), "imports the unknown version 99 of the operators of 'ai.onnx'"),
     "operators from the past": (_opset("ai.onnx", 5), "imports the unknown version 5"),
-    "a version below 0": (_opset("", -1), "imports the unknown version"),
+    "a negative version": (_opset("", -1), "imports the unknown version"),
     "fused operators from the future": (_opset("com.microsoft", 2), "imports the unknown version 2"),
     "no operators": (
         model(lambda found: found.ClearField("opset_import")),
@@ -159,11 +162,11 @@ OPERATORS: Cases = {
     "a format from the future": (model(lambda found: setattr(found, "ir_version", 99)), "has IR version 99"),
     "an argument of a function": (added_node("Relu", attribute("x", ref_attr_name="y")), "'x' holds ref_attr_name"),
     "an attribute that is a type": (added_node("Optional", attribute("type", tp=TypeProto())), "'type' holds tp,"),
-    "a device": (
+    "a device configuration": (
         model(lambda found: found.graph.node[0].device_configurations.add(configuration_id="x")),
         "holds device_configurations",
     ),
-    "a note of quantisation": (
+    "a quantisation annotation": (
         model(lambda found: found.graph.quantization_annotation.append(TensorAnnotation(tensor_name="x"))),
         "holds quantization_annotation",
     ),
@@ -176,9 +179,9 @@ SIZES: Cases = {
     "a negative dimension": (shaped(-1), r"'claimed' has .* \[-1\]"),
     "negative dimensions that cancel": (shaped(-1, -1), r"'claimed' has .* \[-1, -1\]"),
     "dimensions that overflow": (shaped(*[(1 << 31) - 1] * 4), "'claimed' claims the shape"),
-    "nothing of endless width": (shaped(0, 1 << 62), "'claimed' has"),
+    "an empty tensor of endless width": (shaped(0, 1 << 62), "'claimed' has"),
     "too many dimensions": (shaped(*[1] * 1000), "'claimed' has"),
-    "numbers that are not there": (
+    "fewer numbers than the shape needs": (
         model(
             lambda found: found.graph.initializer.append(TensorProto(name="few", dims=[9], data_type=1, float_data=[1]))
         ),
@@ -194,8 +197,8 @@ SIZES: Cases = {
 }
 
 PORTS: Cases = {
-    "an input too many": (_input("path", STRING), "has the inputs .*path"),
-    "an input that is missing": (model(lambda found: found.graph.input.pop(0)), "has the inputs"),
+    "an extra input": (_input("path", STRING), "has the inputs .*path"),
+    "a missing input": (model(lambda found: found.graph.input.pop(0)), "has the inputs"),
     "an input of another type": (
         model(lambda found: setattr(found.graph.input[0].type.tensor_type, "elem_type", FLOAT)),
         "has the inputs .* in int64",
@@ -204,7 +207,7 @@ PORTS: Cases = {
         model(lambda found: found.graph.input[0].type.sequence_type.elem_type.tensor_type.SetInParent()),
         "holds an unknown field",
     ),
-    "an output too many": (
+    "an extra output": (
         model(lambda found: found.graph.output.append(helper.make_tensor_value_info("more", FLOAT, [1, 3]))),
         "has the outputs .*more",
     ),
@@ -214,7 +217,7 @@ PORTS: Cases = {
         model(lambda found: setattr(found.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 4)),
         "has the outputs logits .*width 4. instead of logits of width 3",
     ),
-    "logits without number": (
+    "logits of unknown width": (
         model(lambda found: setattr(found.graph.output[0].type.tensor_type.shape.dim[1], "dim_param", "n")),
         "width 0",
     ),
@@ -233,12 +236,12 @@ BYTES: Cases = {
     "a field without a number": (model_bytes(lambda data: data + b"\x02\x00"), "holds an unknown field"),
     "a group": (model_bytes(lambda data: data + b"\x7b\x7c"), "cut off or not a protocol buffer"),
     "a length beyond the end": (model_bytes(lambda data: data + b"\x3a\xff\xff\xff\xff\x07"), "cut off"),
-    "a length without end": (model_bytes(lambda data: data + b"\x3a" + b"\xff" * 12), "cut off"),
-    "a length below 0": (model_bytes(lambda data: data + b"\x3a" + varint((1 << 64) - 4)), "cut off"),
+    "a length of too many bytes": (model_bytes(lambda data: data + b"\x3a" + b"\xff" * 12), "cut off"),
+    "a negative length": (model_bytes(lambda data: data + b"\x3a" + varint((1 << 64) - 4)), "cut off"),
     "a name twice": (in_graph(message(1, message(3, b"one") + message(3, b"two"))), "a node holds name twice"),
     "a shape in another form": (
         in_graph(message(5, tensor().SerializeToString() + message(1, b"\x02\x02"))),
         "initializer holds dims twice or in another form",
     ),
-    "half a million nodes": (model_bytes(_many_nodes), "has more fields than any encoder"),
+    "more than half a million fields": (model_bytes(_many_nodes), "has more fields than any encoder"),
 }

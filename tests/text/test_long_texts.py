@@ -31,7 +31,7 @@ from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.text.encoding import encode, load_encoder
 from sentiment_ray.text.truncation import HEAD, TokenWindows
 from tests.conftest import LABELS, NASTY_TEXTS
-from tests.hostile.damage import put
+from tests.hostile.damage import set_keys
 
 WINDOWS = TokenWindows(pooling="mean", overlap=0.25, max_windows=6)
 CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
@@ -182,7 +182,7 @@ def test_the_triton_repository_names_the_truncation(windowed: Path, tmp_path: Pa
 @pytest.mark.parametrize("mode", ["head", "tail", "head_tail"])
 def test_each_mode_reads_its_end_of_a_text(bundle: Path, tmp_path: Path, mode: str) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
-    put(truncation={"mode": mode}, self_test=None)(tmp_path / "bundle")  # the self-test would fail
+    set_keys(truncation={"mode": mode}, self_test=None)(tmp_path / "bundle")  # the self-test would fail
     predictor = Predictor.load(tmp_path / "bundle", threads=2, **CHOICE)
     middle = "tea " * 3000
     plain, other_start, other_end = predictor.score([middle, f"good {middle}", f"{middle}good"]).logits
