@@ -38,7 +38,7 @@ from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, collect_rows
 from sentiment_ray.data.sources import describe_sources, list_files, make_read_tasks, resolve_paths
 from sentiment_ray.data.split import SplitContext, find_label_cut_points, merge_fixed_groups, needs_label_cut_points
 from sentiment_ray.data.split_tasks import write_keys, write_splits
-from sentiment_ray.manifest import describe_files, fingerprint, find_finished_result, new_directory, write_json
+from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, new_directory, write_json
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "prepared.json"

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import read_json, hash_file
+from sentiment_ray.manifest import hash_file, read_json
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
 
