@@ -34,7 +34,7 @@ def test_predict_prints_one_json_line_for_each_text() -> None:
     assert [row["score"] for row in rows] == pytest.approx([prediction.score for prediction in expected], abs=1e-5)
 
 
-def test_predict_reads_lines_from_stdin_whatever_their_bytes() -> None:
+def test_predict_reads_lines_of_any_bytes_from_stdin() -> None:
     rows = _run("predict", str(BUNDLE), stdin=b"tea\r\n\n\xff\xfe broken\nlast")
     assert [row["text"] for row in rows] == ["tea", "", "\ufffd\ufffd broken", "last"]
 
@@ -49,7 +49,7 @@ def test_a_bundle_of_an_earlier_release_gives_the_scores_that_it_gave(engine: st
     assert scores.probabilities.tolist() == [pytest.approx(row, abs=tolerance) for row in expected["probabilities"]]
 
 
-def test_verify_proves_every_file_of_a_bundle(tmp_path: Path) -> None:
+def test_verify_checks_every_file_of_a_bundle(tmp_path: Path) -> None:
     files = json.loads((BUNDLE / "bundle.json").read_text())["files"]
     assert _run("verify", str(BUNDLE)) == [{"bundle": str(BUNDLE), "verified": True, "files": len(files)}]
     damaged = shutil.copytree(BUNDLE, tmp_path / "bundle")
@@ -96,13 +96,13 @@ def test_bench_measures_every_file_and_engine_that_passed() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "a", "1,,2"])
-def test_bench_refuses_what_is_no_number(value: str) -> None:
+def test_bench_refuses_a_value_that_is_not_a_positive_number(value: str) -> None:
     done = subprocess.run([COMMAND, "bench", str(BUNDLE), "--batch", value], capture_output=True, text=True)
     assert done.returncode == 2
     assert f"--batch = '{value}'" in done.stderr
 
 
-def test_doctor_says_what_is_here_and_what_auto_loads() -> None:
+def test_doctor_describes_the_machine_and_what_auto_loads() -> None:
     done = subprocess.run([COMMAND, "doctor", str(BUNDLE)], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["cores"] >= 1

@@ -1,4 +1,4 @@
-"""cluster.yaml and deploy/ against Ray's own schema and checks, and against what this project promises."""
+"""cluster.yaml and deploy/ pass Ray's schema and checks, and have token authentication and pinned versions."""
 
 import copy
 import json
@@ -30,8 +30,8 @@ def cluster() -> Config:
     return yaml.safe_load((ROOT / "cluster.yaml").read_text())
 
 
-def check_promises(cluster: Config) -> None:
-    """Fail with an AssertionError that says which promise of cluster.yaml is broken."""
+def check_cluster(cluster: Config) -> None:
+    """Raise an AssertionError that names a setting of cluster.yaml that is missing or wrong."""
     launched = AutoscalingConfig(copy.deepcopy(cluster), skip_content_hash=True)
     setup = {
         name: launched.get_worker_setup_commands(name)
@@ -86,22 +86,22 @@ def check_mounts(mounts: dict[str, str]) -> None:
     assert needed <= mounts.keys(), f"pip needs {sorted(needed - mounts.keys())} on the nodes"
 
 
-def test_ray_accepts_it(cluster: Config) -> None:
+def test_ray_accepts_cluster_yaml(cluster: Config) -> None:
     jsonschema.validate(cluster, SCHEMA)
     validate_config(prepare_config(copy.deepcopy(cluster)))
 
 
-def test_it_keeps_its_promises(cluster: Config) -> None:
-    check_promises(cluster)
+def test_cluster_yaml_is_authenticated_and_pinned(cluster: Config) -> None:
+    check_cluster(cluster)
 
 
-def test_no_default_of_ray_installs_or_starts_anything(cluster: Config) -> None:
+def test_only_the_commands_of_cluster_yaml_run_on_a_node(cluster: Config) -> None:
     prepared = prepare_config(copy.deepcopy(cluster))
     for key in [key for key in prepared if key.endswith("_commands")]:
         assert prepared[key] == cluster.get("setup_commands", []) + cluster.get(key, []), key
 
 
-def test_the_head_is_given_no_work(cluster: Config) -> None:
+def test_the_head_offers_no_cpus_for_tasks(cluster: Config) -> None:
     assert cluster["available_node_types"][cluster["head_node_type"]]["resources"] == {"CPU": 0}
 
 
@@ -113,10 +113,10 @@ def test_the_head_is_given_no_work(cluster: Config) -> None:
         pytest.param(lambda c: c["available_node_types"]["cpu"].pop("resources"), id="no resources"),
         pytest.param(lambda c: c["available_node_types"]["cpu"].update(image="x"), id="unknown key of a node type"),
         pytest.param(lambda c: c["available_node_types"]["gpu"]["resources"].update(GPU=0.5), id="half a GPU"),
-        pytest.param(lambda c: c.update(setup_commands="pip install ."), id="commands that are no list"),
+        pytest.param(lambda c: c.update(setup_commands="pip install ."), id="commands that are not a list"),
     ],
 )
-def test_ray_refuses_a_config_that_breaks_its_schema(cluster: Config, mutate: Callable[[Config], Any]) -> None:
+def test_the_schema_refuses_a_wrong_cluster_yaml(cluster: Config, mutate: Callable[[Config], Any]) -> None:
     mutate(cluster)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(cluster, SCHEMA)
@@ -129,7 +129,7 @@ def test_ray_refuses_a_config_that_breaks_its_schema(cluster: Config, mutate: Ca
         (lambda c: c["available_node_types"]["cpu"].update(min_workers=99), "max_workers"),
     ],
 )
-def test_ray_refuses_a_config_that_contradicts_itself(
+def test_ray_refuses_a_contradictory_cluster_yaml(
     cluster: Config, mutate: Callable[[Config], Any], message: str
 ) -> None:
     mutate(cluster)
@@ -143,7 +143,7 @@ def replace(cluster: Config, key: str, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutate", "broken"),
+    ("mutate", "message"),
     [
         (lambda c: replace(c, "head_start_ray_commands", "RAY_AUTH_MODE=token ", ""), "no token authentication"),
         (
@@ -164,13 +164,13 @@ def replace(cluster: Config, key: str, old: str, new: str) -> None:
         (lambda c: c["file_mounts"].pop("/home/ray/sentiment-ray/constraints.txt"), "constraints.txt"),
     ],
 )
-def test_a_broken_promise_is_noticed(cluster: Config, mutate: Callable[[Config], Any], broken: str) -> None:
+def test_a_wrong_setting_is_named(cluster: Config, mutate: Callable[[Config], Any], message: str) -> None:
     mutate(cluster)
-    with pytest.raises(AssertionError, match=broken):
-        check_promises(cluster)
+    with pytest.raises(AssertionError, match=message):
+        check_cluster(cluster)
 
 
-def test_rayjob_runs_an_authenticated_cluster_of_the_pinned_ray() -> None:
+def test_rayjob_starts_an_authenticated_cluster_with_the_pinned_ray() -> None:
     job = yaml.safe_load((ROOT / "deploy/rayjob.yaml").read_text())
     spec = job["spec"]["rayClusterSpec"]
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
@@ -182,7 +182,7 @@ def test_rayjob_runs_an_authenticated_cluster_of_the_pinned_ray() -> None:
         assert {"name": "RAY_AUTH_MODE", "value": "token"} in container["env"]
 
 
-def test_dockerfile_builds_on_the_pinned_ray_and_copies_what_exists() -> None:
+def test_dockerfile_uses_the_pinned_ray_and_copies_existing_files() -> None:
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()
     assert set(re.findall(r"(\d+\.\d+\.\d+)-py311", dockerfile)) == {RAY_VERSION}
     assert re.search(r"^RUN pip install .*-c constraints\.txt", dockerfile, re.MULTILINE)

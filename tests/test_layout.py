@@ -1,4 +1,4 @@
-"""The floors hold, every configuration parses, and every command is documented."""
+"""Imports follow the layers, every configuration is valid, and every command is documented."""
 
 import importlib
 import re
@@ -30,22 +30,22 @@ def _python(code: str) -> str:
     return done.stdout
 
 
-def test_the_root_offers_the_predictor_alone() -> None:
+def test_the_package_exports_only_the_predictor() -> None:
     assert sentiment_ray.__all__ == ["Prediction", "Predictor", "__version__"]
 
 
 @pytest.mark.parametrize("module", ["sentiment_ray", "sentiment_ray.cli", "sentiment_ray.serve.server"])
-def test_the_light_floors_load_no_heavy_library(module: str) -> None:
+def test_the_light_packages_import_no_heavy_library(module: str) -> None:
     assert HEAVY.isdisjoint(_python(f"import sys, {module}; print(*sys.modules, sep='\\n')").splitlines())
 
 
-def test_a_prediction_loads_no_heavy_library(bundle: Path) -> None:
+def test_a_prediction_imports_no_heavy_library(bundle: Path) -> None:
     ask = f"sentiment_ray.Predictor.load({str(bundle)!r}).predict(['tea'])"
     code = f"import sys, sentiment_ray; {ask}; print(*sys.modules, sep='\\n')"
     assert HEAVY.isdisjoint(_python(code).splitlines())
 
 
-def test_scoring_and_evaluation_load_no_torch() -> None:
+def test_scoring_and_evaluation_import_no_torch() -> None:
     code = "import sys, sentiment_ray.score.score, sentiment_ray.evaluate.evaluate; print(*sys.modules, sep='\\n')"
     assert {"torch", "transformers", "optimum"}.isdisjoint(_python(code).splitlines())
 
@@ -65,14 +65,14 @@ def test_import_contracts_hold() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_configuration_parses(path: Path) -> None:
+def test_every_configuration_is_valid(path: Path) -> None:
     configs = {name: config for name, (config, _) in STAGES.items()} | {"serve": ServeConfig, "tune": TuneConfig}
     for section in read_toml(str(path)):
         assert load_config(configs[section], section, file=str(path), flags={})
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_every_job_has_help_with_an_example_and_stands_in_the_readme(job: str) -> None:
+def test_every_job_has_an_example_in_its_help_and_is_in_the_readme(job: str) -> None:
     command = [sys.executable, "-m", f"jobs.{job}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"python -m jobs.{job}" in done.stdout.partition("Example:")[2]
@@ -80,36 +80,36 @@ def test_every_job_has_help_with_an_example_and_stands_in_the_readme(job: str) -
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_the_example_of_a_job_is_a_command_that_it_takes(job: str) -> None:
+def test_the_example_of_a_job_is_a_valid_command(job: str) -> None:
     command = importlib.import_module(f"jobs.{job}").main
     _, _, arguments = command.epilog.partition(f"python -m jobs.{job}")
     command.make_context(job, shlex.split(arguments))
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
-def test_the_example_of_a_command_is_one_that_it_takes(name: str) -> None:
+def test_the_example_of_a_command_is_valid(name: str) -> None:
     command = commands.commands[name]
     _, _, arguments = command.epilog.partition(f"sentiment-ray {name}")
     command.make_context(name, shlex.split(arguments.partition(">")[0]))
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_help_loads_no_heavy_library(job: str) -> None:
+def test_help_imports_no_heavy_library(job: str) -> None:
     assert HEAVY.isdisjoint(_python(f"import sys, jobs.{job}; print(*sys.modules, sep='\\n')").splitlines())
 
 
 @pytest.mark.parametrize("command", sorted(commands.commands))
-def test_every_command_stands_in_the_readme(command: str) -> None:
+def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"sentiment-ray {command}" in README
 
 
-def test_jobs_stay_thin() -> None:
+def test_jobs_have_at_most_60_lines() -> None:
     assert {
         path.name: lines for path in (ROOT / "jobs").glob("*.py") if (lines := len(path.read_text().splitlines())) > 60
     } == {}
 
 
-def test_extras_add_up_and_kernels_are_not_pinned() -> None:
+def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {
         "bundle",
@@ -148,7 +148,7 @@ def test_the_readme_is_short_and_starts_with_a_command() -> None:
     assert any("make demo" in line for line in lines[:25])
 
 
-def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
+def test_the_wheel_contains_only_the_package(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()

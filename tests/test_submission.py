@@ -1,4 +1,4 @@
-"""The cluster command of the README, `ray job submit`, on a real Ray head with token authentication."""
+"""`ray job submit`, as the README shows it, on a real Ray head with token authentication."""
 
 import json
 import os
@@ -24,13 +24,13 @@ BIN = Path(sys.executable).parent
 START_TIMEOUT_S = 45.0
 JOB_TIMEOUT_S = 60.0
 MAX_PACKAGE_BYTES = 1_000_000
-TOP_LEVEL_BAIT = ("data", "runs", ".venv", ".git")
+NOT_UPLOADED = ("data", "runs", ".venv", ".git")
 DATA_SUFFIXES = (".parquet", ".safetensors", ".onnx")
 
 
 @dataclass(frozen=True)
 class Head:
-    """A running Ray head: its Jobs API, the environment that may use it, and its private directory."""
+    """A running Ray head: its Jobs API, an environment that has its token, and its directory."""
 
     address: str
     environment: dict[str, str]
@@ -43,18 +43,18 @@ class Head:
             return client.request(method, f"{self.address}/api/jobs/", headers=headers, json=body)
 
     def packages(self) -> list[Path]:
-        """The working directories that were uploaded, as the jobs see them."""
+        """Return the working directories that were uploaded, as the jobs see them."""
         return sorted(self.directory.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/"))
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head on free loopback ports, apart from every other Ray of this machine."""
+    """A head on free loopback ports, separate from every other Ray of this machine."""
     token = secrets.token_hex(32)
     token_file = tmp_path_factory.mktemp("auth") / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
-    # Short, because Ray's unix sockets lie below it: their paths may have 107 bytes.
+    # The path is short because Ray's unix sockets are below it, and their paths may have only 107 bytes.
     directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="r"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -86,7 +86,7 @@ def free_ports(count: int) -> list[int]:
 def ray_head(
     dashboard_port: int, ports: list[int], environment: dict[str, str], directory: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `ray start --head --block` in a process group of its own and end that group, whatever happens."""
+    """Run `ray start --head --block` in a process group of its own, and always end that group."""
     names = (
         "port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
         "metrics-export-port", "ray-client-server-port", "object-manager-port", "node-manager-port",
@@ -108,7 +108,7 @@ def ray_head(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask `ray start` to end what it started, then end whatever is left of the group."""
+    """Ask `ray start` to end its processes, then kill those of the group that are left."""
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):
@@ -133,14 +133,14 @@ def wait_until_ready(head: Head, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of this checkout, as someone has it who has worked with it: with data, models, an environment."""
+    """A copy of this checkout after some work in it: with data, models and a virtual environment."""
     directory = tmp_path / "checkout"
-    left_out = shutil.ignore_patterns(*TOP_LEVEL_BAIT, "__pycache__", ".*_cache")
+    left_out = shutil.ignore_patterns(*NOT_UPLOADED, ".venv*", "__pycache__", ".*_cache")
     shutil.copytree(
         ROOT, directory, ignore=lambda folder, names: left_out(folder, names) if Path(folder) == ROOT else set()
     )
     for path in (
-        *(f"{folder}/inner/file.bin" for folder in TOP_LEVEL_BAIT), "stray.parquet", "models/model.safetensors",
+        *(f"{folder}/inner/file.bin" for folder in NOT_UPLOADED), "stray.parquet", "models/model.safetensors",
         "sentiment_ray/model.onnx", "jobs/configs/reviews.parquet",
     ):  # fmt: skip
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
@@ -163,22 +163,20 @@ def write_reviews(path: Path, *, rows: int) -> Path:
 
 
 def relative_files(directory: Path) -> dict[str, int]:
-    """Path and size in bytes of every file below a directory, without compiled Python."""
+    """Return the path and the size in bytes of every file below a directory, without compiled Python."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_jobs_api_asks_for_the_token(head: Head, method: str, tmp_path: Path) -> None:
+def test_the_jobs_api_requires_the_token(head: Head, method: str, tmp_path: Path) -> None:
     body = {"entrypoint": f"touch {tmp_path / 'broken-in'}"} if method == "POST" else None
     assert head.call(method, token=None, body=body).status_code == httpx.codes.UNAUTHORIZED
     assert head.call(method, token=secrets.token_hex(32), body=body).status_code == httpx.codes.FORBIDDEN
     assert head.call("GET", token=head.token).status_code == httpx.codes.OK
 
 
-def test_a_submitted_job_runs_from_the_checkout_and_takes_no_data_along(
-    head: Head, checkout: Path, tmp_path: Path
-) -> None:
+def test_a_submitted_job_runs_the_checkout_and_uploads_no_data(head: Head, checkout: Path, tmp_path: Path) -> None:
     reviews, output = write_reviews(tmp_path / "reviews.jsonl", rows=300), tmp_path / "prepared"
     done = submit(
         head, checkout, "python", "-m", "jobs.prepare_reviews", "--input", str(reviews), "--text-column", "text",
@@ -193,5 +191,5 @@ def test_a_submitted_job_runs_from_the_checkout_and_takes_no_data_along(
     uploaded = relative_files(package)
     for folder in ("sentiment_ray", "export", "jobs"):
         assert {f"{folder}/{name}" for name in relative_files(ROOT / folder)} - uploaded.keys() == set()
-    assert [path for path in uploaded if path.partition("/")[0] in TOP_LEVEL_BAIT or path.endswith(DATA_SUFFIXES)] == []
+    assert [path for path in uploaded if path.partition("/")[0] in NOT_UPLOADED or path.endswith(DATA_SUFFIXES)] == []
     assert sum(uploaded.values()) < MAX_PACKAGE_BYTES

@@ -23,7 +23,7 @@ def _file(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
+def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
     file = _file(tmp_path, f"[train]\n{GOOD}learning_rate = 1e-5\n")
     config = load_config(TrainConfig, "train", file=file, flags={"learning_rate": "3e-5"})
     assert config.learning_rate == 3e-5
@@ -31,7 +31,7 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "message"),
     [
         (f"[train]\n{GOOD}lerning_rate = 1", "unknown key 'lerning_rate'. Did you mean 'learning_rate'?"),
         ("[train]\nmodel = 'm'\noutput = 'o'", "the key 'prepared' is missing"),
@@ -43,15 +43,15 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
         ("train = 3", "train has a value, but it is a section"),
     ],
 )
-def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, found: str) -> None:
+def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     file = _file(tmp_path, text)
     with pytest.raises(ConfigError) as error:
         load_config(TrainConfig, "train", file=file, flags={})
-    assert found in str(error.value)
+    assert message in str(error.value)
     assert file in str(error.value)
 
 
-def test_a_mistake_inside_a_source_names_the_nearest_key_of_a_source(tmp_path: Path) -> None:
+def test_a_misspelt_key_of_a_source_is_answered_with_the_nearest_key(tmp_path: Path) -> None:
     file = _file(tmp_path, '[prepare]\noutput = "o"\n[[prepare.sources]]\npath = "p"\ntext_colum = "body"')
     with pytest.raises(ConfigError, match=r"unknown key 'sources\.0\.text_colum'. Did you mean 'text_column'"):
         load_config(PrepareConfig, "prepare", file=file, flags={})
@@ -75,20 +75,20 @@ def test_shares_are_a_toml_array_or_one_flag_with_commas(tmp_path: Path) -> None
         load_config(EvaluateConfig, "evaluate", file=file, flags={"precisions": "0.9,2"})
 
 
-def test_a_switch_that_is_unset_by_default_can_be_set_both_ways() -> None:
+def test_a_switch_without_a_default_has_a_flag_for_yes_and_one_for_no() -> None:
     option = next(parameter for parameter in evaluate_job.params if parameter.name == "ordered")
     assert (option.opts, option.secondary_opts) == (["--ordered"], ["--no-ordered"])
     assert evaluate_job.make_context("evaluate", []).params["ordered"] is None
 
 
 @pytest.mark.parametrize("labels", ["only", "twice,twice", "good,"])
-def test_labels_that_cannot_be_used_are_refused(labels: str) -> None:
+def test_unusable_labels_are_refused(labels: str) -> None:
     with pytest.raises(ConfigError, match="give two or more different names"):
         load_config(PrepareConfig, "prepare", file=None, flags={"input": "i", "output": "o", "labels": labels})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "found"),
+    ("arguments", "message"),
     [
         (["jobs.train_encoder", "--config", "/nowhere.toml"], "/nowhere.toml: there is no such file"),
         (["jobs.train_encoder", "--lerning-rate", "1"], "No such option '--lerning-rate'"),
@@ -104,7 +104,7 @@ def test_labels_that_cannot_be_used_are_refused(labels: str) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_a_wrong_command_is_one_line_and_exit_code_2(arguments: list[str], found: str) -> None:
+def test_a_wrong_command_prints_one_line_and_exits_with_2(arguments: list[str], message: str) -> None:
     command = [sys.executable, "-m", *arguments]
     if arguments[0] == "sentiment_ray.cli_main":
         command = [str(Path(sys.executable).parent / "sentiment-ray"), *arguments[1:]]
@@ -112,12 +112,12 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(arguments: list[str], found
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
-    assert found in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
     assert not Path("/tmp/never").exists()
 
 
-def test_what_a_library_says_as_the_process_ends_is_no_result() -> None:
+def test_output_of_a_library_at_exit_is_not_part_of_the_result() -> None:
     code = (
         "import atexit, click; from sentiment_ray.config.shell import print_result, run\n"
         "atexit.register(print, 'bye')\n"

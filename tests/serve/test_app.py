@@ -1,4 +1,4 @@
-"""The service keeps text-embeddings-inference's contract and answers what the scoring job wrote."""
+"""The service follows the contract of text-embeddings-inference and gives the scores of the scoring job."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_raw_scores_are_logits(client: TestClient, predictor: Predictor) -> None
         ("POST", "/predict", b'{"inputs": ', 422),
     ],
 )
-def test_every_error_has_the_contracts_form(
+def test_every_error_has_the_form_of_the_contract(
     client: TestClient, method: str, path: str, body: bytes, status: int
 ) -> None:
     answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
@@ -77,7 +77,7 @@ def test_nasty_texts_are_answered(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "found"),
+    ("body", "status", "message"),
     [
         ({"inputs": []}, 422, "inputs is empty"),
         ({"inputs": [["a", "b"]]}, 422, "exactly one text"),
@@ -88,26 +88,28 @@ def test_nasty_texts_are_answered(client: TestClient) -> None:
         ({"inputs": "word " * 100, "truncate": False}, 413, "more than 32 tokens"),
     ],
 )
-def test_wrong_requests_are_named(client: TestClient, body: dict[str, Any], status: int, found: str) -> None:
+def test_an_invalid_request_is_answered_with_what_is_wrong(
+    client: TestClient, body: dict[str, Any], status: int, message: str
+) -> None:
     response = client.post("/predict", json=body)
     assert response.status_code == status
-    assert found in response.json()["error"]
+    assert message in response.json()["error"]
     assert response.json()["error_type"]
 
 
-def test_a_body_that_is_no_json_is_answered_with_an_error(client: TestClient) -> None:
+def test_a_body_that_is_not_json_is_answered_with_an_error(client: TestClient) -> None:
     response = client.post("/predict", content=b'{"inputs', headers={"content-type": "application/json"})
     assert response.status_code == 422
 
 
-def test_health_and_info_say_what_answers(client: TestClient, predictor: Predictor) -> None:
+def test_health_is_ok_and_info_describes_the_bundle(client: TestClient, predictor: Predictor) -> None:
     assert client.get("/health").status_code == 200
     info = client.get("/info").json()
     assert info["bundle_id"] == predictor.manifest.bundle_id
     assert info["max_input_length"] == 32
 
 
-def test_an_open_address_without_a_key_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_an_address_for_other_machines_needs_a_key(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--api-key-file"):
         serve(ServeConfig(bundle=str(bundle), host="0.0.0.0"))
     with pytest.raises(ConfigError, match="cannot be read"):

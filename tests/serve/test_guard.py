@@ -1,4 +1,4 @@
-"""No request passes the door of the service without the key, whatever its Host header says, and none is too large."""
+"""The service answers no request without the key, whatever its Host header, and reads no body beyond its limit."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_a_host_header_does_not_pass_for_a_path(locked: TestClient, host: bytes)
     assert anyio.run(_ask, locked.app, "/health", host)[0] == 405, "health takes no POST, but asks for no key"
 
 
-def test_no_answer_depends_on_a_url_made_from_the_host_header(
+def test_no_answer_depends_on_the_url_that_is_built_from_the_host_header(
     locked: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HTTPConnection, "url", property(lambda request: pytest.fail("request.url was read")))
