@@ -49,6 +49,17 @@ def test_a_bundle_of_an_earlier_release_gives_the_scores_that_it_gave(engine: st
     assert scores.probabilities.tolist() == [pytest.approx(row, abs=tolerance) for row in expected["probabilities"]]
 
 
+def test_a_prediction_forks_no_process_and_reports_to_nobody() -> None:
+    code = (
+        "import os, sys, sentiment_ray\n"
+        "os.register_at_fork(before=lambda: print('forked'))\n"
+        f"sentiment_ray.Predictor.load({str(BUNDLE)!r}, engine='openvino').predict(['tea'])\n"
+        "print(*(name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_verify_checks_every_file_of_a_bundle(tmp_path: Path) -> None:
     files = json.loads((BUNDLE / "bundle.json").read_text())["files"]
     assert _run("verify", str(BUNDLE)) == [{"bundle": str(BUNDLE), "verified": True, "files": len(files)}]
