@@ -197,11 +197,8 @@ def fetch(
                 else:
                     _write_model(target, pin, archive)
     fetched = [pin.output for pin in missing]
-    return {
-        "output": str(target),
-        "fetched": fetched,
-        "present": [pin.output for pin in pins if pin.output not in fetched],
-    }
+    present = [pin.output for pin in pins if pin not in missing]
+    return {"output": str(target), "fetched": fetched, "present": present}
 
 
 def _is_present(target: Path, pin: Pin) -> bool:

@@ -125,7 +125,7 @@ def _split_rows(
     size_bytes = sum(task.size_bytes for task in tasks)
     job = PrepareJob(config, directory, num_buckets=max(MIN_BUCKETS, -(-size_bytes // BUCKET_BYTES)))
     batches = _group_tasks(tasks, max(MIN_TASK_BYTES, min(MAX_TASK_BYTES, size_bytes // MIN_TASKS)))
-    collected = run_tasks(collect_rows, [(job, *numbered) for numbered in enumerate(batches)], title="Reading")
+    collected = run_tasks(collect_rows, [(job, number, batch) for number, batch in enumerate(batches)], title="Reading")
     counts = add_reports(config, collected, [])
     if not config.check:
         check_rejected(config, counts)

@@ -40,10 +40,10 @@ OTHER_REASONS = "other"
 MAX_NAMED_REASONS = 1000
 """Number of different reasons that a task counts by name. A wrong label column has a new one in every row."""
 BUCKET_SCHEMA = pa.schema(
-    [("hash", HASH_TYPE), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64())]
-    + [("id", pa.string()), ("text", pa.string()), ("label", pa.int32()), ("key", pa.int64()), ("rating", pa.float64())]
+    [("hash", HASH_TYPE), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64()), ("id", pa.string())]
+    + [("text", pa.string()), ("label", pa.int32()), ("split_value", pa.int64()), ("rating", pa.float64())]
 )
-"""`source`, `file` and `label` are indexes; `key` is the hash of the row's group, or its time."""
+"""`source`, `file` and `label` are indexes; `split_value` is the hash of the row's group, or its time."""
 REJECTED_COLUMNS = ("source", "file", "row", "reason")
 
 
@@ -99,7 +99,7 @@ def collect_rows(job: PrepareJob, task_number: int, tasks: Sequence[ReadTask]) -
                 _count_reasons(report, rejected_rows)
             good.append(_to_bucket_rows(table, config).filter(pa.array(in_sample & is_good)))
             if source.group_column and source.split != "auto":
-                groups = good[-1]["key"].drop_null().unique().to_numpy()
+                groups = good[-1]["split_value"].drop_null().unique().to_numpy()
                 report.fixed_groups.append((SPLITS.index(source.split), groups))
             if sum(kept.nbytes for kept in good) > FLUSH_BYTES:
                 report.bucket_files.append(_write_bucket_file(job, good, task_number, len(report.bucket_files)))
@@ -136,7 +136,7 @@ def _read_checked_tables(config: PrepareConfig, tasks: Sequence[ReadTask]) -> It
                 labels=config.labels,
                 label_map=source.label_mapping,
                 cut_points=source.cut_points,
-                required=source.required_key,
+                required=source.required_column,
             )
             rows = rows.append_column("rating", parse_ratings(raw["label"], source.label_mapping))
             has_text = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["text"])), 0)
@@ -166,12 +166,12 @@ def _to_bucket_rows(table: _CheckedTable, config: PrepareConfig) -> pa.Table:
     source, file = (
         pa.repeat(pa.scalar(index, pa.int32()), len(rows)) for index in (task.source_index, task.file_index)
     )
-    key = rows["time"]
+    split_value = rows["time"]
     if config.sources[task.source_index].group_column:
         groups = rows["group"].combine_chunks()
-        key = pa.array(hash_groups(groups.to_pylist(), seed=config.seed), mask=groups.is_null().to_numpy(False))
+        split_value = pa.array(hash_groups(groups.to_pylist(), seed=config.seed), mask=groups.is_null().to_numpy(False))
     hashes = to_arrow(table.hashes)
-    columns = [hashes, source, file, rows["row"], rows["id"], rows["text"], label, key, rows["rating"]]
+    columns = [hashes, source, file, rows["row"], rows["id"], rows["text"], label, split_value, rows["rating"]]
     return pa.table(columns, schema=BUCKET_SCHEMA)
 
 

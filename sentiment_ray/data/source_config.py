@@ -49,14 +49,14 @@ class Source(BaseModel):
     """Column that holds the time of a row, if it is not the time_column of [prepare]."""
 
     @property
-    def key_column(self) -> str | None:
-        """The column that decides on a row's split; None if the text decides."""
+    def split_column(self) -> str | None:
+        """The column whose value decides on a row's split; None if the text decides."""
         return self.group_column or self.time_column
 
     @property
-    def required_key(self) -> str | None:
-        """The key that every row must have a value for: group or time; None if rows need neither."""
-        if self.split != "auto" or not self.key_column:
+    def required_column(self) -> str | None:
+        """The column of readers.rows.SCHEMA that every row must have a value in: group or time; None for neither."""
+        if self.split != "auto" or not self.split_column:
             return None
         return "group" if self.group_column else "time"
 
@@ -69,7 +69,7 @@ class Source(BaseModel):
     @property
     def columns(self) -> list[str]:
         """The names of the columns to read, without duplicates."""
-        names = (self.id_column, *self.text_column, self.label_column, self.key_column)
+        names = (self.id_column, *self.text_column, self.label_column, self.split_column)
         return list(dict.fromkeys(name for name in names if name))
 
 

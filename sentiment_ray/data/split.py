@@ -76,7 +76,7 @@ def sort_rows(table: pa.Table, config: PrepareConfig) -> pa.Table:
     low, high = read_hashes(table["hash"]).view("<u8").T
     keys = [table[name].to_numpy() for name in ("row", "file", "source")]
     if config.split_by == "time":
-        keys.append(_read_keys(table))
+        keys.append(_read_split_values(table))
     return table.take(pa.array(np.lexsort((*keys, low, high))))
 
 
@@ -164,10 +164,10 @@ def _draw_splits(
     """Return the split that each row gets if no source fixes it; TRAIN while the cut points are unknown."""
     shares = {"validation_share": config.validation_share, "test_share": config.test_share}
     if config.split_by == "group":
-        return split_by_group(_read_keys(table), **shares)
+        return split_by_group(_read_split_values(table), **shares)
     if config.split_by == "time":
         validation_from, test_from = config.split_times
-        return split_by_time(_read_keys(table), validation_from=validation_from, test_from=test_from)
+        return split_by_time(_read_split_values(table), validation_from=validation_from, test_from=test_from)
     if config.split_by == "stratified":
         if context.label_cut_points is None:
             return np.full(len(hashes), TRAIN)
@@ -182,7 +182,7 @@ def _find_fixed_splits(table: pa.Table, config: PrepareConfig, context: SplitCon
     ]
     fixed = np.array(source_fixed)[table["source"].to_numpy()]
     if context.fixed_groups:
-        has_group, groups = table["key"].is_valid().to_numpy(), _read_keys(table)
+        has_group, groups = table["split_value"].is_valid().to_numpy(), _read_split_values(table)
         for split, fixed_groups in context.fixed_groups.items():
             fixed = np.where(has_group & np.isin(groups, fixed_groups), np.maximum(fixed, split), fixed)
     return fixed
@@ -196,6 +196,6 @@ def _compute_rank_keys(hashes: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return join_columns(hashes[:, SPLIT_COLUMN], hashes[:, DRAW_COLUMN])
 
 
-def _read_keys(table: pa.Table) -> NDArray[np.int64]:
+def _read_split_values(table: pa.Table) -> NDArray[np.int64]:
     """Return the hash of each row's group, or its time, `(rows,)`; 0 where a source with a fixed split has none."""
-    return table["key"].combine_chunks().fill_null(0).to_numpy()
+    return table["split_value"].combine_chunks().fill_null(0).to_numpy()

@@ -23,8 +23,8 @@ def read_chats(task: ReadTask, source: Source) -> Iterator[Row]:
             yield Row(number, reason=contents)
         else:
             row_id = value.get(source.id_column) if source.id_column else None
-            key = value.get(source.key_column) if source.key_column else None
-            yield Row(number, row_id, (contents["user"],), contents["assistant"], key)
+            split_value = value.get(source.split_column) if source.split_column else None
+            yield Row(number, row_id, (contents["user"],), contents["assistant"], split_value)
 
 
 def read_examples(path: Path) -> Iterator[tuple[int, dict[str, Any], Contents | str]]:
@@ -56,7 +56,7 @@ def read_contents(value: dict[str, Any]) -> Contents | str:
 
 
 def _find_defect(message: dict[str, Any]) -> str | None:
-    missing = [key for key in ("role", "content") if key not in message]
+    missing = [split_value for split_value in ("role", "content") if split_value not in message]
     if missing:
         return f"chat message without {missing[0]}"
     role, content = message["role"], message["content"]

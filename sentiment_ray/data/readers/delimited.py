@@ -27,7 +27,7 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
     rows = _read_cells(path, task.format)
     header = _find_header(rows, path)
     columns = [*header, *task.path_columns]
-    names = (source.id_column, source.label_column, source.key_column)
+    names = (source.id_column, source.label_column, source.split_column)
     indexes = [columns.index(name) if name else None for name in names]
     text_indexes, path_values = [columns.index(name) for name in source.text_column], list(task.path_columns.values())
     for number, cells in rows:
@@ -37,10 +37,10 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
             yield Row(number, reason=f"{len(cells)} cells where the header has {len(header)}")
         elif cells:
             values = [*cells, *path_values]
-            row_id, label, key = [None if index is None else values[index] for index in indexes]
-            whole = WHOLE_NUMBER.fullmatch(key.strip()) if key else None
-            key = whole[1] if whole else key
-            yield Row(number, row_id, tuple([values[index] for index in text_indexes]), label, key)
+            row_id, label, split_value = [None if index is None else values[index] for index in indexes]
+            whole = WHOLE_NUMBER.fullmatch(split_value.strip()) if split_value else None
+            split_value = whole[1] if whole else split_value
+            yield Row(number, row_id, tuple([values[index] for index in text_indexes]), label, split_value)
 
 
 def read_header(path: Path, file_format: str) -> list[str]:

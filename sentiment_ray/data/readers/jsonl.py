@@ -24,8 +24,8 @@ def read_jsonl(task: ReadTask, source: Source) -> Iterator[Row]:
             columns = task.path_columns | value if task.path_columns else value
             row_id = columns.get(source.id_column) if source.id_column else None
             texts = tuple([columns.get(name) for name in source.text_column])
-            key = columns.get(source.key_column) if source.key_column else None
-            yield Row(number, row_id, texts, columns.get(source.label_column), key)
+            split_value = columns.get(source.split_column) if source.split_column else None
+            yield Row(number, row_id, texts, columns.get(source.label_column), split_value)
 
 
 def read_keys(path: Path, *, expected: Iterable[str] = ()) -> list[str]:

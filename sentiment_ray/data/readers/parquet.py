@@ -37,10 +37,12 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
             )
             number = task.first_row
             for batch in batches:
-                ids, keys = (_read_optional_column(batch, name, task) for name in (source.id_column, source.key_column))
+                ids, split_values = (
+                    _read_optional_column(batch, name, task) for name in (source.id_column, source.split_column)
+                )
                 texts = zip(*(_read_column(batch, name, task) for name in source.text_column), strict=True)
                 labels = _read_column(batch, source.label_column, task)
-                yield from map(Row, range(number, number + len(batch)), ids, texts, labels, keys)
+                yield from map(Row, range(number, number + len(batch)), ids, texts, labels, split_values)
                 number += len(batch)
             if number != task.first_row + group.num_rows:
                 raise ValueError(f"{number - task.first_row} rows where the footer promises {group.num_rows}")

@@ -35,6 +35,6 @@ class Row(NamedTuple):
     texts: tuple[Any, ...] = ()
     """The values of the text columns, in order."""
     label: Any = None
-    key: Any = None
+    split_value: Any = None
     """The group or the time that decides on the row's split; None if the text decides."""
     reason: str | None = None

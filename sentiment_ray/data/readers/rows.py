@@ -37,7 +37,7 @@ class _TextRow(NamedTuple):
     id: str | None = None
     text: str | None = None
     label: str | None = None
-    key: str | int | None = None
+    split_value: str | int | None = None
     """The group, or the time in microseconds since 1970."""
     reason: str | None = None
 
@@ -76,7 +76,7 @@ def _to_text_row(row: Row, source: Source) -> _TextRow:
         return _TextRow(row.number, reason="invalid UTF-8")
     if text is not None and 4 * len(text) > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
         return _TextRow(row.number, reason=f"text longer than {MAX_TEXT_BYTES} bytes")
-    return _add_key(_TextRow(row.number, row_id, text, label), row.key, source)
+    return _add_split_value(_TextRow(row.number, row_id, text, label), row.split_value, source)
 
 
 def _join_columns(texts: tuple[Any, ...]) -> Any:
@@ -87,18 +87,18 @@ def _join_columns(texts: tuple[Any, ...]) -> Any:
     return join_texts(texts) or next((text for text in texts if text is not None), None)
 
 
-def _add_key(row: _TextRow, key: Any, source: Source) -> _TextRow:
+def _add_split_value(row: _TextRow, value: Any, source: Source) -> _TextRow:
     """Return the row with its group as a string or its time in microseconds, or with the reason why it has none."""
-    if key is None:
+    if value is None:
         return row
     if source.time_column:
-        time = parse_microseconds(key)
-        is_blank = isinstance(key, str) and not key.strip()
-        return row._replace(key=time, reason=None if is_blank or time is not None else NO_TIME)
-    group = _label_to_text(key)
+        time = parse_microseconds(value)
+        is_blank = isinstance(value, str) and not value.strip()
+        return row._replace(split_value=time, reason=None if is_blank or time is not None else NO_TIME)
+    group = _label_to_text(value)
     if group is None or not _is_utf8(group):
         return row._replace(reason="group is neither a string nor a number")
-    return row._replace(key=group.strip() or None)
+    return row._replace(split_value=group.strip() or None)
 
 
 def _label_to_text(value: Any) -> str | None:
@@ -120,9 +120,9 @@ def _is_utf8(text: str) -> bool:
 
 
 def _to_table(rows: list[_TextRow], task: ReadTask, source: Source) -> pa.Table:
-    numbers, ids, texts, labels, keys, reasons = zip(*rows, strict=True)
+    numbers, ids, texts, labels, split_values, reasons = zip(*rows, strict=True)
     nulls = [None] * len(rows)
-    groups, times = (nulls, keys) if source.time_column else (keys, nulls)
+    groups, times = (nulls, split_values) if source.time_column else (split_values, nulls)
     ids = tuple(row.id or f"{task.id_prefix}:{row.number}" for row in rows)
     columns = ([source.name] * len(rows), [task.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
