@@ -13,7 +13,7 @@ from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
 from sentiment_ray.data.readers.jsonl import read_keys
-from sentiment_ray.data.readers.parquet import can_hold_labels, can_hold_texts, list_row_groups, read_parquet_schema
+from sentiment_ray.data.readers.parquet import Footer, can_hold_labels, can_hold_texts, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.text_lines import COMPRESSED_SUFFIXES
 from sentiment_ray.data.source_config import Source
@@ -105,8 +105,9 @@ def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[
     """Check all files and return what to read; DataError names the first file that is unreadable or lacks a column."""
     tasks = []
     for file in files:
-        _check_columns(file, config.sources[file.source_index])
-        tasks.extend(_split_into_tasks(file))
+        footer = read_footer(file.path) if file.format == "parquet" else None
+        _check_columns(file, config.sources[file.source_index], footer)
+        tasks.extend(_split_into_tasks(file, footer))
     return tasks
 
 
@@ -225,11 +226,10 @@ def _format_by_suffix(path: Path) -> str | None:
     return None if is_compressed and found == "parquet" else found
 
 
-def _check_columns(file: SourceFile, source: Source) -> None:
+def _check_columns(file: SourceFile, source: Source, footer: Footer | None) -> None:
     """Raise DataError for a file that lacks a column, has it twice, or whose column cannot hold texts or labels."""
     names_by_key = _list_names_by_key(source)
-    schema = read_parquet_schema(file.path) if file.format == "parquet" else None
-    columns = schema.names if schema else _read_text_columns(file, names_by_key)
+    columns = footer.schema.names if footer else _read_text_columns(file, names_by_key)
     if file.format == "chat":
         if columns and "messages" not in columns:
             raise DataError(
@@ -244,8 +244,8 @@ def _check_columns(file: SourceFile, source: Source) -> None:
         remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
         for name in names:
             _check_column(file, name, columns, remedy)
-            if schema and name in columns:
-                _check_type(file, key, schema.field(name), remedy)
+            if footer and name in columns:
+                _check_type(file, key, footer.schema.field(name), remedy)
 
 
 def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]]) -> list[str]:
@@ -288,12 +288,12 @@ def _join_names(names: list[str]) -> str:
     return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
-def _split_into_tasks(file: SourceFile) -> list[ReadTask]:
+def _split_into_tasks(file: SourceFile, footer: Footer | None) -> list[ReadTask]:
     common = (file.source_index, file.file_index, str(file.path), file.format, file.id_prefix)
-    if file.format != "parquet":
-        factor = COMPRESSION_FACTOR if file.path.suffix in COMPRESSED_SUFFIXES else 1
-        return [ReadTask(*common, file.path.stat().st_size * factor, path_columns=file.path_columns)]
-    return [
-        ReadTask(*common, size_bytes, row_group, first_row, file.path_columns)
-        for row_group, first_row, size_bytes in list_row_groups(file.path)
-    ]
+    if footer:
+        return [
+            ReadTask(*common, group.size_bytes, group.index, group.first_row, file.path_columns)
+            for group in footer.row_groups
+        ]
+    factor = COMPRESSION_FACTOR if file.path.suffix in COMPRESSED_SUFFIXES else 1
+    return [ReadTask(*common, file.path.stat().st_size * factor, path_columns=file.path_columns)]

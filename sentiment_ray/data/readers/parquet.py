@@ -1,6 +1,7 @@
 """Reads rows from Parquet files, one row group at a time; knows Arrow types, not labels."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +21,25 @@ MAX_BATCH_BYTES = 32 << 20
 MAX_EXPANSION = 100
 """Upper limit for the size of a file's rows, in file sizes; a footer may claim more."""
 NUMBER_TYPES = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group that has rows."""
+
+    index: int
+    first_row: int
+    """Index of its first row in the file."""
+    size_bytes: int
+    """Uncompressed size."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """The top-level columns of a Parquet file, and its row groups."""
+
+    schema: pa.Schema
+    row_groups: list[RowGroup]
 
 
 def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
@@ -53,32 +73,29 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
         ) from error
 
 
-def read_parquet_schema(path: Path) -> pa.Schema:
-    """Return the names and types of the top-level columns; DataError if the footer cannot be read."""
-    try:
-        return _read_footer(path).schema.to_arrow_schema()
-    except UNREADABLE as error:
-        raise _unreadable_error(path, error) from error
-
-
-def list_row_groups(path: Path) -> list[tuple[int, int, int]]:
-    """Return index, first row and uncompressed bytes of each row group with rows; DataError if they do not add up.
+def read_footer(path: Path) -> Footer:
+    """Return what the footer of a Parquet file says; DataError if it cannot be read or its row counts do not add up.
 
     Only the totals of a row group are read: PyArrow can abort on the column metadata of a damaged file.
     """
-    footer, max_bytes = _read_footer(path), MAX_EXPANSION * path.stat().st_size
-    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-    rows = [group.num_rows for group in groups]
-    if min(rows, default=0) < 0 or sum(rows) != footer.num_rows:
-        raise _unreadable_error(
-            path, ValueError(f"the footer promises {footer.num_rows} rows, its row groups {sum(rows)}")
-        )
-    starts = accumulate(rows, initial=0)
-    return [
-        (index, start, min(max(0, group.total_byte_size), max_bytes))
-        for index, (group, start) in enumerate(zip(groups, starts, strict=False))
+    try:
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        num_rows = [group.num_rows for group in groups]
+        if min(num_rows, default=0) < 0 or sum(num_rows) != metadata.num_rows:
+            raise ValueError(f"the footer promises {metadata.num_rows} rows, its row groups {sum(num_rows)}")
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path} is not a readable Parquet file ({_first_line(error)}). Restore the file, or leave it out."
+        ) from error
+    max_bytes, first_rows = MAX_EXPANSION * path.stat().st_size, accumulate(num_rows, initial=0)
+    row_groups = [
+        RowGroup(index, first_row, min(max(0, group.total_byte_size), max_bytes))
+        for index, (group, first_row) in enumerate(zip(groups, first_rows, strict=False))
         if group.num_rows
     ]
+    return Footer(schema, row_groups)
 
 
 def can_hold_texts(kind: pa.DataType) -> bool:
@@ -91,19 +108,6 @@ def can_hold_labels(kind: pa.DataType) -> bool:
     """Whether a column of this type can hold labels: texts or numbers."""
     kind = _get_value_type(kind)
     return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_type(kind) for is_type in NUMBER_TYPES)
-
-
-def _read_footer(path: Path) -> Any:
-    try:
-        return pq.read_metadata(path)
-    except UNREADABLE as error:
-        raise _unreadable_error(path, error) from error
-
-
-def _unreadable_error(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} is not a readable Parquet file ({_first_line(error)}). Restore the file, or leave it out."
-    )
 
 
 def _read_column(batch: pa.RecordBatch, name: str, task: ReadTask) -> list[Any]:
