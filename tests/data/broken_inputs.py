@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 LABELS = ("negative", "neutral", "positive")
-MOST_BYTES = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "csv-hole-of-nuls": BrokenRow("a.csv", separated(b"\0" * 512), {5: "1 cells where the header has 2"}),
     "csv-huge-cell": BrokenRow(
         "a.csv",
-        separated(b"y" * 2 * MOST_BYTES + b",neutral"),
-        {5: f"not CSV: field larger than field limit ({MOST_BYTES})"},
+        separated(b"y" * 2 * MAX_TEXT_BYTES + b",neutral"),
+        {5: f"not CSV: field larger than field limit ({MAX_TEXT_BYTES})"},
     ),
     "csv-gz-ragged": BrokenRow(
         "a.csv.gz", lambda name: gzip.compress(separated(b"fine")(name)), {5: "1 cells where the header has 2"}
@@ -173,12 +173,12 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
         "a.jsonl", objects(b'{"text": "fine", "label": ["neutral"]}'), {4: "label is neither a string nor a number"}
     ),
     "jsonl-endless-line": BrokenRow(
-        "a.jsonl", objects(b"z" * (8 * MOST_BYTES + 1)), {4: f"line longer than {8 * MOST_BYTES} bytes"}
+        "a.jsonl", objects(b"z" * (8 * MAX_TEXT_BYTES + 1)), {4: f"line longer than {8 * MAX_TEXT_BYTES} bytes"}
     ),
     "jsonl-huge-text": BrokenRow(
         "a.jsonl",
-        objects(b'{"text": "' + b"y" * (MOST_BYTES + 1) + b'", "label": "neutral"}'),
-        {4: f"text longer than {MOST_BYTES} bytes"},
+        objects(b'{"text": "' + b"y" * (MAX_TEXT_BYTES + 1) + b'", "label": "neutral"}'),
+        {4: f"text longer than {MAX_TEXT_BYTES} bytes"},
     ),
     "jsonl-number-as-title": BrokenRow(
         "a.jsonl", objects(b'{"title": 5, "text": "fine", "label": "neutral"}'), {4: "text is not a string"}, TITLED
@@ -189,7 +189,7 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "parquet-bytes-no-utf8": BrokenRow("a.parquet", table(b"\xff", "neutral"), {3: "invalid UTF-8"}),
     "parquet-lying-string": BrokenRow("a.parquet", table(b"\xff", "neutral", kind=pa.string()), {3: "invalid UTF-8"}),
     "parquet-huge-cell": BrokenRow(
-        "a.parquet", table("ü" * MOST_BYTES, "neutral"), {3: f"text longer than {MOST_BYTES} bytes"}
+        "a.parquet", table("ü" * MAX_TEXT_BYTES, "neutral"), {3: f"text longer than {MAX_TEXT_BYTES} bytes"}
     ),
     "hive-null-label": BrokenRow(
         "label=__HIVE_DEFAULT_PARTITION__/a.parquet",

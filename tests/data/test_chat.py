@@ -91,7 +91,7 @@ def test_a_given_tokenizer_counts_the_tokens(tmp_path: Path, tiny_encoder: Path)
         write(tmp_path / "a.jsonl", [example(text, "neutral") for text in texts]), tokenizer=str(tokenizer)
     )
     encoder = load_encoder(tokenizer, max_tokens=16_384)
-    expected = [sum(encode(encoder, [text or "neutral", "neutral"][not text :]).tokens) for text in texts]
+    expected = [sum(encode(encoder, [text or "neutral", "neutral"][not text :]).num_tokens) for text in texts]
     overhead = 3 * 11 + 7
     assert actual["tokens"]["total"] == sum(expected) + overhead
     assert actual["tokens"]["counted_by"] == str(tokenizer)
