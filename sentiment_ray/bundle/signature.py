@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from sentiment_ray.bundle.files import HUB_FILES, parse_json
 from sentiment_ray.bundle.manifest import MAX_MESSAGE_CHARACTERS, SIGNATURE_NAME
@@ -19,7 +20,7 @@ require_extra("sign", "model_signing", "OpenSSL")
 from model_signing import hashing, manifest, signing, verifying  # noqa: E402
 from model_signing._hashing.hashing import Digest  # noqa: E402
 
-Signer = signing.Config
+Signer: TypeAlias = signing.Config
 
 MODEL_NAME = "bundle"
 """Stands in a signature for people to read; no check depends on it."""
