@@ -1,4 +1,4 @@
-"""Job: export the best checkpoint of a run as a bundle of verified ONNX files; parses, calls, prints."""
+"""Job: export the best checkpoint of a run as a bundle of ONNX files. Parses, calls, prints."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from sentiment_ray.config.shell import run, stage_job
 
 @stage_job("export", ExportConfig, example="python -m jobs.export_bundle --run runs/demo/run --output runs/demo/bundle")
 def main(config: ExportConfig) -> dict[str, Any]:
-    """Export the best checkpoint of a run to ONNX, optimised and int8, each compared with torch on held-out reviews.
+    """Export the best checkpoint of a run as ONNX files, each compared with torch on held-out reviews.
 
-    Runs on one machine without Ray. A file that differs too much from the checkpoint is left out; when the required
-    one does, there is no bundle and the exit code is 3.
+    Runs on one machine without Ray. A file that differs too much from the checkpoint is left out. If it is the required
+    one, no bundle is written and the exit code is 3. --sign-key signs the bundle.
     """
     from export.build import export_bundle
 

@@ -79,6 +79,8 @@ def verify(path: str, sample: int | None, bundle: str | None, require_signature:
         return
     if sample and not bundle:
         raise ConfigError("--sample needs a bundle that scores the sample again. Name it with --bundle.")
+    if require_signature and not sample:
+        raise ConfigError("--require-signature is for bundles, and scores have no signature. Leave it out.")
     from sentiment_ray.score.verify import compare_sample, verify_scores
 
     result = verify_scores(path)
@@ -137,6 +139,8 @@ def doctor(bundle: str | None, require_signature: str | None) -> None:
     from sentiment_ray.bundle.open import open_bundle
     from sentiment_ray.inference.doctor import diagnose, examine
 
+    if require_signature and not bundle:
+        raise ConfigError("--require-signature needs a bundle. Name it behind the command.")
     result = examine()
     if bundle:
         opened = open_bundle(bundle, require_signature=require_signature)

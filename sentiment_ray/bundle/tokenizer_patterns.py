@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sentiment_ray.bundle.files import quote
 from sentiment_ray.errors import BundleError
 
 NORMALIZERS = "BertNormalizer Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents"
@@ -71,14 +72,14 @@ def _fault_of_part(part: Any, types: list[str]) -> str | None:
     """Return what is wrong with one part, or None."""
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str) or kind not in types:
-        return f"has a part of type {_short(kind)}, which no known family uses"
+        return f"has a part of type {quote(kind)}, which no known family uses"
     if "pattern" in part:
         fault = _fault_of_pattern(part["pattern"])
         if fault:
             return fault
     written = part.get("content" if kind == "Replace" else "prepend")
     if kind in ("Replace", "Prepend") and (not isinstance(written, str) or len(written) > 1):
-        return f"writes {_short(written)} into the text, which is more than one character"
+        return f"writes {quote(written)} into the text, which is more than one character"
     return _fault_of_table(part.get("precompiled_charsmap")) if kind == "Precompiled" else None
 
 
@@ -90,8 +91,8 @@ def _fault_of_pattern(pattern: Any) -> str | None:
         if kind == "String" and isinstance(value, str) and 0 < len(value) <= MAX_LITERAL_CHARACTERS:
             return None
         if kind == "Regex":
-            return f"holds the regular expression {_short(value)}, which no known family uses"
-    return f"holds the pattern {_short(pattern)}, which no known family uses"
+            return f"holds the regular expression {quote(value)}, which no known family uses"
+    return f"holds the pattern {quote(pattern)}, which no known family uses"
 
 
 def _fault_of_table(table: Any) -> str | None:
@@ -117,18 +118,13 @@ def _fault_of_model(model: Any) -> str | None:
         return None  # is refused where the vocabulary is looked at
     longest_word = model.get("max_input_chars_per_word", 0)
     if type(longest_word) is not int or not 0 <= longest_word <= MAX_WORD_CHARACTERS:
-        return f"divides words of {_short(longest_word)} characters, more than {MAX_WORD_CHARACTERS}"
+        return f"divides words of {quote(longest_word)} characters, more than {MAX_WORD_CHARACTERS}"
     if model.get("dropout"):
-        return f"leaves out merges at random (dropout = {_short(model['dropout'])})"
+        return f"leaves out merges at random (dropout = {quote(model['dropout'])})"
     pieces = model.get("vocab")
     if model.get("type") == "Unigram" and isinstance(pieces, list):
         for piece in pieces:
             text = piece[0] if isinstance(piece, list) and piece else None
             if not isinstance(text, str) or len(text) > MAX_UNIGRAM_CHARACTERS:
-                return f"has the piece {_short(piece)}, no text of up to {MAX_UNIGRAM_CHARACTERS} characters"
+                return f"has the piece {quote(piece)}, no text of up to {MAX_UNIGRAM_CHARACTERS} characters"
     return None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

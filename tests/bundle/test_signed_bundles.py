@@ -296,6 +296,13 @@ def test_a_command_takes_a_signed_bundle_and_prints_its_result_alone(signed: Pat
     assert json.loads(done.stdout)["verified"] is True
 
 
+@pytest.mark.parametrize("arguments", [["verify", "scores"], ["doctor"]])
+def test_a_signature_that_would_not_be_checked_is_not_taken(keys: Keys, arguments: list[str]) -> None:
+    done = subprocess.run([COMMAND, *arguments, "--require-signature", keys.public], capture_output=True)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "error: --require-signature" in done.stderr.decode()
+
+
 def test_a_missing_library_is_named_with_its_pip_command(signed: Path, keys: Keys) -> None:
     code = (
         "import importlib.util as u; find = u.find_spec\n"
