@@ -1,4 +1,4 @@
-"""The bridge from a torch checkpoint to a bundle of ONNX files, on one machine. Needs the extra `export`."""
+"""Exports a torch checkpoint as a bundle of ONNX files, on one machine. Needs the extra `export`."""
 
 from sentiment_ray.errors import require_extra
 

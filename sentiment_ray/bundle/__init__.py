@@ -1,1 +1,1 @@
-"""The exported model as files: format, manifest, and the checks that a stranger's files must pass."""
+"""The exported model as files: their format, the manifest, and the checks that a stranger's files must pass."""

@@ -118,13 +118,13 @@ def _check_plain(info: os.stat_result, root: Path, name: str) -> None:
     kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
     kind = stat.S_IFMT(info.st_mode)
     if kind != stat.S_IFREG:
-        found = kinds.get(kind, "not a plain file (a pipe, a socket or a device)")
+        fault = kinds.get(kind, "not a plain file (a pipe, a socket or a device)")
     elif info.st_nlink > 1:
-        found = f"a hard link ({info.st_nlink} names for one file)"
+        fault = f"a hard link ({info.st_nlink} names for one file)"
     else:
         return
     raise BundleError(
-        f"{root / name!s} is {found}; a bundle holds plain files only. Copy the file itself, or remove it."
+        f"{root / name!s} is {fault}; a bundle holds plain files only. Copy the file itself, or remove it."
     )
 
 

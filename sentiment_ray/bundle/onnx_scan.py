@@ -115,8 +115,8 @@ def scan_model(data: bytes, source: str, *, num_labels: int) -> None:
         scan.refuse("the graph", f"has the inputs {sorted(inputs)} instead of {sorted(INPUTS)} in int64")
     outputs = [_read_port(scan, view, "output") for view in graph.get("output", [])]
     if [(name, kind in LOGIT_TYPES, width) for name, kind, width in outputs] != [("logits", True, num_labels)]:
-        found = ", ".join(f"{name} (type {kind}, width {width})" for name, kind, width in outputs)
-        scan.refuse("the graph", f"has the outputs {found or 'none'} instead of logits of width {num_labels}")
+        described = ", ".join(f"{name} (type {kind}, width {width})" for name, kind, width in outputs)
+        scan.refuse("the graph", f"has the outputs {described or 'none'} instead of logits of width {num_labels}")
 
 
 @dataclass

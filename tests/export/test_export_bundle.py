@@ -31,9 +31,9 @@ def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Pa
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
     expected = score_texts(TorchEngine(checkpoint), encoder, texts)
     for name in ("fp32", "optimized"):
-        found = Predictor.load(bundle, engine="onnxruntime", variant=name, threads=2)
-        temperature = found.manifest.temperature
-        np.testing.assert_allclose(found.score(texts).logits * temperature, expected.logits, atol=1e-4)
+        predictor = Predictor.load(bundle, engine="onnxruntime", variant=name, threads=2)
+        temperature = predictor.manifest.temperature
+        np.testing.assert_allclose(predictor.score(texts).logits * temperature, expected.logits, atol=1e-4)
 
 
 def test_every_variant_has_its_gate_and_its_rate(bundle: Path, prepared: Path) -> None:

@@ -85,14 +85,14 @@ def test_the_last_layer_computes_only_the_first_token_with_the_same_logits(famil
 def test_a_graph_that_uses_all_rows_stays_the_same() -> None:
     rows = helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["batch", "tokens", 4])
     result = helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, ["batch", 4])
-    place = helper.make_tensor("place", onnx.TensorProto.INT64, [], [0])
+    index = helper.make_tensor("index", onnx.TensorProto.INT64, [], [0])
     axes = helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
     nodes = [
         helper.make_node("Tanh", ["rows"], ["bent"]),
-        helper.make_node("Gather", ["bent", "place"], ["first"], axis=1),
+        helper.make_node("Gather", ["bent", "index"], ["first"], axis=1),
         helper.make_node("ReduceMean", ["bent", "axes"], ["mean"], keepdims=0),
         helper.make_node("Add", ["first", "mean"], ["result"]),
     ]
-    graph = helper.make_graph(nodes, "both", [rows], [result], [place, axes])
+    graph = helper.make_graph(nodes, "both", [rows], [result], [index, axes])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     assert [node.op_type for node in keep_first_token(model).graph.node] == ["Tanh", "Gather", "ReduceMean", "Add"]

@@ -30,6 +30,6 @@ def test_transformers_js_gives_the_same_labels_and_probabilities(bundle: Path, p
     command = ["node", str(ask), str(bundle)]
     done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, timeout=120, check=True)
     theirs = [json.loads(line) for line in done.stdout.splitlines()]
-    for found, expected in zip(theirs, predictor.predict(texts), strict=True):
-        assert found == pytest.approx(expected.probabilities, abs=1e-4)
-        assert max(found, key=lambda label: found[label]) == expected.label
+    for probabilities, expected in zip(theirs, predictor.predict(texts), strict=True):
+        assert probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+        assert max(probabilities, key=lambda label: probabilities[label]) == expected.label

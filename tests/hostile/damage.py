@@ -47,7 +47,7 @@ def manifest(change: Callable[[dict[str, Any]], object]) -> Harm:
 
 def set_keys(**values: Any) -> Harm:
     """Set keys of the manifest."""
-    return manifest(lambda found: found.update(values))
+    return manifest(lambda content: content.update(values))
 
 
 def windows(**values: Any) -> Harm:
@@ -62,38 +62,38 @@ def listed(name: str, data: bytes | None = None) -> Harm:
         if data is not None:
             (path / name).write_bytes(data)
         entry = {"sha256": hashlib.sha256(data or b"").hexdigest(), "bytes": len(data or b"")}
-        manifest(lambda found: found["files"].update({name: entry}))(path)
+        manifest(lambda content: content["files"].update({name: entry}))(path)
 
     return harm
 
 
 def variant(**values: Any) -> Harm:
     """Set keys of the plain variant."""
-    return manifest(lambda found: found["variants"]["fp32"].update(values))
+    return manifest(lambda content: content["variants"]["fp32"].update(values))
 
 
 def entry(name: str, **values: Any) -> Harm:
     """Set keys of a file's entry in the manifest."""
-    return manifest(lambda found: found["files"][name].update(values))
+    return manifest(lambda content: content["files"][name].update(values))
 
 
-def gates_of_default(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(found["variants"][found["defaults"]["cpu"]["variant"]]["gate"].values())
+def gates_of_default(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(content["variants"][content["defaults"]["cpu"]["variant"]]["gate"].values())
 
 
-def huge_models(found: dict[str, Any]) -> None:
+def huge_models(content: dict[str, Any]) -> None:
     """Give a manifest more models than a bundle may have bytes."""
     for index in range(5):
         file = f"onnx/model_{index}.onnx"
-        found["variants"][f"more_{index}"] = found["variants"]["fp32"] | {"file": file}
-        found["files"][file] = {"sha256": "0" * 64, "bytes": (1 << 31) - 1}
+        content["variants"][f"more_{index}"] = content["variants"]["fp32"] | {"file": file}
+        content["files"][file] = {"sha256": "0" * 64, "bytes": (1 << 31) - 1}
 
 
-def swap_labels(found: dict[str, Any]) -> None:
+def swap_labels(content: dict[str, Any]) -> None:
     """Reverse the order of the labels in a config.json."""
-    labels = list(found["id2label"].values())[::-1]
-    found["id2label"] = {str(index): label for index, label in enumerate(labels)}
-    found["label2id"] = {label: index for index, label in enumerate(labels)}
+    labels = list(content["id2label"].values())[::-1]
+    content["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    content["label2id"] = {label: index for index, label in enumerate(labels)}
 
 
 def deep(levels: int) -> list[Any]:
@@ -102,8 +102,8 @@ def deep(levels: int) -> list[Any]:
 
 def unsealed(path: Path, **values: Any) -> None:
     """Set keys of the manifest without updating its identity."""
-    found = json.loads((path / "bundle.json").read_text())
-    (path / "bundle.json").write_text(json.dumps(found | values))
+    content = json.loads((path / "bundle.json").read_text())
+    (path / "bundle.json").write_text(json.dumps(content | values))
 
 
 def rewrite(path: Path, encoding: str) -> None:
@@ -135,15 +135,15 @@ def edited(name: str, change: Callable[[dict[str, Any]], object]) -> Harm:
 
 
 def config(**values: Any) -> Harm:
-    return edited("config.json", lambda found: found.update(values))
+    return edited("config.json", lambda content: content.update(values))
 
 
 def tokenizer(**values: Any) -> Harm:
-    return edited("tokenizer.json", lambda found: found.update(values))
+    return edited("tokenizer.json", lambda content: content.update(values))
 
 
 def tokenizer_config(**values: Any) -> Harm:
-    return edited("tokenizer_config.json", lambda found: found.update(values))
+    return edited("tokenizer_config.json", lambda content: content.update(values))
 
 
 def written(name: str, data: bytes) -> Harm:
@@ -217,13 +217,13 @@ def attribute(name: str, **content: Any) -> AttributeProto:
 def added_node(op_type: str, *attributes: AttributeProto, domain: str = "") -> Harm:
     """Add a node whose output is not used."""
     added = NodeProto(op_type=op_type, domain=domain, name="added", output=["unread"], attribute=attributes)
-    return model(lambda found: found.graph.node.append(added))
+    return model(lambda proto: proto.graph.node.append(added))
 
 
 def shaped(*dims: int, data_type: int = TensorProto.FLOAT) -> Harm:
     """Add an initializer of four bytes that claims a shape."""
     added = TensorProto(name="claimed", dims=dims, data_type=data_type, raw_data=b"\0" * 4)
-    return model(lambda found: found.graph.initializer.append(added))
+    return model(lambda proto: proto.graph.initializer.append(added))
 
 
 def varint(number: int) -> bytes:
@@ -241,9 +241,9 @@ def in_graph(field: bytes) -> Harm:
     """Append a field to the graph."""
 
     def change(data: bytes) -> bytes:
-        found = ModelProto.FromString(data)
-        graph = found.graph.SerializeToString()
-        found.ClearField("graph")
-        return found.SerializeToString() + message(7, graph + field)
+        proto = ModelProto.FromString(data)
+        graph = proto.graph.SerializeToString()
+        proto.ClearField("graph")
+        return proto.SerializeToString() + message(7, graph + field)
 
     return model_bytes(change)

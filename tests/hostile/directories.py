@@ -40,15 +40,15 @@ NAMES: Cases = {f"the name {name!a}": (listed(name), "cannot be in a bundle") fo
     "weights beside the model": (listed("onnx/model.onnx.data", b"1"), "'onnx/model.onnx.data' cannot be in a bundle"),
     "a model without a variant": (listed("onnx/more.onnx", b"1"), "the ONNX files listed are .*onnx/more.onnx"),
     "a variant outside": (
-        manifest(lambda found: found["variants"]["fp32"].update(file="/etc/passwd")),
+        manifest(lambda content: content["variants"]["fp32"].update(file="/etc/passwd")),
         "the variants are in /etc/passwd",
     ),
     "a variant above": (
-        manifest(lambda found: found["variants"]["fp32"].update(file="../model.onnx")),
+        manifest(lambda content: content["variants"]["fp32"].update(file="../model.onnx")),
         "the variants are in ../model.onnx",
     ),
     "two variants of one file": (
-        manifest(lambda found: found["variants"].update(more=found["variants"]["fp32"])),
+        manifest(lambda content: content["variants"].update(more=content["variants"]["fp32"])),
         "the variants are in onnx/model.onnx, onnx/model.onnx",
     ),
 }
@@ -119,7 +119,7 @@ MANIFEST: Cases = {
     "true for a format": (set_keys(format_version=True), "format_version is True"),
     "a format as text": (set_keys(format_version="1"), "format_version is '1'"),
     "an unknown key": (set_keys(auto_map={}), "auto_map: Extra inputs are not permitted"),
-    "a missing key": (manifest(lambda found: found.pop("steps")), "steps: Field required"),
+    "a missing key": (manifest(lambda content: content.pop("steps")), "steps: Field required"),
     "a null": (set_keys(labels=None), "labels: Input should be a valid"),
     "no labels": (set_keys(labels=[]), "labels: .* at least 1 item"),
     "a thousand labels and one": (
@@ -132,14 +132,14 @@ MANIFEST: Cases = {
     "a label with a terminal control": (set_keys(labels=["a", "\x1b[2J", "d"]), r"'\\x1b\[2J' cannot be a label"),
     "a long label": (set_keys(labels=["a", "b" * 10_000, "d"]), "cannot be a label"),
     "a label that is not a text": (set_keys(labels=["a", 1, "d"]), "labels.1: Input should be a valid string"),
-    "labels in another order": (manifest(lambda found: found["labels"].reverse()), "id2label is .* not"),
+    "labels in another order": (manifest(lambda content: content["labels"].reverse()), "id2label is .* not"),
     "no tokens": (set_keys(max_tokens=0), "max_tokens: Input should be greater"),
     "a negative number of tokens": (set_keys(max_tokens=-1), "max_tokens: Input should be greater"),
     "a huge number of tokens": (set_keys(max_tokens=10**9), "max_tokens: Input should be less"),
     "more tokens than positions": (set_keys(max_tokens=4096), "max_position_embeddings is 64, but max_tokens is 4096"),
     "a number of tokens as text": (set_keys(max_tokens="32"), "max_tokens: Input should be a valid integer"),
     "a fraction of a token": (set_keys(max_tokens=32.5), "max_tokens: Input should be a valid integer"),
-    "an unknown truncation": (set_keys(truncation={"mode": "middle"}), "truncation: Input tag 'middle' found"),
+    "an unknown truncation": (set_keys(truncation={"mode": "middle"}), "truncation: Input tag 'middle' content"),
     "a truncation without a mode": (set_keys(truncation={"pooling": "max"}), "truncation: Unable to extract tag"),
     "a truncation that is a text": (set_keys(truncation="tail"), "truncation: "),
     "a null for a truncation": (set_keys(truncation=None), "truncation: "),
@@ -180,7 +180,7 @@ MANIFEST: Cases = {
     "a gate without a boolean": (variant(gate={"onnxruntime": {"passed": "yes"}}), "needs `passed`"),
     "an engine without a speed": (variant(bench={}), "needs `passed` .* `rows_per_s`"),
     "a variant with a path for a name": (
-        manifest(lambda found: found["variants"].update({"../fp32": found["variants"].pop("fp32")})),
+        manifest(lambda content: content["variants"].update({"../fp32": content["variants"].pop("fp32")})),
         r"variants.../fp32.\[key\]: String should match",
     ),
     "no variants": (set_keys(variants={}), "variants: .* at least 1 item"),
@@ -194,7 +194,7 @@ MANIFEST: Cases = {
         "not a variant that passed",
     ),
     "a default that failed": (
-        manifest(lambda found: [gate.update(passed=False) for gate in gates_of_default(found)]),
+        manifest(lambda content: [gate.update(passed=False) for gate in gates_of_default(content)]),
         "the default for 'cpu' is not a variant that passed its gate",
     ),
     "a hash that is too short": (
@@ -205,18 +205,18 @@ MANIFEST: Cases = {
     "a larger configuration than is read": (entry("config.json", bytes=1 << 21), "config.json has 2,097,152 bytes"),
     "a larger tokenizer than is read": (entry("tokenizer.json", bytes=1 << 30), "at most 67,108,864 are read"),
     "a larger model than is read": (entry(MODEL, bytes=1 << 31), "at most 2,147,483,647 are read"),
-    "more bytes than a bundle has": (manifest(lambda found: huge_models(found)), "together they have more than"),
+    "more bytes than a bundle has": (manifest(lambda content: huge_models(content)), "together they have more than"),
     "another bundle's identity": (
         lambda path: unsealed(path, bundle_id="0" * 16),
         "bundle_id '0000000000000000' does not belong to these files",
     ),
-    "no tokenizer": (manifest(lambda found: found["files"].pop("tokenizer.json")), "tokenizer.json is missing"),
+    "no tokenizer": (manifest(lambda content: content["files"].pop("tokenizer.json")), "tokenizer.json is missing"),
     "a profile of another form": (
         set_keys(reference={"rows": "many"}),
         "reference: rows: Input should be a valid integer",
     ),
     "a profile of odd bins": (
-        manifest(lambda found: found["reference"]["tokens"].update({"a-b": 1})),
+        manifest(lambda content: content["reference"]["tokens"].update({"a-b": 1})),
         "reference: tokens.a-b",
     ),
 }
@@ -239,12 +239,15 @@ CONFIG: Cases = {
 } | {
     "another model type": (config(model_type="gpt2"), "model_type is 'gpt2'; known are bert"),
     "a model type that is not a text": (config(model_type=["bert"]), r"model_type is \['bert'\]"),
-    "no model type": (edited("config.json", lambda found: found.pop("model_type")), "model_type is None"),
+    "no model type": (edited("config.json", lambda content: content.pop("model_type")), "model_type is None"),
     "another class": (config(architectures=["EvilForSequenceClassification"]), "architectures is .*Evil"),
     "another task": (config(architectures=["BertForMaskedLM"]), "architectures is"),
     "swapped labels": (edited("config.json", swap_labels), "id2label is .*positive.*negative.*, not "),
-    "labels that disagree": (edited("config.json", lambda found: found["label2id"].update(neutral=0)), "label2id is"),
-    "an extra label": (edited("config.json", lambda found: found["id2label"].update({"3": "x"})), "id2label is"),
+    "labels that disagree": (
+        edited("config.json", lambda content: content["label2id"].update(neutral=0)),
+        "label2id is",
+    ),
+    "an extra label": (edited("config.json", lambda content: content["id2label"].update({"3": "x"})), "id2label is"),
     "an object for a value": (config(hidden_act={"class": "os.system"}), "hidden_act is .*not a plain"),
     "a value that is a path": (config(hidden_act="someone/kernel:gelu"), "hidden_act is .*not a plain number or word"),
     "an unknown tokenizer in config.json": (config(tokenizer_class="EvilTokenizer"), "tokenizer_class is 'EvilTok"),
@@ -268,7 +271,7 @@ TOKENIZER: Cases = {
     "an unknown tokenizer": (tokenizer_config(tokenizer_class="EvilTokenizerFast"), "tokenizer_class is 'EvilTok"),
     "a tokenizer class that is not a text": (tokenizer_config(tokenizer_class={"a": 1}), "tokenizer_class is {"),
     "an unknown special token": (
-        edited("special_tokens_map.json", lambda found: found.update(code="x")),
+        edited("special_tokens_map.json", lambda content: content.update(code="x")),
         "the key 'code'",
     ),
     "a deep tokenizer": (tokenizer(normalizer=deep(200)), "tokenizer.json is nested deeper than 32 levels"),
@@ -277,12 +280,15 @@ TOKENIZER: Cases = {
     "an unknown tokenizer model": (tokenizer(model={"type": "Code", "vocab": {}}), "model is not one of WordPiece"),
     "a tokenizer without words": (tokenizer(model={"type": "WordPiece"}), "model is not one of WordPiece"),
     "ids beyond the model": (
-        edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=10**6)),
+        edited("tokenizer.json", lambda content: content["model"]["vocab"].update(x=10**6)),
         "token ids outside vocab_size",
     ),
-    "an id below 0": (edited("tokenizer.json", lambda found: found["model"]["vocab"].update(x=-1)), "it has token ids"),
+    "an id below 0": (
+        edited("tokenizer.json", lambda content: content["model"]["vocab"].update(x=-1)),
+        "it has token ids",
+    ),
     "a special id beyond the model": (
-        edited("tokenizer.json", lambda found: found["added_tokens"][0].update(id=2**31)),
+        edited("tokenizer.json", lambda content: content["added_tokens"][0].update(id=2**31)),
         "it has token ids",
     ),
     "a template with ids beyond the model": (
@@ -328,7 +334,7 @@ TOKENIZER: Cases = {
     ),
     "an unknown part": (tokenizer(pre_tokenizer={"type": "FixedLength", "length": 1}), "a part of type 'FixedLength'"),
     "a word that never ends": (
-        edited("tokenizer.json", lambda found: found["model"].update(max_input_chars_per_word=10**9)),
+        edited("tokenizer.json", lambda content: content["model"].update(max_input_chars_per_word=10**9)),
         "its model divides words of 1000000000 characters",
     ),
     "a table of replacements that grow": (

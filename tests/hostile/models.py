@@ -25,12 +25,12 @@ STRING, FLOAT = TensorProto.STRING, TensorProto.FLOAT
 
 
 def _initializer(location: str) -> Harm:
-    return model(lambda found: external(found.graph.initializer[0], location))
+    return model(lambda proto: external(proto.graph.initializer[0], location))
 
 
 def _constant(change: str) -> Harm:
-    def harm(found: ModelProto) -> None:
-        constant = next(node for node in found.graph.node if node.op_type == "Constant")
+    def harm(proto: ModelProto) -> None:
+        constant = next(node for node in proto.graph.node if node.op_type == "Constant")
         external(constant.attribute[0].t, change)
 
     return model(harm)
@@ -49,15 +49,15 @@ def _hard_linked_weights(path: Path) -> None:
 def _function(value: TensorProto) -> Harm:
     body = helper.make_node("Constant", [], ["made"], value=value)
     made = helper.make_function("local", "Call", [], ["made"], [body], [helper.make_opsetid("", 18)])
-    return model(lambda found: found.functions.append(made))
+    return model(lambda proto: proto.functions.append(made))
 
 
 def _opset(domain: str, version: int) -> Harm:
-    return model(lambda found: found.opset_import.append(helper.make_opsetid(domain, version)))
+    return model(lambda proto: proto.opset_import.append(helper.make_opsetid(domain, version)))
 
 
 def _input(name: str, data_type: int) -> Harm:
-    return model(lambda found: found.graph.input.append(helper.make_tensor_value_info(name, data_type, [1])))
+    return model(lambda proto: proto.graph.input.append(helper.make_tensor_value_info(name, data_type, [1])))
 
 
 def _many_nodes(_: bytes) -> bytes:
@@ -75,11 +75,11 @@ EXTERNAL: Cases = {
     "external data behind a link": (_linked_weights, "initializer '.+' holds external_data"),
     "external data in a hard link": (_hard_linked_weights, "is a hard link"),
     "external data without a location": (
-        model(lambda found: setattr(found.graph.initializer[0], "data_location", TensorProto.EXTERNAL)),
+        model(lambda proto: setattr(proto.graph.initializer[0], "data_location", TensorProto.EXTERNAL)),
         "initializer '.+' keeps its data in another file",
     ),
     "a location for data that is said to be inside": (
-        model(lambda found: found.graph.initializer[0].external_data.add(key="location", value="x")),
+        model(lambda proto: proto.graph.initializer[0].external_data.add(key="location", value="x")),
         "initializer '.+' holds external_data",
     ),
     "a data location that C++ truncates to external": (
@@ -91,11 +91,11 @@ EXTERNAL: Cases = {
         r"node '.+' \('Constant'\): tensor '.*' holds external_data",
     ),
     "external data in a sparse initializer": (
-        model(lambda found: found.graph.sparse_initializer.append(sparse(external(tensor("s"))))),
+        model(lambda proto: proto.graph.sparse_initializer.append(sparse(external(tensor("s"))))),
         "the graph .* holds sparse_initializer",
     ),
     "a sparse initializer": (
-        model(lambda found: found.graph.sparse_initializer.append(sparse(tensor("s")))),
+        model(lambda proto: proto.graph.sparse_initializer.append(sparse(tensor("s")))),
         "the graph .* holds sparse_initializer",
     ),
     "external data in a sparse constant": (
@@ -124,12 +124,12 @@ EXTERNAL: Cases = {
     "a function": (_function(tensor()), "the model .* holds functions"),
     "external data for training": (
         model(
-            lambda found: found.training_info.append(TrainingInfoProto(initialization=graph_with(external(tensor()))))
+            lambda proto: proto.training_info.append(TrainingInfoProto(initialization=graph_with(external(tensor()))))
         ),
         "the model .* holds training_info",
     ),
     "a segment of a tensor": (
-        model(lambda found: found.graph.initializer[0].segment.CopyFrom(TensorProto.Segment(begin=0, end=1))),
+        model(lambda proto: proto.graph.initializer[0].segment.CopyFrom(TensorProto.Segment(begin=0, end=1))),
         "initializer .* holds segment",
     ),
 }
@@ -148,7 +148,7 @@ OPERATORS: Cases = {
     "an operator of torch": (added_node("ATen", domain="org.pytorch.aten"), r"\('ATen'\) is an operator of .*aten"),
     "an operator of training": (added_node("Adam", domain="ai.onnx.preview.training"), r"\('Adam'\) is an operator"),
     "an operator with an overload": (
-        model(lambda found: found.graph.node.append(NodeProto(op_type="Relu", name="n", overload="x"))),
+        model(lambda proto: proto.graph.node.append(NodeProto(op_type="Relu", name="n", overload="x"))),
         "a node 'n' holds overload",
     ),
     "operators from the future": (_opset("", 99), "imports the unknown version 99 of the operators of 'ai.onnx'"),
@@ -156,18 +156,18 @@ OPERATORS: Cases = {
     "a negative version": (_opset("", -1), "imports the unknown version"),
     "fused operators from the future": (_opset("com.microsoft", 2), "imports the unknown version 2"),
     "no operators": (
-        model(lambda found: found.ClearField("opset_import")),
+        model(lambda proto: proto.ClearField("opset_import")),
         "imports no version of ONNX's own operators",
     ),
-    "a format from the future": (model(lambda found: setattr(found, "ir_version", 99)), "has IR version 99"),
+    "a format from the future": (model(lambda proto: setattr(proto, "ir_version", 99)), "has IR version 99"),
     "an argument of a function": (added_node("Relu", attribute("x", ref_attr_name="y")), "'x' holds ref_attr_name"),
     "an attribute that is a type": (added_node("Optional", attribute("type", tp=TypeProto())), "'type' holds tp,"),
     "a device configuration": (
-        model(lambda found: found.graph.node[0].device_configurations.add(configuration_id="x")),
+        model(lambda proto: proto.graph.node[0].device_configurations.add(configuration_id="x")),
         "holds device_configurations",
     ),
     "a quantisation annotation": (
-        model(lambda found: found.graph.quantization_annotation.append(TensorAnnotation(tensor_name="x"))),
+        model(lambda proto: proto.graph.quantization_annotation.append(TensorAnnotation(tensor_name="x"))),
         "holds quantization_annotation",
     ),
 }
@@ -183,7 +183,7 @@ SIZES: Cases = {
     "too many dimensions": (shaped(*[1] * 1000), "'claimed' has"),
     "fewer numbers than the shape needs": (
         model(
-            lambda found: found.graph.initializer.append(TensorProto(name="few", dims=[9], data_type=1, float_data=[1]))
+            lambda proto: proto.graph.initializer.append(TensorProto(name="few", dims=[9], data_type=1, float_data=[1]))
         ),
         "'few' claims the shape",
     ),
@@ -198,27 +198,27 @@ SIZES: Cases = {
 
 PORTS: Cases = {
     "an extra input": (_input("path", STRING), "has the inputs .*path"),
-    "a missing input": (model(lambda found: found.graph.input.pop(0)), "has the inputs"),
+    "a missing input": (model(lambda proto: proto.graph.input.pop(0)), "has the inputs"),
     "an input of another type": (
-        model(lambda found: setattr(found.graph.input[0].type.tensor_type, "elem_type", FLOAT)),
+        model(lambda proto: setattr(proto.graph.input[0].type.tensor_type, "elem_type", FLOAT)),
         "has the inputs .* in int64",
     ),
     "an input that is a sequence": (
-        model(lambda found: found.graph.input[0].type.sequence_type.elem_type.tensor_type.SetInParent()),
+        model(lambda proto: proto.graph.input[0].type.sequence_type.elem_type.tensor_type.SetInParent()),
         "holds an unknown field",
     ),
     "an extra output": (
-        model(lambda found: found.graph.output.append(helper.make_tensor_value_info("more", FLOAT, [1, 3]))),
+        model(lambda proto: proto.graph.output.append(helper.make_tensor_value_info("more", FLOAT, [1, 3]))),
         "has the outputs .*more",
     ),
-    "no output": (model(lambda found: found.graph.ClearField("output")), "has the outputs none"),
-    "another output": (model(lambda found: setattr(found.graph.output[0], "name", "loss")), "has the outputs loss"),
+    "no output": (model(lambda proto: proto.graph.ClearField("output")), "has the outputs none"),
+    "another output": (model(lambda proto: setattr(proto.graph.output[0], "name", "loss")), "has the outputs loss"),
     "more logits than labels": (
-        model(lambda found: setattr(found.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 4)),
+        model(lambda proto: setattr(proto.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 4)),
         "has the outputs logits .*width 4. instead of logits of width 3",
     ),
     "logits of unknown width": (
-        model(lambda found: setattr(found.graph.output[0].type.tensor_type.shape.dim[1], "dim_param", "n")),
+        model(lambda proto: setattr(proto.graph.output[0].type.tensor_type.shape.dim[1], "dim_param", "n")),
         "width 0",
     ),
 }
