@@ -86,7 +86,7 @@ def test_the_bundle_names_its_truncation_and_its_id_depends_on_it(windowed: Path
     }
     assert manifest.bundle_id in identities
     assert len(identities) == 3
-    assert "reads up to 6 windows of 32 tokens of a text" in (windowed / "README.md").read_text()
+    assert "reads a text in up to 6 windows of 32 tokens" in (windowed / "README.md").read_text()
 
 
 def test_an_old_bundle_without_a_truncation_reads_the_start(bundle: Path, tmp_path: Path) -> None:
