@@ -81,7 +81,7 @@ def expected(predictor: Predictor, rows: dict[str, list[Any]]) -> Scores:
 def test_the_cleaning_steps_reach_the_bundle(chain: Path, rows: dict[str, list[Any]]) -> None:
     for manifest in ("prepared/prepared.json", "bundle/bundle.json"):
         assert json.loads((chain / manifest).read_text())["steps"] == list(CLEANING_STEPS)
-    assert "cleaned before (unescape_html, strip_tags," in (chain / "bundle/README.md").read_text()
+    assert "after the cleaning steps unescape_html, strip_tags," in (chain / "bundle/README.md").read_text()
     assert all(text.startswith("@user ") and text.endswith("<3 naïve http") for text in rows["text"])
 
 
