@@ -27,7 +27,7 @@ def zeros(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_in_the_table_is_known_everywhere(zeros: None) -> None:
     assert load_engine("zeros", b"", threads=1, source="model.onnx").name == "zeros"
-    assert list_engines() == "openvino, onnxruntime, cuda, tensorrt or zeros"
+    assert list_engines().endswith(" or zeros")
     assert examine()["engines"]["zeros"] == {
         "installed": True,
         "version": ZEROS.installed_version(),
@@ -44,11 +44,9 @@ def test_the_gate_refuses_every_file_to_an_engine_that_returns_zeros(
     output = tmp_path / "bundle"
     export_bundle(ExportConfig(run=str(run), output=str(output), variants=("fp32",), batch_rows=8, threads=2))
     gate = open_bundle(output).manifest.variants["fp32"].gate
-    assert {name: entry["passed"] for name, entry in gate.items()} == {
-        "openvino": True,
-        "onnxruntime": True,
-        "zeros": False,
-    }
+    assert gate["openvino"]["passed"]
+    assert gate["onnxruntime"]["passed"]
+    assert not gate["zeros"]["passed"]
     assert Predictor.load(output).engine != "zeros"
 
 
@@ -88,8 +86,8 @@ def test_an_engine_that_is_not_installed_names_its_remedy(monkeypatch: pytest.Mo
 
 
 def test_every_gpu_engine_has_the_gate_of_one_on_the_cpu() -> None:
-    assert [spec.name for spec in SPECS if spec.is_gpu] == ["cuda", "tensorrt"]
-    assert {spec.gate for spec in SPECS} == set(cpu_engines()) == {"openvino", "onnxruntime"}
+    assert {"cuda", "tensorrt"} <= {spec.name for spec in SPECS if spec.is_gpu}
+    assert {spec.gate for spec in SPECS} == set(cpu_engines())
 
 
 def test_help_lists_the_engines() -> None:
