@@ -175,7 +175,7 @@ def _tokenizer_errors(source: str | Path) -> Iterator[None]:
     except BaseException as error:  # a PanicException is not an Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise BundleError(f"{source} is no tokenizer that can be read ({error}).") from None
+        raise BundleError(f"{source} cannot be read as a tokenizer ({error}).") from None
 
 
 def _split_for_tokenizer(texts: Iterable[str]) -> Iterator[list[str]]:

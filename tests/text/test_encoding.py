@@ -67,7 +67,7 @@ def test_a_tokenizer_that_fails_at_the_first_text_is_refused_when_it_is_loaded(t
     template_without_token = _replace_parts(path, post_processor=template | {"pair": [], "special_tokens": {}})
     without_unknown = _replace_parts(path, model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "gone"})
     for data in (template_without_token, without_unknown):
-        with pytest.raises(BundleError, match="tokenizer.json is no tokenizer that can be read"):
+        with pytest.raises(BundleError, match="tokenizer.json cannot be read as a tokenizer"):
             parse_encoder(data, max_tokens=16, source="tokenizer.json")
 
 
@@ -79,7 +79,7 @@ def test_padding_in_a_tokenizer_file_is_ignored(tiny_encoder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "is missing"), (b"{}", "is no tokenizer"), (b"\xff", "is no tokenizer")]
+    ("content", "message"), [(None, "is missing"), (b"{}", "cannot be read as a tokenizer"), (b"\xff", "cannot be read as a tokenizer")]
 )
 def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "tokenizer.json"
