@@ -79,7 +79,8 @@ def test_padding_in_a_tokenizer_file_is_ignored(tiny_encoder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "is missing"), (b"{}", "cannot be read as a tokenizer"), (b"\xff", "cannot be read as a tokenizer")]
+    ("content", "message"),
+    [(None, "is missing"), (b"{}", "cannot be read as a tokenizer"), (b"\xff", "cannot be read as a tokenizer")],
 )
 def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "tokenizer.json"
