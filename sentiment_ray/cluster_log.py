@@ -20,7 +20,7 @@ LAST_LINES_S = 0.5
 
 def send_to_driver() -> None:
     """Send what this worker logs to the driver's queue; Ray runs this once in every process of a verbose run."""
-    log.send_to(_DriverHandler())
+    log.use_handler(_DriverHandler())
 
 
 class _DriverHandler(logging.Handler):
@@ -31,7 +31,7 @@ class _DriverHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._queue = self._queue or ray.get_actor(QUEUE_NAME)
-            self._queue.put_nowait.remote(json.dumps(log.fields_of_record(record), default=str))
+            self._queue.put_nowait.remote(json.dumps(log.collect_fields(record), default=str))
         except ValueError:  # there is no such actor
             self.handleError(record)
 
@@ -51,7 +51,7 @@ def write_worker_lines() -> None:
                 continue
             except ray.exceptions.RayError:
                 return
-            sys.stderr.write(log.write_fields(json.loads(line)) + "\n")
+            sys.stderr.write(log.format_line(json.loads(line)) + "\n")
 
     thread = threading.Thread(target=write, daemon=True)
     thread.start()

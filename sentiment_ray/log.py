@@ -1,4 +1,4 @@
-"""The log of a run: JSON lines on stderr with --verbose, otherwise only lines for people; knows no stage and no Ray.
+"""The log of a run: JSON lines on stderr with --verbose, otherwise only messages; knows no stage and no Ray.
 
 Modules log with `logging.getLogger(__name__)` and pass fields as `extra`, such as the unit that they work on. Texts of
 reviews and keys are never logged.
@@ -19,15 +19,15 @@ STANDARD_FIELDS = vars(logging.makeLogRecord({})).keys() | {"message", "asctime"
 
 _run: dict[str, str] = {}
 """The run's id and the stage, which every line carries; empty unless the run is verbose."""
-_people = logging.getLogger(__name__)
+_notices = logging.getLogger(__name__)
 
 
 def start_log(stage: str) -> None:
-    """Write what this process logs from now on as JSON lines on stderr, with a new run id."""
+    """From now on, write what this process logs as JSON lines on stderr, with a new run id."""
     _run.update(run=secrets.token_hex(8), stage=stage)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    send_to(handler)
+    use_handler(handler)
 
 
 def set_stage(stage: str) -> None:
@@ -42,12 +42,12 @@ def is_verbose() -> bool:
 
 
 def hide_bars() -> bool | None:
-    """Return the `disable` of tqdm: no bar in a verbose run, nor where stderr is no terminal."""
+    """Return the value for `disable` of tqdm: True in a verbose run, else None: no bar if stderr is no terminal."""
     return True if _run else None
 
 
-def send_to(handler: logging.Handler) -> None:
-    """Let one handler, and no other, take what this project's modules log."""
+def use_handler(handler: logging.Handler) -> None:
+    """Send everything that this project's modules log to one handler."""
     for name in PACKAGES:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
@@ -56,15 +56,15 @@ def send_to(handler: logging.Handler) -> None:
 
 
 def notify(message: str, *, level: int = logging.INFO) -> None:
-    """Tell the person at the terminal something: a line on stderr, or a line of the log when there is one."""
+    """Show a message to the user: as a line on stderr or, in a verbose run, as a line of the log."""
     if _run:
-        _people.log(level, message)
+        _notices.log(level, message)
     else:
         sys.stderr.write(f"{PREFIXES.get(level, '')}{message}\n")
 
 
-def fields_of_record(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a line of the log says of a record, but for the run and the stage."""
+def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the fields of a record's line, without the run and the stage."""
     fields = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
@@ -78,7 +78,7 @@ def fields_of_record(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def write_fields(fields: dict[str, Any]) -> str:
+def format_line(fields: dict[str, Any]) -> str:
     """Return one JSON line, with the run and the stage of this process."""
     return json.dumps(_run | fields, ensure_ascii=False, default=str)
 
@@ -88,4 +88,4 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
-        return write_fields(fields_of_record(record))
+        return format_line(collect_fields(record))

@@ -94,7 +94,7 @@ def _write_json_lines(counter: Any, planned: int, before: int, stop: threading.E
             "rows_per_s": round(rate, 1),
             "expected_end": round(time.time() + left / rate) if rate else None,
         }
-        sys.stderr.write(log.write_fields(line) + "\n")
+        sys.stderr.write(log.format_line(line) + "\n")
         if ended:
             return
 
