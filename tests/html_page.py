@@ -1,36 +1,36 @@
-"""What a browser would see of a page, for the tests of every page."""
+"""Reads an HTML page as a browser would, for the tests of all pages."""
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "path", "use", "rect"}
-LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base", "form"}
+VOID_TAGS = {"meta", "br", "path", "use", "rect"}
+LOADING_TAGS = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base", "form"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, whether they nest, and the visible text."""
+    """A parsed page: its tags with their attributes, the tags that are not closed, and the visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
+        self.open_tags: list[str] = []
         self.text = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
+        if tag not in VOID_TAGS:
+            self.open_tags.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
+        if tag not in VOID_TAGS:
+            assert self.open_tags.pop() == tag
         self.text += " " if tag in ("td", "th", "dt", "code") else ""
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if "style" not in self.open_tags:
             self.text += data
 
     def names(self) -> set[str]:
@@ -42,10 +42,10 @@ class Page(HTMLParser):
 
 
 def assert_loads_nothing(html: str) -> None:
-    """The page links to places in itself alone and holds nothing that a browser would fetch or run."""
+    """Assert that the page links to itself alone, and that a browser would fetch and run nothing."""
     assert "url(" not in html.replace("url(#", "")
     assert "@import" not in html
     page = Page(html)
-    assert page.names().isdisjoint(LOADING)
+    assert page.names().isdisjoint(LOADING_TAGS)
     assert all(link and link.startswith("#") for link in page.links())
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)

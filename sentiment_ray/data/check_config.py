@@ -1,5 +1,6 @@
-"""The keys of [prepare] that configure the checks, and of [prepare.limits]; runs no check."""
+"""The keys of [prepare] that configure the checks, and of [prepare.limits]. Runs no check."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, create_model, model_validator
@@ -7,6 +8,8 @@ from pydantic import Field, create_model, model_validator
 from sentiment_ray.config.sections import Names, SectionConfig, Share, StageConfig
 from sentiment_ray.data.check_table import CHECKS
 
+LANGUAGE_ROWS = 20_000
+"""Rows whose language is detected, chosen by hash."""
 _limit_fields: dict[str, Any] = {
     check.limit: (Share | None, Field(default=None, description=check.limit_text))
     for check in CHECKS
@@ -65,3 +68,20 @@ class CheckConfig(StageConfig):
         if self.keep_together and not self.near_duplicates:
             raise ValueError("keep_together needs near_duplicates. Remove near_duplicates = false.")
         return self
+
+
+@dataclass(frozen=True)
+class SampledShares:
+    """The shares of the rows that the two slow checks examine; 0 for a check that does not run."""
+
+    label_issues: float = 0.0
+    language: float = 0.0
+
+
+def choose_sampled_shares(config: CheckConfig, num_rows: int) -> SampledShares:
+    """Return the shares with which each slow check examines about `suspect_rows` or LANGUAGE_ROWS rows."""
+    rows = max(1, num_rows)
+    return SampledShares(
+        label_issues=min(1.0, config.suspect_rows / rows) if config.model else 0.0,
+        language=min(1.0, LANGUAGE_ROWS / rows) if config.language else 0.0,
+    )

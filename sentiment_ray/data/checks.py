@@ -15,14 +15,13 @@ from sentiment_ray.data.leakage import Comparison, compare_texts, write_signatur
 from sentiment_ray.data.ray_tasks import run_tasks
 from sentiment_ray.data.readers.jsonl import read_keys
 from sentiment_ray.data.readers.read_task import ReadTask
-from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow, SampledShares
+from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.sources import SourceFile, list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 
 EmbedTexts = Callable[[str, Sequence[str], int], NDArray[np.float32]]
 """From a model, texts and `max_tokens` to unit vectors float32 `(texts, width)`."""
-LANGUAGE_ROWS = 20_000
 TEXTS_PER_TASK = 500
 MAX_LABEL_ISSUES_SHOWN = 10
 MAX_RATINGS = 20
@@ -105,15 +104,6 @@ def compare_rows(
         return Comparison(num_test_set_texts=num_test_set_texts)
     comparison: Comparison = run_tasks(compare_texts, [(job,)], title="Comparing")[0]
     return replace(comparison, num_test_set_texts=num_test_set_texts, share=share, test_set_share=test_set_share)
-
-
-def choose_sampled_shares(config: PrepareConfig, num_rows: int) -> SampledShares:
-    """Return the shares of the rows that the slow checks examine, so that each examines about as many as it should."""
-    rows = max(1, num_rows)
-    return SampledShares(
-        label_issues=min(1.0, config.suspect_rows / rows) if config.model else 0.0,
-        language=min(1.0, LANGUAGE_ROWS / rows) if config.language else 0.0,
-    )
 
 
 def search_label_issues(config: PrepareConfig, stats: BucketStats, embed: EmbedTexts | None) -> dict[str, Any]:

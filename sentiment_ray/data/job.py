@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sentiment_ray.data.balance import Balance
+from sentiment_ray.data.check_config import SampledShares
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.report.bucket_stats import SampledShares
 from sentiment_ray.data.split import SplitContext
 
 

@@ -11,10 +11,10 @@ from sentiment_ray.data import leakage_files
 from sentiment_ray.data.balance import compute_balance
 from sentiment_ray.data.chat_costs import count_chats, describe_chats, load_tokenizer
 from sentiment_ray.data.chat_export import check_target, write_chats
+from sentiment_ray.data.check_config import choose_sampled_shares
 from sentiment_ray.data.checks import (
     EmbedTexts,
     TestSet,
-    choose_sampled_shares,
     compare_rows,
     list_test_set,
     require_check_inputs,

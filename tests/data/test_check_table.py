@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checked_reviews import finding, page_of, reviews, write
+from checked_reviews import get_finding, make_reviews, read_page, write_csv
 
 import sentiment_ray
 from sentiment_ray.data.check_config import Limits
@@ -60,8 +60,10 @@ def test_a_new_check_is_one_entry_and_one_function(tmp_path: Path) -> None:
     table.write_text(table.read_text(encoding="utf-8").replace("CHECKS = (\n", ENTRY, 1), encoding="utf-8")
     with functions.open("a", encoding="utf-8") as file:
         file.write(FUNCTION)
-    rows = [(text.upper() if number % 4 == 0 else text, label) for number, (text, label) in enumerate(reviews(100))]
-    source = write(tmp_path / "reviews.csv", rows)
+    rows = [
+        (text.upper() if number % 4 == 0 else text, label) for number, (text, label) in enumerate(make_reviews(100))
+    ]
+    source = write_csv(tmp_path / "reviews.csv", rows)
     (tmp_path / "check.toml").write_text(
         f'[prepare]\noutput = "{tmp_path}/out"\ninput = "{source}"\ncheck = true\n'
         "[prepare.limits]\nmax_shouting = 0.1\n",
@@ -74,6 +76,6 @@ def test_a_new_check_is_one_entry_and_one_function(tmp_path: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert "max_shouting = 0.1, found 0.25" in done.stderr
     checks = read_json(tmp_path / "out/report.json")["checks"]
-    assert finding(checks, "shouting") == (25, 100)
+    assert get_finding(checks, "shouting") == (25, 100)
     assert checks["quality"]["shouting"] == {"reviews": 25}
-    assert re.search(r"Mostly capital letters *25 *100 *25 %", page_of(tmp_path / "out").text)
+    assert re.search(r"Mostly capital letters *25 *100 *25 %", read_page(tmp_path / "out").text)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from checked_reviews import LABELS, reviews, rows_of, write
+from checked_reviews import LABELS, make_reviews, read_rows, write_csv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +21,9 @@ def split_without_ray(
 ) -> dict[str, str]:
     """Split rows without Ray, near duplicates together; return the split of each text."""
     directory.mkdir()
-    sources = [{"path": write(directory / "main.csv", rows)}]
+    sources = [{"path": write_csv(directory / "main.csv", rows)}]
     if fixed:
-        sources.append({"path": write(directory / "held.csv", fixed), "split": "test"})
+        sources.append({"path": write_csv(directory / "held.csv", fixed), "split": "test"})
     settings = {"output": str(directory / "out"), "sources": sources, "keep_together": True, "test_share": 0.3}
     config = resolve_paths(PrepareConfig.model_validate(settings))
     (directory / "out").mkdir()
@@ -35,7 +35,7 @@ def split_without_ray(
     compare_texts(job)
     for bucket in range(3):
         write_splits(job, bucket, files)
-    return {row["text"]: split for split in SPLITS for row in rows_of(directory / "out" / split)}
+    return {row["text"]: split for split in SPLITS for row in read_rows(directory / "out" / split)}
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,9 +44,11 @@ def test_new_rows_outside_of_clusters_move_no_row(
     tmp_path_factory: pytest.TempPathFactory, old: list[tuple[int, int]], num_new: int
 ) -> None:
     directory = tmp_path_factory.mktemp("together")
-    rows = [(f"{'RT @a ' * echo}{reviews(1, start=number)[0][0]}", LABELS[number % 3]) for number, echo in set(old)]
+    rows = [
+        (f"{'RT @a ' * echo}{make_reviews(1, start=number)[0][0]}", LABELS[number % 3]) for number, echo in set(old)
+    ]
     before = split_without_ray(directory / "before", rows)
-    after = split_without_ray(directory / "after", [*reviews(num_new, start=1000), *rows])
+    after = split_without_ray(directory / "after", [*make_reviews(num_new, start=1000), *rows])
     assert before.items() <= after.items()
     assert len(after) == len(before) + num_new
     by_cluster: dict[str, set[str]] = {}
@@ -56,7 +58,7 @@ def test_new_rows_outside_of_clusters_move_no_row(
 
 
 def test_a_cluster_goes_to_the_split_of_its_fixed_row(tmp_path: Path) -> None:
-    rows = reviews(40)
+    rows = make_reviews(40)
     split_by_text = split_without_ray(
         tmp_path / "a", rows, fixed=[(f"@bot {text}", label) for text, label in rows[:20]]
     )

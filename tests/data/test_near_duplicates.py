@@ -1,4 +1,4 @@
-"""Near duplicates: what counts as nearly equal, and that clusters depend on their own texts alone."""
+"""Near duplicates: which texts are nearly equal, and that a cluster depends on its own texts alone."""
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ REVIEW = (
 )
 
 
-def clusters_of(*texts: str, threshold: float = 0.8) -> list[int]:
+def cluster_texts(*texts: str, threshold: float = 0.8) -> list[int]:
     words = split_masked_words(pa.array(texts))
     return find_clusters(hash_words(words), compute_signatures(words), threshold=threshold).tolist()
 
@@ -46,16 +46,16 @@ def test_links_handles_case_and_punctuation_do_not_count(first: str, second: str
 )
 def test_words_that_change_the_meaning_count(first: str, second: str) -> None:
     assert np.unique(hash_words(split_masked_words(pa.array([first, second])))).size == 2
-    assert len(set(clusters_of(first, second))) == 2
+    assert len(set(cluster_texts(first, second))) == 2
 
 
 def test_a_long_text_with_a_changed_word_is_near_and_another_text_is_not() -> None:
     changed = REVIEW.replace("sharp", "crisp")
-    found = clusters_of(
+    clusters = cluster_texts(
         REVIEW, "nothing of the kind was ever said about this phone", changed, REVIEW[: len(REVIEW) // 2]
     )
-    assert found[0] == found[2]
-    assert len(set(found)) == 3
+    assert clusters[0] == clusters[2]
+    assert len(set(clusters)) == 3
 
 
 def test_the_signature_estimates_the_jaccard_similarity() -> None:
@@ -65,14 +65,14 @@ def test_the_signature_estimates_the_jaccard_similarity() -> None:
 
 
 def test_many_texts_of_one_template_are_one_cluster() -> None:
-    found = clusters_of(*(f"{REVIEW} order number {number}" for number in range(400)), threshold=0.8)
-    assert set(found) == {found[0]}
+    clusters = cluster_texts(*(f"{REVIEW} order number {number}" for number in range(400)), threshold=0.8)
+    assert set(clusters) == {clusters[0]}
 
 
-def test_the_nearest_text_of_a_test_set_is_found() -> None:
+def test_the_most_similar_text_of_a_test_set_is_found() -> None:
     held_out = split_masked_words(pa.array(["something else entirely, in many words", f"RT @eve {REVIEW}!"]))
-    asked = split_masked_words(pa.array([REVIEW + " always", "short and new"]))
-    index = find_most_similar(compute_signatures(asked), compute_signatures(held_out), threshold=0.8)
+    texts = split_masked_words(pa.array([REVIEW + " always", "short and new"]))
+    index = find_most_similar(compute_signatures(texts), compute_signatures(held_out), threshold=0.8)
     assert index.tolist() == [1, -1]
 
 
@@ -81,7 +81,9 @@ def test_the_nearest_text_of_a_test_set_is_found() -> None:
 def test_texts_that_join_no_cluster_change_none(old: list[int], new: list[int]) -> None:
     texts = [f"{REVIEW} {' '.join(['again'] * (number % 7))} {number // 7}" for number in old]
     others = [f"opinion {number} of somebody else about the soup in place {number}" for number in new]
-    before, after = clusters_of(*texts), clusters_of(*texts, *others)
-    pairs = [[first == second for first in found for second in found] for found in (before, after[: len(texts)])]
+    before, after = cluster_texts(*texts), cluster_texts(*texts, *others)
+    pairs = [
+        [first == second for first in clusters for second in clusters] for clusters in (before, after[: len(texts)])
+    ]
     assert pairs[0] == pairs[1]
     assert not set(after[: len(texts)]) & set(after[len(texts) :])

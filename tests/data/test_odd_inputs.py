@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from checked_reviews import finding, page_of, reviews, rows_of, run, write
+from checked_reviews import get_finding, make_reviews, prepare_sources, read_page, read_rows, write_csv
 
 from jobs.prepare_reviews import prepare
 from sentiment_ray.data.config import SPLITS, PrepareConfig
@@ -86,7 +86,7 @@ def test_a_file_name_outside_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_missing_file_stops_a_glob_too(tmp_path: Path) -> None:
-    write(tmp_path / "a.csv", reviews(3))
+    write_csv(tmp_path / "a.csv", make_reviews(3))
     (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(DataError, match=r"b\.csv is a link to a missing file"):
         read(tmp_path / "*.csv")
@@ -100,9 +100,11 @@ def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys
     (directory / "linked").symlink_to(tmp_path / "elsewhere")
     for name in ("_SUCCESS", ".hidden.csv", "_logs/x.csv", "part-00000", "notes.txt", "old.csv.bz2"):
         (directory / name).write_text("text,label\nunread,positive\n")
-    manifest = run(tmp_path / "out", write(directory / "a.csv", reviews(60)), near_duplicates=False)
+    manifest = prepare_sources(
+        tmp_path / "out", write_csv(directory / "a.csv", make_reviews(60)), near_duplicates=False
+    )
     assert manifest["sources"][0]["passed_over"] == 0
-    manifest = run(tmp_path / "all", str(directory), near_duplicates=False)
+    manifest = prepare_sources(tmp_path / "all", str(directory), near_duplicates=False)
     assert (manifest["counts"]["rows_in"], manifest["sources"][0]["passed_over"]) == (60, 4)
     stderr = capsys.readouterr().err
     assert f"4 files in {directory} are not read" in stderr
@@ -115,12 +117,12 @@ def test_files_without_rows_are_named(tmp_path: Path) -> None:
         pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}), tmp_path / "a.parquet"
     )
     with pytest.raises(DataError, match=r"a\.parquet\) hold no rows"):
-        run(tmp_path / "out", str(tmp_path / "a.parquet"))
+        prepare_sources(tmp_path / "out", str(tmp_path / "a.parquet"))
 
 
 @needs_ray
 def test_a_check_and_a_restart_replace_reports_and_results_and_nothing_else(tmp_path: Path) -> None:
-    path, output = write(tmp_path / "a.csv", reviews(60)), tmp_path / "mine"
+    path, output = write_csv(tmp_path / "a.csv", make_reviews(60)), tmp_path / "mine"
     output.mkdir()
     for name in ("report.json", "thesis.txt"):
         (output / name).write_text('{"mine": true}')
@@ -139,8 +141,8 @@ def test_a_check_and_a_restart_replace_reports_and_results_and_nothing_else(tmp_
 def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    path = write(tmp_path / "a.csv", reviews(60))
-    run(tmp_path / "link", path, near_duplicates=False)
+    path = write_csv(tmp_path / "a.csv", make_reviews(60))
+    prepare_sources(tmp_path / "link", path, near_duplicates=False)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk/prepared.json").is_file()
     assert {each.name for each in tmp_path.iterdir()} == {"a.csv", "disk", "link"}
@@ -150,53 +152,55 @@ def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> No
 
 @needs_ray
 def test_a_share_also_applies_to_blank_rows(tmp_path: Path) -> None:
-    rows = [*reviews(300), *((" " * (number % 3), "neutral") for number in range(300))]
-    source = {"path": write(tmp_path / "a.csv", rows), "share": 0.5}
+    rows = [*make_reviews(300), *((" " * (number % 3), "neutral") for number in range(300))]
+    source = {"path": write_csv(tmp_path / "a.csv", rows), "share": 0.5}
     for seed in (0, 1, 2):
-        actual = run(tmp_path / str(seed), sources=[source], seed=seed, max_rejected=1.0, near_duplicates=False)[
-            "counts"
-        ]
+        actual = prepare_sources(
+            tmp_path / str(seed), sources=[source], seed=seed, max_rejected=1.0, near_duplicates=False
+        )["counts"]
         assert 110 < actual["rejected"] < 190
         assert actual["rows_in"] + actual["left_out"] == 600
 
 
 @needs_ray
 def test_rows_longer_than_max_tokens_are_counted_as_cut(tmp_path: Path, tiny_encoder: Path) -> None:
-    rows = [*reviews(90), ("good " * 9000, "positive"), ("good " * 8190, "negative")]
+    rows = [*make_reviews(90), ("good " * 9000, "positive"), ("good " * 8190, "negative")]
     keys: dict[str, Any] = {"model": str(tiny_encoder), "near_duplicates": False, "suspect_rows": 10}
-    path = write(tmp_path / "a.csv", rows)
-    assert finding(run(tmp_path / "out", path, max_tokens=8192, **keys)["checks"], "cut")[0] == 1
-    assert finding(run(tmp_path / "less", path, max_tokens=8000, **keys)["checks"], "cut")[0] == 2
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert get_finding(prepare_sources(tmp_path / "out", path, max_tokens=8192, **keys)["checks"], "cut")[0] == 1
+    assert get_finding(prepare_sources(tmp_path / "less", path, max_tokens=8000, **keys)["checks"], "cut")[0] == 2
 
 
 @needs_ray
 def test_a_report_says_among_how_many_rows_leaked_ones_were_looked_for(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", reviews(300))
+    path = write_csv(tmp_path / "a.csv", make_reviews(300))
     (tmp_path / "chat.jsonl").write_text(
         "".join(
             json.dumps(
                 {"messages": [{"role": "user", "content": f"RT @x {text}!"}, {"role": "assistant", "content": "?"}]}
             )
             + "\n"
-            for text, _ in reviews(200)
+            for text, _ in make_reviews(200)
         )
     )
-    whole = run(tmp_path / "whole", path, against=str(tmp_path / "chat.jsonl"))["checks"]
-    assert finding(whole, "leaked") == (200, 300)
-    part = run(tmp_path / "part", path, against=str(tmp_path / "chat.jsonl"), near_duplicate_rows=100)["checks"]
-    assert finding(part, "leaked")[0] < 200
+    whole = prepare_sources(tmp_path / "whole", path, against=str(tmp_path / "chat.jsonl"))["checks"]
+    assert get_finding(whole, "leaked") == (200, 300)
+    part = prepare_sources(tmp_path / "part", path, against=str(tmp_path / "chat.jsonl"), near_duplicate_rows=100)[
+        "checks"
+    ]
+    assert get_finding(part, "leaked")[0] < 200
     assert part["leaked"]["test_set_texts"] == 200
     assert (round(part["leaked"]["share_compared"], 2), part["leaked"]["share_of_test_set_compared"]) == (0.33, 0.5)
-    assert "among 33 % of the rows and 50 % of the test set only" in page_of(tmp_path / "part").text
+    assert "among 33 % of the rows and 50 % of the test set only" in read_page(tmp_path / "part").text
 
 
 @needs_ray
 def test_a_limit_that_could_not_be_checked_is_not_kept(tmp_path: Path, tiny_encoder: Path) -> None:
-    rows = [*reviews(60)[::3], ("one of another label", "positive"), ("and one more of it", "neutral")]
-    config = {"output": str(tmp_path / "out"), "input": write(tmp_path / "a.csv", rows), "model": str(tiny_encoder),
+    rows = [*make_reviews(60)[::3], ("one of another label", "positive"), ("and one more of it", "neutral")]
+    config = {"output": str(tmp_path / "out"), "input": write_csv(tmp_path / "a.csv", rows), "model": str(tiny_encoder),
               "limits": {"max_suspect_labels": 0.1}, "validation_share": 0, "test_share": 0}  # fmt: skip
     with pytest.raises(GateError, match="max_suspect_labels = 0.1, its check could not run"):
         prepare(PrepareConfig(**config, check=True))
-    assert "its check could not run, allowed 0.1" in page_of(tmp_path / "out").text
+    assert "its check could not run, allowed 0.1" in read_page(tmp_path / "out").text
     assert "not_run" in read_json(tmp_path / "out/report.json")["checks"]
-    assert not any(rows_of(tmp_path / "out" / split) for split in SPLITS)
+    assert not any(read_rows(tmp_path / "out" / split) for split in SPLITS)

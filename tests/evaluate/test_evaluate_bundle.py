@@ -154,7 +154,7 @@ def test_the_page_loads_nothing_and_escapes_every_text(evaluation: Path) -> None
     html = _page(evaluation)
     assert_loads_nothing(html)
     page = Page(html)
-    assert page.open == []
+    assert page.open_tags == []
     assert HOSTILE in page.text
     described = [attributes["aria-label"] for _, attributes in page.tags if attributes.get("role") == "img"]
     assert len(described) == sum(tag == "svg" for tag, _ in page.tags) == 4

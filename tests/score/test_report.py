@@ -80,7 +80,7 @@ def test_the_page_shows_the_numbers_of_the_report() -> None:
 @pytest.mark.parametrize("labels", [LABELS, FIVE_LABELS])
 def test_every_plot_has_a_description_in_words(labels: tuple[str, ...]) -> None:
     page = Page(write_page(_report(labels=labels)))
-    assert page.open == []
+    assert page.open_tags == []
     described = [attributes["aria-label"] or "" for tag, attributes in page.tags if attributes.get("role") == "img"]
     assert len(described) == sum(tag == "svg" for tag, _ in page.tags) == 5
     assert all(f"{label} " in described[0] for label in labels)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sentiment_ray.data.check_config import SampledShares
 from sentiment_ray.data.check_table import TEXT_CHECKS
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.hashing import DRAW_COLUMN, read_hashes, to_fractions
@@ -32,14 +33,6 @@ MAX_LABEL_ISSUE_CHARACTERS = 8192
 TEXTS_AT_ONCE = 512
 ExampleRow = dict[str, Any]
 """A row with its text, for the page."""
-
-
-@dataclass(frozen=True)
-class SampledShares:
-    """The shares of the rows that the two slow checks examine; 0 for a check that does not run."""
-
-    label_issues: float = 0.0
-    language: float = 0.0
 
 
 @dataclass
