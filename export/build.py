@@ -48,6 +48,8 @@ from sentiment_ray.manifest import (
     read_json,
     write_json,
 )
+from sentiment_ray.pretrained.model_files import checkpoint_of_run
+from sentiment_ray.pretrained.open import OpenedModel, open_model
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import read_truncation
@@ -70,7 +72,10 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     signer = _load_signer(config)
     output, run_path = local_path(config.output, "output"), local_path(config.run, "run")
     run = read_json(run_path / "run.json")
-    checkpoint = run_path / (config.checkpoint or run["best"]["checkpoint"])
+    if config.checkpoint:
+        checkpoint = run_path / config.checkpoint
+    else:
+        checkpoint = checkpoint_of_run(run_path, run["best"]["checkpoint"])
     if not (checkpoint / "model.safetensors").is_file():
         raise ConfigError(f"checkpoint = {str(checkpoint)!r} has no model.safetensors. Train the run again.")
     settings = config.model_dump(mode="json", exclude=NOT_SETTINGS)
@@ -78,8 +83,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     wanted = fingerprint([settings, made_from])
     finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
     if not finished:
-        with new_directory(output) as directory:
-            manifest = _build(config, run, checkpoint, directory, wanted)
+        with open_model(checkpoint, key="checkpoint") as opened, new_directory(output) as directory:
+            manifest = _build(config, run, opened, directory, wanted)
             write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
             verify_bundle(directory)
     if signer:
@@ -115,12 +120,13 @@ def _load_signer(config: ExportConfig) -> Any:
     return load_signer(config.sign_key)
 
 
-def _build(config: ExportConfig, run: dict[str, Any], checkpoint: Path, directory: Path, wanted: str) -> Manifest:
+def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, directory: Path, wanted: str) -> Manifest:
     """Write every file of the bundle except its manifest into `directory`, and return the manifest."""
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
     truncation, cleaning_steps = read_truncation(run["config"]), tuple(run.get("steps", ()))
     prepared = _find_prepared(run)
-    _copy_model_files(checkpoint, directory, labels=labels, max_tokens=max_tokens)
+    checkpoint = opened.directory
+    _copy_model_files(opened, directory, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(
         directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
@@ -180,14 +186,14 @@ def _find_prepared(run: dict[str, Any]) -> Path:
     return prepared
 
 
-def _copy_model_files(checkpoint: Path, directory: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
+def _copy_model_files(opened: OpenedModel, directory: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
     (directory / MODELS_FOLDER).mkdir()
-    shutil.copy(checkpoint / "config.json", directory)
+    shutil.copy(opened.directory / "config.json", directory)
     for name in TOKENIZER_FILES:
-        if (checkpoint / name).is_file():
-            shutil.copy(checkpoint / name, directory)
+        if (opened.directory / name).is_file():
+            shutil.copy(opened.directory / name, directory)
     contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
-    check_model_files(contents, checkpoint, labels=labels, max_tokens=max_tokens)
+    check_model_files(contents, opened.root, labels=labels, max_tokens=max_tokens)
 
 
 def _write_and_check(

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+
+from sentiment_ray.pretrained.load import load_classifier
 
 
 def fold_temperature(checkpoint: Path, temperature: float, target: Path) -> None:
     """Write a checkpoint as `target` whose last layer divides by the temperature, so every loader gets these logits."""
     shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns("*.pt", "model.safetensors"))
-    model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, trust_remote_code=False, use_safetensors=True, local_files_only=True
-    )
+    model = load_classifier(checkpoint)
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     if last.out_features != model.config.num_labels:
         raise AssertionError(f"{type(model).__name__} does not end in a layer of {model.config.num_labels} labels")

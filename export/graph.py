@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import transformers
 from optimum.exporters.onnx import main_export
-from transformers.models.deberta_v2 import modeling_deberta_v2
 
 from export.first_token import keep_first_token
+from sentiment_ray.pretrained.patches import without_scripted_positions
 
 OPSET = 18
 
@@ -35,22 +34,6 @@ def export_graph(checkpoint: Path, target: Path) -> None:
             local_files_only=True,
         )
         onnx.save(keep_first_token(onnx.load(Path(directory) / "model.onnx")), target)
-
-
-@contextlib.contextmanager
-def without_scripted_positions() -> Iterator[None]:
-    """Replace DeBERTa's scripted choice of relative positions by the branch that an encoder always takes.
-
-    An encoder has as many queries as keys. transformers 4.57 compiles the choice with TorchScript, so the ONNX file
-    would hold both branches as subgraphs, which a bundle must not have.
-    """
-    assert transformers.__version__.startswith("4.57."), f"transformers {transformers.__version__}: check build_rpos"
-    scripted = modeling_deberta_v2.build_rpos
-    modeling_deberta_v2.build_rpos = lambda _queries, _keys, positions, *_sizes: positions
-    try:
-        yield
-    finally:
-        modeling_deberta_v2.build_rpos = scripted
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
-from transformers import AutoModelForSequenceClassification
 
 from export.config import ExportConfig
 from sentiment_ray.errors import DataError
@@ -16,6 +15,7 @@ from sentiment_ray.inference.behaviour import Case, load_cases
 from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics.temperature import fit_temperature
+from sentiment_ray.pretrained.load import load_classifier
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder
 
@@ -41,9 +41,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, checkpoint: Path) -> None:
-        self._model = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, trust_remote_code=False, use_safetensors=True, local_files_only=True
-        ).eval()
+        self._model = load_classifier(checkpoint)
 
     @torch.no_grad()
     def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:

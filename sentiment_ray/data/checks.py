@@ -19,6 +19,7 @@ from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketSta
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.sources import SourceFile, list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, require_extra
+from sentiment_ray.pretrained.open import open_model
 
 EmbedTexts = Callable[[str, Sequence[str], int], NDArray[np.float32]]
 """From a model, texts and `max_tokens` to unit vectors float32 `(texts, width)`."""
@@ -51,6 +52,8 @@ def require_check_inputs(config: PrepareConfig) -> None:
                 f"model = {config.model!r} holds no tokenizer.json. Name the directory of an encoder with a fast "
                 "tokenizer."
             )
+        with open_model(Path(config.model).absolute()):
+            pass  # it may be a stranger's, so all of it is checked before its tokenizer counts anything
     if config.language:
         from sentiment_ray.data.report.language import check_language
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from pyarrow import parquet
-from transformers import AutoModelForSequenceClassification
 
 from sentiment_ray.labels import label2id
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
+from sentiment_ray.pretrained.load import load_classifier
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Truncation
 from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
-from sentiment_ray.train.model import logits_of
+from sentiment_ray.train.model import compute_logits
 from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.rows import build_chunk
 
@@ -25,12 +25,14 @@ DESCRIPTION = "The sentiment of this text is {label}."
 MAX_ROWS = 2000
 
 
-def base_model_metrics(model: str, split: Path, labels: Sequence[str], *, max_tokens: int) -> dict[str, Any]:
+def base_model_metrics(
+    model: str, split: Path, labels: Sequence[str], *, max_tokens: int, revision: str | None = None
+) -> dict[str, Any]:
     """Return method, split, rows, accuracy and macro_f1 of a base model on up to 2,000 rows of a split, untrained.
 
     A text gets the label whose description has the nearest embedding (mean of the last hidden states, cosine).
     """
-    network, encoder = load_base(model, max_tokens=max_tokens)
+    network, encoder = load_base(model, max_tokens=max_tokens, revision=revision)
     table = parquet.read_table(split, columns=["text", "label"])
     table = table.take(evenly_spaced_rows(len(table), MAX_ROWS))
     ids = label2id(labels)
@@ -56,12 +58,10 @@ def checkpoint_metrics(
     encoder = load_encoder(
         checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
-    model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, trust_remote_code=False, local_files_only=True, use_safetensors=True
-    ).eval()
+    model = load_classifier(checkpoint)
     counts, bf16 = np.zeros((len(labels), len(labels)), dtype=np.int64), use_bf16("auto", torch.device("cpu"))
     chunk = build_chunk(parquet.read_table(split, columns=["text", "label"]), labels)
     for batch in evaluation_batches(chunk, encoder, tokens_per_batch=TOKENS_PER_BATCH):
-        logits = logits_of(model, batch, truncation, bf16=bf16)
+        logits = compute_logits(model, batch, truncation, bf16=bf16)
         counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))
     return {"split": split.name, **classification_metrics(counts)}

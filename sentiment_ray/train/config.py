@@ -44,6 +44,8 @@ class TrainConfig(StageConfig):
     """Directory that prepare_reviews wrote."""
     model: str = ""
     """Encoder to start from: a local directory, or a name on the Hugging Face Hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a `model` on the Hub; by default main. All workers read the commit that it is now."""
     start_from: str | None = None
     """Directory of a finished run to continue with new reviews; it replaces `model`. The labels must be the same."""
     replay: Share = 0.0

@@ -9,6 +9,7 @@ import ray
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import hash_file, read_json
+from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
 
@@ -48,7 +49,7 @@ def load_previous_run(config: TrainConfig, prepared: dict[str, Any]) -> Previous
         )
     old_prepared = Path(run["config"]["prepared"])
     manifest = old_prepared / "prepared.json"
-    checkpoint = path / run["best"]["checkpoint"]
+    checkpoint = checkpoint_of_run(path, run["best"]["checkpoint"])
     if not manifest.is_file() or hash_file(manifest) != run["made_from"]["prepared"]:
         raise ConfigError(
             f"start_from = {config.start_from!r}: the reviews that it was trained on, {old_prepared}, were changed or "

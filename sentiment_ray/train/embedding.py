@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, AutoModel
 
 from sentiment_ray.bundle.model_config import find_longest_input
+from sentiment_ray.pretrained.load import load_headless
 from sentiment_ray.text.batching import length_sorted_batches, pad
 from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
-from sentiment_ray.train.model import forget_earlier_task, load_tokenizer_files
+from sentiment_ray.train.model import load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
 
 TOKENS_PER_BATCH = 4096
@@ -24,16 +24,14 @@ def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np
     return embed(*load_base(model, max_tokens=max_tokens), texts)
 
 
-def load_base(model: str, *, max_tokens: int) -> tuple[torch.nn.Module, TextEncoder]:
-    """Load an encoder without a head, and the text encoder for it.
+def load_base(model: str, *, max_tokens: int, revision: str | None = None) -> tuple[torch.nn.Module, TextEncoder]:
+    """Load an encoder without a head, and the text encoder for it; `revision` is a commit of a model on the Hub.
 
     Texts are cut at `max_tokens`, or at the longest input of the model where that is shorter.
     """
     with tempfile.TemporaryDirectory() as workspace:
-        load_tokenizer_files(model, Path(workspace))
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        forget_earlier_task(config)
-        network = AutoModel.from_pretrained(model, config=config, trust_remote_code=False, use_safetensors=True).eval()
+        load_tokenizer_files(model, Path(workspace), revision)
+        network = load_headless(model, revision)
         longest = find_longest_input(network.config.to_dict()) or max_tokens
         return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 

@@ -20,7 +20,7 @@ from sentiment_ray.train.batches import CHUNK_ROWS, Batch, Chunk, training_batch
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, seal_checkpoint
 from sentiment_ray.train.collectives import MAX, SUM, all_reduce, any_worker
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.model import logits_of, merged
+from sentiment_ray.train.model import compute_logits, merge_additions
 from sentiment_ray.train.optimizer import clip_gradients
 from sentiment_ray.train.schedule import compute_learning_rate, compute_score, should_stop
 from sentiment_ray.train.setup import Training, Worker, set_up_training
@@ -132,7 +132,7 @@ def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: floa
         is_last = index + 1 == len(group)
         with contextlib.nullcontext() if is_last else _keep_gradients_local(model):
             on_device = batch.to(worker.device)
-            logits = logits_of(model, on_device, training.encoder.truncation, bf16=training.bf16)
+            logits = compute_logits(model, on_device, training.encoder.truncation, bf16=training.bf16)
             loss = training.loss(logits, on_device)
             (loss * scale).backward()
         loss_sum += loss.detach()
@@ -175,7 +175,7 @@ def _save_checkpoint(training: Training, progress: Progress, score: float | None
         return
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        merged(training.model).save_pretrained(directory, safe_serialization=True)
+        merge_additions(training.model).save_pretrained(directory, safe_serialization=True)
         for file in training.tokenizer_files.iterdir():
             (directory / file.name).write_bytes(file.read_bytes())
         additions = {name: value.detach() for name, value in training.model.named_parameters() if value.requires_grad}

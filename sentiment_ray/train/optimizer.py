@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.model import count_layers, depth_of
+from sentiment_ray.train.model import count_layers, find_depth
 
 
 def build_optimizers(
@@ -48,7 +48,7 @@ def parameter_groups(
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter is not without:
-            depth = depth_of(name, num_layers) if layer_decay != 1 else num_layers + 1
+            depth = find_depth(name, num_layers) if layer_decay != 1 else num_layers + 1
             decays = parameter.ndim > 1
             group = groups.setdefault(
                 (depth, decays),

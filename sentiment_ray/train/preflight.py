@@ -1,4 +1,4 @@
-"""What is checked before a training costs anything: paths, the model, rows, room on the cluster; starts nothing."""
+"""Checks a training before it starts: its paths, its model, its rows, and the room on the cluster."""
 
 import math
 from pathlib import Path
@@ -9,37 +9,42 @@ import ray
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.manifest import fingerprint, hash_file, local_path, read_json
+from sentiment_ray.pretrained.model_files import checkpoint_of_run
+from sentiment_ray.pretrained.open import open_model
 from sentiment_ray.train.config import TrainConfig
 
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
-"""Files of which one makes a fast tokenizer; of SentencePiece's alone none can be made without more libraries."""
-OF_A_MODEL = (
+MODEL_FILES = (
     "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.*", "merges.txt",
 )  # fmt: skip
-"""Files of a model's directory that decide what it is."""
+"""Files of a model whose content its hash covers."""
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Make local paths absolute; a model that is no local directory is taken as a name on the Hub.
+    """Return a configuration that means the same on every node: absolute local paths, and a commit as revision.
 
-    An earlier run stands for the model that it made. ConfigError for a model of which no bundle can be made.
+    A model that is not a local directory is a name on the Hub. With `start_from`, the model is the best checkpoint of
+    that run. ConfigError for a model that could do harm, or that no bundle can be made from.
     """
     if config.start_from:
         config = _from_earlier_run(config, local_path(config.start_from, "start_from"))
-    model = absolute_model(config.model)
+    model, revision = absolute_model(config.model), None
     if Path(model).is_absolute():
-        if not (Path(model) / "config.json").is_file():
+        if config.revision:
             raise ConfigError(
-                f"model = {config.model!r} is no model directory: there is no config.json. Give a directory with "
-                "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
+                f"revision = {config.revision!r} is for a model on the Hub; model = {config.model!r} is a directory "
+                "here. Leave revision out."
             )
         _check_model(config, Path(model))
+    else:
+        from sentiment_ray.pretrained.hub import find_commit
+
+        revision = find_commit(model, config.revision)
     paths = {
         "output": str(local_path(config.output, "output")),
         "prepared": str(local_path(config.prepared, "prepared")),
     }
-    return config.model_copy(update={"model": model, **paths})
+    return config.model_copy(update={"model": model, "revision": revision, **paths})
 
 
 def absolute_model(model: str) -> str:
@@ -50,22 +55,27 @@ def absolute_model(model: str) -> str:
 
 
 def _check_model(config: TrainConfig, model: Path) -> None:
-    """ConfigError for a local encoder that cannot be trained so, or of which no bundle can be made."""
-    told = read_json(model / "config.json")
-    check_encoder(told, config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers)
-    if not any(model.glob("*.safetensors")):
-        raise ConfigError(f"model = {config.model!r} holds no *.safetensors. Save it with safe_serialization=True.")
-    if not any(path for name in TOKENIZERS for path in model.glob(name)):
-        raise ConfigError(f"model = {config.model!r} holds no tokenizer.json. Save its tokenizer there as well.")
+    """ConfigError for a local model that cannot be trained with these keys, or that no bundle can be made from."""
+    if not (model / "config.json").exists():
+        raise ConfigError(
+            f"model = {config.model!r} is not a model: it has no config.json. Name a directory with "
+            "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
+        )
+    with open_model(model) as opened:
+        check_encoder(opened.config, config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers)
+        if not opened.has_tokenizer:
+            raise ConfigError(
+                f"model = {config.model!r} has no tokenizer.json. Save its tokenizer in the same directory."
+            )
     if config.lora_rank:
         require_extra("lora", "peft")
 
 
-def digest_of_model(model: str) -> str | None:
-    """Return a hash of a local model's weights, configuration and tokenizer; None for a name on the Hub."""
+def hash_model(model: str, revision: str | None = None) -> str | None:
+    """Return a hash of a local model's weights, configuration and tokenizer; for a name on the Hub its `revision`."""
     if not Path(model).is_absolute():
-        return None
-    files = [path for name in OF_A_MODEL for path in Path(model).glob(name) if path.is_file()]
+        return revision
+    files = [path for name in MODEL_FILES for path in Path(model).glob(name) if path.is_file()]
     return fingerprint({path.name: hash_file(path) for path in files})
 
 
@@ -86,7 +96,11 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
         )
     if run.resolve() == local_path(config.output, "output").resolve():
         raise ConfigError(f"output = {config.output!r} is the run of start_from, which it would replace. Name another.")
-    checkpoint = run / read_json(run / "run.json")["best"]["checkpoint"]
+    if config.revision:
+        raise ConfigError(
+            f"revision = {config.revision!r} is for a model on the Hub, not for start_from. Leave it out."
+        )
+    checkpoint = checkpoint_of_run(run, read_json(run / "run.json")["best"]["checkpoint"])
     return config.model_copy(update={"start_from": str(run), "model": str(checkpoint)})
 
 
@@ -99,21 +113,21 @@ def cpus_per_worker(config: TrainConfig) -> float:
             f"use_gpu with num_workers = {config.min_workers} needs as many GPUs; "
             f"the cluster has {total.get('GPU', 0):g}. Start fewer workers, or add GPU nodes."
         )
-    cpus = config.cpus_per_worker or math.floor(75 * _largest_part(nodes, config)) / 100
-    if not cpus or _num_fitting(nodes, cpus, config) < config.min_workers:
+    cpus = config.cpus_per_worker or math.floor(75 * _find_largest_cpu_share(nodes, config)) / 100
+    if not cpus or _count_fitting_workers(nodes, cpus, config) < config.min_workers:
         of_nodes = ", ".join(f"{node.get('CPU', 0.0):g}" for node in nodes)
         raise ConfigError(
             f"num_workers = {config.min_workers} with cpus_per_worker = {cpus:g} does not fit: "
             f"the cluster has {total.get('CPU', 0):g} CPUs, by node {of_nodes}. "
-            "Lower one of them (fractions are allowed), or start more nodes."
+            "Lower one of the two keys (fractions are allowed), or start more nodes."
         )
     return cpus
 
 
 def missing_room(config: TrainConfig, cpus: float) -> str | None:
-    """Return what a cluster that lost nodes lacks for the training to go on; None when there is room."""
+    """Return a message for the user when the cluster has lost nodes and has no room for the training; else None."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = _num_fitting(nodes, cpus, config)
+    room = _count_fitting_workers(nodes, cpus, config)
     if room >= config.min_workers:
         return None
     return (
@@ -122,10 +136,11 @@ def missing_room(config: TrainConfig, cpus: float) -> str | None:
     )
 
 
-def _num_fitting(nodes: list[dict[str, float]], cpus: float, config: TrainConfig) -> int:
-    """Return how many workers of so many CPUs, and of a GPU each if they use one, the nodes have room for.
+def _count_fitting_workers(nodes: list[dict[str, float]], cpus: float, config: TrainConfig) -> int:
+    """Return how many workers the nodes have room for. Each needs `cpus` CPUs, and one GPU with `use_gpu`.
 
-    For a range of workers Ray divides floats (2.60, `elastic.py`), so that 4 CPUs hold four workers of 0.8; else five.
+    For a range of workers Ray 2.60 divides floats without rounding (`elastic.py`): 4 CPUs hold four workers of 0.8.
+    For a fixed number it rounds, and they hold five.
     """
     rounding = 1e-9 if config.min_workers == config.max_workers else 0.0
     fitting = (
@@ -135,16 +150,18 @@ def _num_fitting(nodes: list[dict[str, float]], cpus: float, config: TrainConfig
     return int(sum(fitting))
 
 
-def _largest_part(nodes: list[dict[str, float]], config: TrainConfig) -> float:
-    """Return the most CPUs that each worker can have when there are as many as are wanted; 0 when they never fit."""
-    parts = {node.get("CPU", 0.0) / count for node in nodes for count in range(1, config.max_workers + 1)}
+def _find_largest_cpu_share(nodes: list[dict[str, float]], config: TrainConfig) -> float:
+    """Return the most CPUs that each worker can have if all of them start; 0 when they cannot all start."""
+    shares = {node.get("CPU", 0.0) / count for node in nodes for count in range(1, config.max_workers + 1)}
     for wanted in (config.max_workers, config.min_workers):
-        fitting = [part for part in parts if part and _num_fitting(nodes, part * (1 - 1e-9), config) >= wanted]
+        fitting = [
+            share for share in shares if share and _count_fitting_workers(nodes, share * (1 - 1e-9), config) >= wanted
+        ]
         if fitting:
             return max(fitting)
     return 0.0
 
 
-def resources_of(config: TrainConfig, cpus: float) -> dict[str, float]:
-    """Return what Ray must keep for a worker."""
+def worker_resources(config: TrainConfig, cpus: float) -> dict[str, float]:
+    """Return the resources that Ray reserves for a worker."""
     return {"CPU": cpus, "GPU": 1} if config.use_gpu else {"CPU": cpus}

@@ -70,9 +70,11 @@ def set_up_training(
     """
     torch.manual_seed(config.seed)
     # A checkpoint holds low-rank additions merged, so with them the base model is loaded and they are restored below.
-    source = str(checkpoint.path) if checkpoint and not config.lora_rank else config.model
-    load_tokenizer_files(source, directory)
-    model = load_model(source, task.labels, dropout=config.dropout, device=worker.device)
+    source, revision = config.model, config.revision
+    if checkpoint and not config.lora_rank:
+        source, revision = str(checkpoint.path), None
+    load_tokenizer_files(source, directory, revision)
+    model = load_model(source, task.labels, dropout=config.dropout, device=worker.device, revision=revision)
     check_encoder(
         model.config.to_dict(), config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers
     )

@@ -28,16 +28,16 @@ from sentiment_ray.train.continual import (
 from sentiment_ray.train.preflight import (
     check_rows,
     cpus_per_worker,
-    digest_of_model,
+    hash_model,
     missing_room,
-    resources_of,
     with_absolute_paths,
+    worker_resources,
 )
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import compute_class_weights, should_stop
 from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
 from sentiment_ray.train.task import Task, WorkerPlan
-from sentiment_ray.train.teacher import fingerprint_of_teacher, scored_by_teacher
+from sentiment_ray.train.teacher import find_teacher_rows, read_teacher_fingerprint
 from sentiment_ray.train.trackers import METRICS_NAME, check_trackers, open_trackers, write_metrics
 from sentiment_ray.versions import installed_versions
 
@@ -139,11 +139,16 @@ def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     The fingerprint leaves out the keys that do not affect the trained model.
     """
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
-    made_from = {"prepared": hash_file(prepared), "model": digest_of_model(config.model)}
+    if config.revision is None:  # runs from before this key keep their fingerprint
+        del settings["revision"]
+    made_from = {
+        "prepared": hash_file(prepared),
+        "model": hash_model(config.model, config.revision),
+    }
     if config.start_from:
         made_from["earlier"] = hash_file(Path(config.start_from) / MANIFEST_NAME)
     if config.distill:
-        made_from["teacher"] = fingerprint_of_teacher(config.distill)
+        made_from["teacher"] = read_teacher_fingerprint(config.distill)
     hashed = {key: value for key, value in settings.items() if key not in CHANGEABLE_KEYS}
     return {
         "config": settings,
@@ -223,7 +228,7 @@ def _plan_splits(config: TrainConfig, labels: tuple[str, ...], previous: Previou
     if previous and config.replay:
         sources["train"].append(split_source(previous.prepared, "train", share=config.replay))
     if config.distill:
-        sources["train"].append(scored_by_teacher(config.distill, labels))
+        sources["train"].append(find_teacher_rows(config.distill, labels))
     return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}
 
 
@@ -239,7 +244,7 @@ def _build_trainer(plan: WorkerPlan, parts: dict[str, list[Part]], cpus: float) 
         _run_worker,
         train_loop_config={"plan": plan},
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=resources_of(config, cpus)
+            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker=worker_resources(config, cpus)
         ),
         run_config=RunConfig(
             # A new name for each start, because Ray would resume from its own list of checkpoints, which a crash can
@@ -267,4 +272,6 @@ def _measure_base_model(config: TrainConfig, prepared: dict[str, Any]) -> dict[s
     from sentiment_ray.train.baseline import base_model_metrics
 
     split = Path(config.prepared) / choose_measured_split(prepared)
-    return base_model_metrics(config.model, split, prepared["labels"], max_tokens=config.max_tokens)
+    return base_model_metrics(
+        config.model, split, prepared["labels"], max_tokens=config.max_tokens, revision=config.revision
+    )

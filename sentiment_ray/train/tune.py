@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from sentiment_ray.manifest import (
     write_json,
 )
 from sentiment_ray.train.config import TrainConfig, use_first_names
-from sentiment_ray.train.preflight import absolute_model, check_rows, digest_of_model, with_absolute_paths
+from sentiment_ray.train.preflight import absolute_model, check_rows, hash_model, with_absolute_paths
 from sentiment_ray.train.schedule import compute_class_weights, compute_score
 from sentiment_ray.train.task import Task
 from sentiment_ray.train.tune_config import SearchRange, TuneConfig, check_search, takes_integers
@@ -51,15 +51,19 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     An interrupted search with the same configuration resumes and does not repeat finished trials.
     """
     checked = check_search(config.search, base)
-    models = {with_absolute_paths(one).model for one in checked}
+    revisions = _find_revisions(checked)
     space = {name: _build_domain(name, values, checked[0]) for name, values in config.search.items()}
-    output, base = local_path(config.output, "output"), with_absolute_paths(base)
+    output, base = local_path(config.output, "output"), _pin(base, revisions)
     prepared_path = Path(base.prepared) / "prepared.json"
     check_rows(read_json(prepared_path), base)
-    settings = [config.model_dump(mode="json", exclude={"output", "restart"}), base.model_dump(mode="json")]
+    train_exclude = {"revision"} if base.revision is None else set()  # older searches keep their fingerprint
+    settings = [
+        config.model_dump(mode="json", exclude={"output", "restart"}),
+        base.model_dump(mode="json", exclude=train_exclude),
+    ]
     tune_settings, train_settings = settings
     hashed = [tune_settings | {"search": use_first_names(tune_settings["search"])}, use_first_names(train_settings)]
-    digests = [digest_of_model(model) for model in sorted(models)]
+    digests = [hash_model(model, revision) for model, revision in sorted(revisions.items())]
     wanted = fingerprint([hashed, hash_file(prepared_path), digests])
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     existing = find_finished_result(output, name, wanted, restart=config.restart)
@@ -71,14 +75,30 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
-    trials, failed = _search(config, base, space, read_json(prepared_path), output, resources)
+    trials, failed = _search(config, base, space, read_json(prepared_path), output, resources, revisions)
     best = max(trials, key=lambda trial: trial["score"])
     best_keys = base.model_dump(mode="json") | best["keys"]
+    best_keys["revision"] = revisions.get(best_keys["model"])
     written = {key: value for key, value in best_keys.items() if value is not None}
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": written}), encoding="utf-8")
     manifest = {"best": best, "trials": trials, "failed": failed, "config": settings, "fingerprint": wanted}
     write_json(output / MANIFEST_NAME, manifest)
     return _summarise(output, manifest, skipped=False)
+
+
+def _find_revisions(configs: Iterable[TrainConfig]) -> dict[str, str | None]:
+    """Return the models of some configurations, local ones by absolute path, with the commit of each on the Hub."""
+    revisions: dict[str, str | None] = {}
+    for config in configs:
+        pinned = _pin(config, revisions)
+        revisions[pinned.model] = pinned.revision
+    return revisions
+
+
+def _pin(config: TrainConfig, revisions: dict[str, str | None]) -> TrainConfig:
+    """Return a configuration with absolute paths, and with the commit that its model has in `revisions`, if any."""
+    revision = revisions.get(config.model) or config.revision
+    return with_absolute_paths(config.model_copy(update={"revision": revision}))
 
 
 def _summarise(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
@@ -95,6 +115,7 @@ def _search(
     prepared: dict[str, Any],
     output: Path,
     resources: dict[str, float],
+    revisions: dict[str, str | None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run the remaining trials.
 
@@ -103,7 +124,9 @@ def _search(
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     trainable = tune.with_resources(
-        tune.with_parameters(_train_once, base=base, prepared=prepared, use_gpu=resources["gpu"] > 0),
+        tune.with_parameters(
+            _train_once, base=base, prepared=prepared, revisions=revisions, use_gpu=resources["gpu"] > 0
+        ),
         resources,
     )
     storage, max_epochs = output / TRIALS, _find_max_epochs(config, base)
@@ -191,7 +214,14 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2]
 
 
-def _train_once(keys: dict[str, Any], base: TrainConfig, prepared: dict[str, Any], *, use_gpu: bool) -> None:
+def _train_once(
+    keys: dict[str, Any],
+    base: TrainConfig,
+    prepared: dict[str, Any],
+    revisions: dict[str, str | None],
+    *,
+    use_gpu: bool,
+) -> None:
     """Train once with some keys and report after each epoch; runs in a process of its own."""
     import torch
 
@@ -204,6 +234,7 @@ def _train_once(keys: dict[str, Any], base: TrainConfig, prepared: dict[str, Any
     config = TrainConfig.model_validate(
         base.model_dump() | rename_old_keys(TrainConfig, keys) | {"checkpoint_every_s": NEVER_S}
     )
+    config = config.model_copy(update={"revision": revisions.get(config.model)})
     labels, device = tuple(prepared["labels"]), torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 

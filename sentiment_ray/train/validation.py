@@ -9,7 +9,7 @@ from torch.nn import functional
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.train.batches import EVALUATION_CHUNK_ROWS, evaluation_batches, select_own_chunks
 from sentiment_ray.train.collectives import SUM, all_reduce
-from sentiment_ray.train.model import logits_of
+from sentiment_ray.train.model import compute_logits
 from sentiment_ray.train.setup import Training
 
 
@@ -28,7 +28,7 @@ def measure_validation_split(training: Training) -> dict[str, Any]:
     for chunk in select_own_chunks(chunks, rank=worker.rank, world_size=worker.world_size):
         for batch in evaluation_batches(chunk, training.encoder, tokens_per_batch=training.config.tokens_per_batch):
             batch = batch.to(worker.device)
-            logits = logits_of(training.model, batch, training.encoder.truncation, bf16=training.bf16)
+            logits = compute_logits(training.model, batch, training.encoder.truncation, bf16=training.bf16)
             loss_sum += float(functional.cross_entropy(logits, batch.label_ids, reduction="sum"))
             predicted = logits.argmax(dim=1).cpu().numpy()
             counts += confusion_counts(batch.label_ids.cpu().numpy(), predicted, num_labels)

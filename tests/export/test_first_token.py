@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from export.first_token import keep_first_token
-from export.graph import quiet, without_scripted_positions
+from export.graph import quiet
+from sentiment_ray.pretrained.patches import without_scripted_positions
 
 SIZES = {"vocab_size": 100, "max_position_embeddings": 64, "num_labels": 3}
 USUAL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}

@@ -22,7 +22,7 @@ from sentiment_ray.train.batches import NO_LABEL
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.loss import distillation_loss
 from sentiment_ray.train.rows import build_chunk
-from sentiment_ray.train.teacher import scored_by_teacher
+from sentiment_ray.train.teacher import find_teacher_rows
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import LABELS
 
@@ -99,7 +99,7 @@ def test_an_old_run_is_kept_when_the_input_of_the_new_one_is_wrong(
 
 
 def test_scores_of_another_column_or_without_a_label_are_refused(teacher_scores: Path) -> None:
-    with pytest.raises(DataError, match="scored body: its probabilities are those of another text"):
-        scored_by_teacher(Distill(scores=str(teacher_scores)), LABELS)
+    with pytest.raises(DataError, match="scored body: its probabilities belong to another text"):
+        find_teacher_rows(Distill(scores=str(teacher_scores)), LABELS)
     with pytest.raises(DataError, match="has no column 'sentiment_splendid'"):
-        scored_by_teacher(Distill(scores=str(teacher_scores), text_column="body"), (*LABELS, "splendid"))
+        find_teacher_rows(Distill(scores=str(teacher_scores), text_column="body"), (*LABELS, "splendid"))

@@ -12,15 +12,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from sentiment_ray.bundle.model_config import FAMILIES, known_keys
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.pretrained.patches import BUILT_LIKE_BERT, compute_first_token_only
 from sentiment_ray.train import precision
 from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (
-    BUILT_LIKE_BERT,
     choose_trained,
-    keep_first_token,
     load_model,
     load_tokenizer_files,
-    merged,
+    merge_additions,
 )
 from sentiment_ray.train.precision import use_bf16
 from tests.export.test_families import MORE
@@ -41,7 +40,7 @@ def test_a_last_layer_for_the_first_token_alone_changes_no_logit_and_no_gradient
     plain, trained = (
         AutoModelForSequenceClassification.from_pretrained(tmp_path, attn_implementation=attention) for _ in range(2)
     )
-    keep_first_token(trained)
+    compute_first_token_only(trained)
     input_ids = torch.randint(5, config.vocab_size, (4, 9))
     attention_mask = (torch.arange(9) < torch.tensor([9, 5, 3, 1]).unsqueeze(1)).long()
     results = []
@@ -104,7 +103,7 @@ def test_low_rank_additions_leave_the_whole_head_to_be_trained(family: str, tmp_
     ids = torch.randint(5, 40, (4, 9))
     trained(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
     assert all(value.grad is not None for value in trained.parameters() if value.requires_grad)
-    assert {name: value.shape for name, value in merged(trained).named_parameters()} == shapes
+    assert {name: value.shape for name, value in merge_additions(trained).named_parameters()} == shapes
 
 
 def test_frozen_layers_take_along_what_they_share(tmp_path: Path) -> None:
@@ -171,9 +170,9 @@ def test_a_name_that_neither_a_directory_nor_the_hub_has_is_named(
 
 def test_a_tokenizer_of_sentencepiece_alone_is_named(tmp_path: Path) -> None:
     config = AutoConfig.for_model("deberta-v2", **SIZES, **USUAL)
-    config.save_pretrained(tmp_path / "model")
+    AutoModel.from_config(config).save_pretrained(tmp_path / "model")
     (tmp_path / "model/spm.model").write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="has no tokenizer that is fast or can be made so here"):
+    with pytest.raises(ConfigError, match="has no fast tokenizer, and none can be made"):
         load_tokenizer_files(str(tmp_path / "model"), tmp_path)
 
 
