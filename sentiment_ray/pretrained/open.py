@@ -81,7 +81,7 @@ def _directory_of(model: str, revision: str | None, name: str) -> Path:
     path = Path(model)
     if path.is_absolute() and not (path / "config.json").exists():
         raise ConfigError(f"{name} is no model directory: config.json is missing there.")
-    if path.is_dir():
+    if path.is_dir() and revision is None:
         return path
     from sentiment_ray.pretrained.hub import download_model  # a local model needs no client of the Hub
 

@@ -55,10 +55,10 @@ def checkpoint_metrics(
     cleaning_steps: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
+    model = load_classifier(checkpoint)  # checks all of the checkpoint, its tokenizer too
     encoder = load_encoder(
         checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
-    model = load_classifier(checkpoint)
     counts, bf16 = np.zeros((len(labels), len(labels)), dtype=np.int64), use_bf16("auto", torch.device("cpu"))
     chunk = build_chunk(parquet.read_table(split, columns=["text", "label"]), labels)
     for batch in evaluation_batches(chunk, encoder, tokens_per_batch=TOKENS_PER_BATCH):
