@@ -1,5 +1,7 @@
 """Shows the progress of a scoring run: a bar for people, JSON lines for machines, gauges for Prometheus."""
 
+import json
+import logging
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from sentiment_ray import log
 
+logger = logging.getLogger(__name__)
 POLL_S = 1.0
 JSON_EVERY_S = 10.0
 
@@ -94,7 +97,10 @@ def _write_json_lines(counter: Any, planned: int, before: int, stop: threading.E
             "rows_per_s": round(rate, 1),
             "expected_end": round(time.time() + left / rate) if rate else None,
         }
-        sys.stderr.write(log.format_line(line) + "\n")
+        if log.is_verbose():
+            logger.info("progress", extra=line)
+        else:
+            sys.stderr.write(json.dumps(line) + "\n")
         if ended:
             return
 
