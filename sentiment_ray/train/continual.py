@@ -1,6 +1,6 @@
 """Continual training: checks the run that a training starts from, and measures both models before and after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sentiment_ray.manifest import hash_file, read_json
 from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.prepared import MANIFEST_NAME, PreparedReviews, read_prepared
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class PreviousRun:
     """The run that a training starts from: its best checkpoint and the reviews that it was trained on."""
 
     fingerprint: str
-    prepared: Path
+    prepared: PreparedReviews
     model: FinishedModel
 
 
-def load_previous_run(config: TrainConfig, prepared: dict[str, Any]) -> PreviousRun | None:
+def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> PreviousRun | None:
     """Return the run of `start_from`, or None without one.
 
     ConfigError when the labels differ, or when the reviews of that run were changed or removed since.
@@ -42,63 +43,54 @@ def load_previous_run(config: TrainConfig, prepared: dict[str, Any]) -> Previous
         return None
     path = Path(config.start_from)
     run = read_json(path / "run.json")
-    if run["labels"] != prepared["labels"]:
+    if tuple(run["labels"]) != prepared.labels:
         raise ConfigError(
             f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, but {config.prepared} has "
-            f"{', '.join(prepared['labels'])}. Prepare the reviews with the same labels in the same order."
+            f"{', '.join(prepared.labels)}. Prepare the reviews with the same labels in the same order."
         )
-    old_prepared = Path(run["config"]["prepared"])
-    manifest = old_prepared / "prepared.json"
+    directory = Path(run["config"]["prepared"])
+    manifest = directory / MANIFEST_NAME
     checkpoint = checkpoint_of_run(path, run["best"]["checkpoint"])
     if not manifest.is_file() or hash_file(manifest) != run["made_from"]["prepared"]:
         raise ConfigError(
-            f"start_from = {config.start_from!r}: the reviews that it was trained on, {old_prepared}, were changed or "
+            f"start_from = {config.start_from!r}: the reviews that it was trained on, {directory}, were changed or "
             "removed, so it cannot be measured what the model forgets. Prepare new reviews in another directory. Or "
             f"set model = {str(checkpoint)!r} instead; then no old rows are replayed or measured."
         )
-    if config.replay and old_prepared == Path(config.prepared):
+    if config.replay and directory == Path(config.prepared):
         raise ConfigError(
-            f"replay = {config.replay:g}: start_from was trained on the same reviews, {old_prepared}. Remove replay."
+            f"replay = {config.replay:g}: start_from was trained on the same reviews, {directory}. Remove replay."
         )
     model = _describe_model(checkpoint, run["config"], run.get("steps", ()))
-    return PreviousRun(run["fingerprint"], old_prepared, model)
+    return PreviousRun(run["fingerprint"], read_prepared(directory), model)
 
 
 def measure_before_and_after(
-    config: TrainConfig, prepared: dict[str, Any], previous: PreviousRun, checkpoint: Path
+    config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun, checkpoint: Path
 ) -> dict[str, Any]:
     """Return metrics of the old and the new model on the old and the new reviews, measured as Ray tasks.
 
     The rows are those of the test split, or of validation where there is no test split. Each model reads texts as it
     was trained: with its own max_tokens, truncation and cleaning.
     """
-    new, old = Path(config.prepared), previous.prepared
-    splits = {
-        "new": new / choose_measured_split(prepared),
-        "old": old / choose_measured_split(read_json(old / "prepared.json")),
-    }
-    after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.get("steps", ()))
+    splits = {"new": prepared.measured_split, "old": previous.prepared.measured_split}
+    after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.cleaning_steps)
     models = {"before": previous.model, "after": after}
     tasks = {
-        name: {when: _measure.remote(model, split, prepared["labels"]) for when, model in models.items()}
+        name: {when: _measure.remote(model, split, prepared.labels) for when, model in models.items()}
         for name, split in splits.items()
     }
     metrics = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
     return {"run": previous.fingerprint, "replay": config.replay, **metrics}
 
 
-def choose_measured_split(prepared: dict[str, Any]) -> str:
-    """Return the split that a finished model is measured on: test, or validation when test has no rows."""
-    return "test" if prepared["counts"]["test"] else "validation"
-
-
-def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_steps: list[str]) -> FinishedModel:
+def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_steps: Sequence[str]) -> FinishedModel:
     """Return a checkpoint with what the keys of [train] that it was trained with say of its input."""
     return FinishedModel(checkpoint, settings["max_tokens"], read_truncation(settings), tuple(cleaning_steps))
 
 
 @ray.remote
-def _measure(model: FinishedModel, split: Path, labels: list[str]) -> dict[str, Any]:
+def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...]) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
 
     return checkpoint_metrics(

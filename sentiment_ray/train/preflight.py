@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import ray
 
@@ -12,6 +11,7 @@ from sentiment_ray.manifest import fingerprint, hash_file, local_path, read_json
 from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.pretrained.open import open_model
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.prepared import PreparedReviews
 
 MODEL_FILES = (
     "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -79,14 +79,11 @@ def hash_model(model: str, revision: str | None = None) -> str | None:
     return fingerprint({path.name: hash_file(path) for path in files})
 
 
-def check_rows(prepared: dict[str, Any], config: TrainConfig) -> None:
+def check_rows(prepared: PreparedReviews) -> None:
     """Raise DataError for a split that nothing can be learned or measured on."""
-    counts = prepared["counts"]
     for split in ("train", "validation"):
-        if not counts[split]:
-            raise DataError(
-                f"{config.prepared}: the {split} split has {counts[split]} rows. Prepare with a larger share for it."
-            )
+        if not prepared.num_rows[split]:
+            raise DataError(f"{prepared.directory}: the {split} split has 0 rows. Prepare with a larger share for it.")
 
 
 def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:

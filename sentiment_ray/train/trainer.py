@@ -16,12 +16,11 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, read_json, remove_all, write_json
+from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, remove_all, write_json
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
     PreviousRun,
-    choose_measured_split,
     load_previous_run,
     measure_before_and_after,
 )
@@ -33,6 +32,7 @@ from sentiment_ray.train.preflight import (
     with_absolute_paths,
     worker_resources,
 )
+from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.schedule import compute_class_weights, should_stop
 from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
@@ -55,12 +55,11 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     skipped. ConfigError and DataError for wrong input come before any work.
     """
     config = with_absolute_paths(config)
-    output, prepared_path = Path(config.output), Path(config.prepared) / "prepared.json"
-    prepared = read_json(prepared_path)
-    check_rows(prepared, config)
-    labels, previous = tuple(prepared["labels"]), load_previous_run(config, prepared)
-    class_weights = compute_class_weights(config, labels, _count_rows_by_label(config, prepared, previous))
-    plan = _describe_run(config, prepared_path)
+    output, prepared = Path(config.output), read_prepared(Path(config.prepared))
+    check_rows(prepared)
+    previous = load_previous_run(config, prepared)
+    class_weights = compute_class_weights(config, prepared.labels, _count_rows_by_label(config, prepared, previous))
+    plan = _describe_run(config, prepared)
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     difference = partial(_describe_difference, plan=plan)
     existing = find_finished_result(
@@ -69,7 +68,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     if existing and name == MANIFEST_NAME:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
-    parts = _plan_splits(config, labels, previous)
+    parts = _plan_splits(config, prepared.labels, previous)
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
@@ -77,7 +76,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
         remove_all(output, MANIFEST_NAME, METRICS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
-    task = Task(labels, class_weights, count_rows(parts["train"]), tuple(prepared.get("steps", ())))
+    task = Task(prepared.labels, class_weights, count_rows(parts["train"]), prepared.cleaning_steps)
     _train_until_finished(config, task, parts, cpus)
     checkpoints = rank_checkpoints(list_checkpoints(output))
     run = plan | _summarise(config, prepared, previous, output, checkpoints)
@@ -133,7 +132,7 @@ def _find_input_error(error: WorkerGroupError) -> SentimentRayError | None:
     return next((each for each in error.worker_failures.values() if isinstance(each, SentimentRayError)), None)
 
 
-def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
+def _describe_run(config: TrainConfig, prepared: PreparedReviews) -> dict[str, Any]:
     """Return the configuration of a run, the hashes of its inputs, and the fingerprint of both.
 
     The fingerprint leaves out the keys that do not affect the trained model.
@@ -141,10 +140,7 @@ def _describe_run(config: TrainConfig, prepared: Path) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude={"output", "restart"})
     if config.revision is None:  # runs from before this key keep their fingerprint
         del settings["revision"]
-    made_from = {
-        "prepared": hash_file(prepared),
-        "model": hash_model(config.model, config.revision),
-    }
+    made_from = {"prepared": prepared.compute_digest(), "model": hash_model(config.model, config.revision)}
     if config.start_from:
         made_from["earlier"] = hash_file(Path(config.start_from) / MANIFEST_NAME)
     if config.distill:
@@ -171,19 +167,19 @@ def _describe_difference(existing: dict[str, Any], *, plan: dict[str, Any]) -> s
 
 
 def _count_rows_by_label(
-    config: TrainConfig, prepared: dict[str, Any], previous: PreviousRun | None
+    config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None
 ) -> dict[str, float]:
     """Return the training rows of each label, including the share of the previous run's rows that is replayed."""
-    rows = prepared["by_split"]["train"]
+    rows = prepared.rows_by_label["train"]
     if not (previous and config.replay):
         return dict(rows)
-    old_rows = read_json(previous.prepared / "prepared.json")["by_split"]["train"]
+    old_rows = previous.prepared.rows_by_label["train"]
     return {label: count + config.replay * old_rows[label] for label, count in rows.items()}
 
 
 def _summarise(
     config: TrainConfig,
-    prepared: dict[str, Any],
+    prepared: PreparedReviews,
     previous: PreviousRun | None,
     output: Path,
     checkpoints: list[Checkpoint],
@@ -201,8 +197,8 @@ def _summarise(
         "history": history,
         "base_model": ray.get(_measure_base_model.remote(config, prepared)),
         "earlier": measure_before_and_after(config, prepared, previous, best.path) if previous else None,
-        "labels": prepared["labels"],
-        "steps": prepared.get("steps", []),
+        "labels": list(prepared.labels),
+        "steps": list(prepared.cleaning_steps),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
 
@@ -226,7 +222,7 @@ def _plan_splits(config: TrainConfig, labels: tuple[str, ...], previous: Previou
     """Return the parts of files that are read for each split; DataError when a teacher's scores lack a column."""
     sources = {split: [split_source(Path(config.prepared), split)] for split in ("train", "validation")}
     if previous and config.replay:
-        sources["train"].append(split_source(previous.prepared, "train", share=config.replay))
+        sources["train"].append(split_source(previous.prepared.directory, "train", share=config.replay))
     if config.distill:
         sources["train"].append(find_teacher_rows(config.distill, labels))
     return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}
@@ -267,11 +263,10 @@ def _run_worker(train_loop_config: dict[str, Any]) -> None:
 
 
 @ray.remote
-def _measure_base_model(config: TrainConfig, prepared: dict[str, Any]) -> dict[str, Any]:
+def _measure_base_model(config: TrainConfig, prepared: PreparedReviews) -> dict[str, Any]:
     """Measure the base model without training, on a sample of the test split (validation when test has no rows)."""
     from sentiment_ray.train.baseline import base_model_metrics
 
-    split = Path(config.prepared) / choose_measured_split(prepared)
     return base_model_metrics(
-        config.model, split, prepared["labels"], max_tokens=config.max_tokens, revision=config.revision
+        config.model, prepared.measured_split, prepared.labels, max_tokens=config.max_tokens, revision=config.revision
     )

@@ -26,14 +26,13 @@ from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
-    hash_file,
     local_path,
-    read_json,
     remove_all,
     write_json,
 )
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import absolute_model, check_rows, hash_model, with_absolute_paths
+from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 from sentiment_ray.train.schedule import compute_class_weights, compute_score
 from sentiment_ray.train.task import Task
 from sentiment_ray.train.tune_config import SearchRange, TuneConfig, check_search, takes_integers
@@ -54,8 +53,8 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     revisions = _find_revisions(checked)
     space = {name: _build_domain(name, values, checked[0]) for name, values in config.search.items()}
     output, base = local_path(config.output, "output"), _pin(base, revisions)
-    prepared_path = Path(base.prepared) / "prepared.json"
-    check_rows(read_json(prepared_path), base)
+    prepared = read_prepared(Path(base.prepared))
+    check_rows(prepared)
     train_exclude = {"revision"} if base.revision is None else set()  # older searches keep their fingerprint
     settings = [
         config.model_dump(mode="json", exclude={"output", "restart"}),
@@ -64,7 +63,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     tune_settings, train_settings = settings
     hashed = [tune_settings | {"search": use_first_names(tune_settings["search"])}, use_first_names(train_settings)]
     digests = [hash_model(model, revision) for model, revision in sorted(revisions.items())]
-    wanted = fingerprint([hashed, hash_file(prepared_path), digests])
+    wanted = fingerprint([hashed, prepared.compute_digest(), digests])
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     existing = find_finished_result(output, name, wanted, restart=config.restart)
     if existing and name == MANIFEST_NAME:
@@ -75,7 +74,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         remove_all(output, MANIFEST_NAME, BEST_NAME, TRIALS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, {"config": settings, "fingerprint": wanted})
-    trials, failed = _search(config, base, space, read_json(prepared_path), output, resources, revisions)
+    trials, failed = _search(config, base, space, prepared, output, resources, revisions)
     best = max(trials, key=lambda trial: trial["score"])
     best_keys = base.model_dump(mode="json") | best["keys"]
     best_keys["revision"] = revisions.get(best_keys["model"])
@@ -112,7 +111,7 @@ def _search(
     config: TuneConfig,
     base: TrainConfig,
     space: dict[str, Any],
-    prepared: dict[str, Any],
+    prepared: PreparedReviews,
     output: Path,
     resources: dict[str, float],
     revisions: dict[str, str | None],
@@ -217,7 +216,7 @@ def _last_line(error: Exception) -> str:
 def _train_once(
     keys: dict[str, Any],
     base: TrainConfig,
-    prepared: dict[str, Any],
+    prepared: PreparedReviews,
     revisions: dict[str, str | None],
     *,
     use_gpu: bool,
@@ -235,7 +234,7 @@ def _train_once(
         base.model_dump() | rename_old_keys(TrainConfig, keys) | {"checkpoint_every_s": NEVER_S}
     )
     config = config.model_copy(update={"revision": revisions.get(config.model)})
-    labels, device = tuple(prepared["labels"]), torch.device("cuda" if use_gpu else "cpu")
+    labels, device = prepared.labels, torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
     def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
@@ -257,8 +256,8 @@ def _train_once(
         report=report,
         show=lambda epochs_done, loss: None,
     )
-    class_weights = compute_class_weights(config, labels, prepared["by_split"]["train"])
-    task = Task(labels, class_weights, prepared["counts"]["train"], tuple(prepared.get("steps", ())))
+    class_weights = compute_class_weights(config, labels, prepared.rows_by_label["train"])
+    task = Task(labels, class_weights, prepared.num_rows["train"], prepared.cleaning_steps)
     fine_tune(config, task, worker, None)
 
 

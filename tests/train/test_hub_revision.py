@@ -13,6 +13,7 @@ from sentiment_ray.pretrained.hub import find_commit
 from sentiment_ray.pretrained.open import open_model
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.preflight import hash_model, with_absolute_paths
+from sentiment_ray.train.prepared import PreparedReviews
 from sentiment_ray.train.trainer import _describe_run
 from sentiment_ray.train.tune import _find_revisions
 from tests.hub import Hub, serve_hub
@@ -58,17 +59,19 @@ def test_a_branch_becomes_the_commit_that_it_is_now_and_stays_it(hub: Hub) -> No
 
 def test_the_commit_stands_in_the_run_and_in_its_fingerprint(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "prepared.json").write_text("{}")
+    prepared = PreparedReviews(tmp_path, (), {}, {}, ())
     config = TrainConfig(prepared=str(tmp_path), output="o", model=NAME, revision="v1")
-    plan = _describe_run(with_absolute_paths(config), tmp_path / "prepared.json")
+    plan = _describe_run(with_absolute_paths(config), prepared)
     assert plan["config"]["revision"] == plan["made_from"]["model"] == OLD
     hub.branches["v1"] = NEW
-    assert _describe_run(with_absolute_paths(config), tmp_path / "prepared.json")["fingerprint"] != plan["fingerprint"]
+    assert _describe_run(with_absolute_paths(config), prepared)["fingerprint"] != plan["fingerprint"]
 
 
 def test_a_local_model_has_no_revision_and_its_runs_keep_their_fingerprint(tiny_encoder: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared.json").write_text("{}")
+    prepared = PreparedReviews(tmp_path, (), {}, {}, ())
     config = TrainConfig(prepared=str(tmp_path), output="o", model=str(tiny_encoder), max_tokens=8)
-    plan = _describe_run(with_absolute_paths(config), tmp_path / "prepared.json")
+    plan = _describe_run(with_absolute_paths(config), prepared)
     assert "revision" not in plan["config"]
     with pytest.raises(ConfigError, match="revision = 'main' is for a model on the Hub"):
         with_absolute_paths(config.model_copy(update={"revision": "main"}))

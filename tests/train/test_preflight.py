@@ -1,6 +1,5 @@
 """What cannot be trained is named before anything starts: places on nodes, places in the model, lost runs."""
 
-import json
 import math
 import shutil
 import time
@@ -25,6 +24,7 @@ from sentiment_ray.train.preflight import (
     missing_room,
     with_absolute_paths,
 )
+from sentiment_ray.train.prepared import PreparedReviews
 from sentiment_ray.train.progress import show_progress
 from sentiment_ray.train.trainer import _count_rows_by_label, train_encoder
 from tests.export.test_families import MORE
@@ -159,9 +159,12 @@ def test_keys_that_change_no_result_may_change(run: Path) -> None:
 
 
 def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> None:
-    (tmp_path / "prepared.json").write_text(json.dumps({"by_split": {"train": {"bad": 100, "good": 10}}}))
-    config, new = _config(start_from="r", replay=0.5), {"by_split": {"train": {"bad": 0, "good": 20}}}
-    previous = PreviousRun("f", tmp_path, FinishedModel(tmp_path, 32, HEAD, ()))
+    old, new = (
+        PreparedReviews(tmp_path, ("bad", "good"), {}, {"train": {"bad": bad, "good": good}}, ())
+        for bad, good in ((100, 10), (0, 20))
+    )
+    config = _config(start_from="r", replay=0.5)
+    previous = PreviousRun("f", old, FinishedModel(tmp_path, 32, HEAD, ()))
     assert _count_rows_by_label(config, new, previous) == {"bad": 50, "good": 25}
     assert _count_rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
 

@@ -1,0 +1,48 @@
+"""Reads what prepare_reviews says of its reviews in prepared.json; knows no torch and no Ray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment_ray.errors import DataError
+from sentiment_ray.manifest import hash_file, read_json
+
+MANIFEST_NAME = "prepared.json"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class PreparedReviews:
+    """A directory that prepare_reviews wrote."""
+
+    directory: Path
+    labels: tuple[str, ...]
+    num_rows: dict[str, int]
+    """Rows of each split."""
+    rows_by_label: dict[str, dict[str, int]]
+    """Rows of each label, by split."""
+    cleaning_steps: tuple[str, ...]
+
+    @property
+    def measured_split(self) -> Path:
+        """The directory of the split that a finished model is measured on: test, or validation when test is empty."""
+        return self.directory / ("test" if self.num_rows["test"] else "validation")
+
+    def compute_digest(self) -> str:
+        """Return the sha256 of prepared.json, which changes with the reviews."""
+        return hash_file(self.directory / MANIFEST_NAME)
+
+
+def read_prepared(directory: Path) -> PreparedReviews:
+    """Read prepared.json; DataError when it is missing or was not written by prepare_reviews."""
+    path = directory / MANIFEST_NAME
+    manifest = read_json(path)
+    try:
+        return PreparedReviews(
+            directory=directory,
+            labels=tuple(manifest["labels"]),
+            num_rows={split: manifest["counts"][split] for split in SPLITS},
+            rows_by_label=manifest["by_split"],
+            cleaning_steps=tuple(manifest.get("steps", ())),
+        )
+    except KeyError as error:
+        raise DataError(f"{path} has no key {error}. Write it again with prepare_reviews.") from None
