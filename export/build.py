@@ -125,7 +125,7 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
     labels, max_tokens = tuple(run["labels"]), run["config"]["max_tokens"]
     truncation, cleaning_steps = read_truncation(run["config"]), tuple(run.get("steps", ()))
     prepared = _find_prepared(run)
-    checkpoint = opened.directory
+    checkpoint = opened.root  # whatever reads it opens it again
     _copy_model_files(opened, directory, labels=labels, max_tokens=max_tokens)
     encoder = load_encoder(
         directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from sentiment_ray.pretrained.load import load_classifier
+from sentiment_ray.pretrained.open import open_model
 
 
 def fold_temperature(checkpoint: Path, temperature: float, target: Path) -> None:
     """Write a checkpoint as `target` whose last layer divides by the temperature, so every loader gets these logits."""
-    shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns("*.pt", "model.safetensors"))
+    with open_model(checkpoint, key="checkpoint") as opened:  # the converters read all that is copied
+        shutil.copytree(opened.directory, target, ignore=shutil.ignore_patterns("*.safetensors", "*.index.json"))
     model = load_classifier(checkpoint)
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     if last.out_features != model.config.num_labels:
