@@ -19,18 +19,18 @@ class EngineSpec:
     """Distributions that bring the library; one of them is enough."""
     remedy: str
     """What to do where none is installed."""
-    gpu_gate: str | None = None
+    cpu_engine: str | None = None
     """For an engine on a GPU, the engine on the CPU whose gate in a bundle decides which files it may load."""
 
     @property
     def is_gpu(self) -> bool:
         """Whether the engine runs on a GPU."""
-        return self.gpu_gate is not None
+        return self.cpu_engine is not None
 
     @property
-    def gate(self) -> str:
+    def gate_engine(self) -> str:
         """Name of the engine whose gate in a bundle counts: an engine on the CPU has one of its own."""
-        return self.gpu_gate or self.name
+        return self.cpu_engine or self.name
 
     def is_installed(self) -> bool:
         """Whether the library can be found; on a GPU it must come from one of the packages."""
@@ -56,8 +56,10 @@ GPU_REMEDY = (
 SPECS = (
     EngineSpec("openvino", OPENVINO_MODULE, "openvino", ("openvino",), CPU_REMEDY),
     EngineSpec("onnxruntime", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), CPU_REMEDY),
-    EngineSpec("cuda", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, gpu_gate="onnxruntime"),
-    EngineSpec("tensorrt", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, gpu_gate="onnxruntime"),
+    EngineSpec("cuda", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, cpu_engine="onnxruntime"),
+    EngineSpec(
+        "tensorrt", ONNXRUNTIME_MODULE, "onnxruntime", ("onnxruntime-gpu",), GPU_REMEDY, cpu_engine="onnxruntime"
+    ),
 )
 """A new engine is a line here and the module that it names. `cuda` and `tensorrt` are providers of ONNX Runtime."""
 ENGINES = {spec.name: spec for spec in SPECS}

@@ -5,7 +5,7 @@ to different splits, the row counts as a duplicate: no row is moved to a split t
 All functions here work on tables in memory; they know no files and no tasks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,8 +21,6 @@ TRAIN, VALIDATION, TEST = range(len(SPLITS))
 OUTCOMES = (*SPLITS, "duplicates", "conflicting", "undersampled")
 """Everything that can become of a good row, as prepared.json counts it."""
 DUPLICATE, CONFLICTING, UNDERSAMPLED = (OUTCOMES.index(name) for name in OUTCOMES[len(SPLITS) :])
-RULES_BY_TEXT = ("hash", "stratified")
-"""Values of split_by that give all rows with one text the same split."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,19 @@ class RowOutcomes:
     """Index in OUTCOMES."""
     copy_number: NDArray[np.intp]
     """Number of rows with the same text that come before this one."""
-    is_drawn: NDArray[np.bool_]
+    is_by_rule: NDArray[np.bool_]
     """Whether the split rule chose the split; False if a source fixes it."""
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """A value of split_by."""
+
+    choose: Callable[[pa.Table, NDArray[np.uint32], PrepareConfig, SplitContext], NDArray[np.intp]]
+    """From a bucket's rows, the hashes of their texts, the keys and the context to an index in SPLITS: `(rows,)`."""
+    is_by_text: bool
+    """Whether equal (normalised) texts always get the same split. If not, the rule decides for each row alone: a row is
+    a duplicate where the rule and the split of its text differ."""
 
 
 def list_requested_splits(config: PrepareConfig) -> set[str]:
@@ -96,17 +105,17 @@ def assign_splits(table: pa.Table, config: PrepareConfig, context: SplitContext,
     fixed_by_row = _find_fixed_splits(table, config, context)
     # SPLITS are in the order train, validation, test: of several fixed splits the last one wins.
     fixed_by_text = np.maximum.reduceat(fixed_by_row, first_rows)
-    drawn = _draw_splits(table, hashes, config, context)
+    rule = RULES[config.split_by]
+    chosen = rule.choose(table, hashes, config, context)
     if config.keep_together:
         texts = table["hash"].take(pa.array(first_rows)).combine_chunks()
         leaders, fixed_by_text = matches.fix_clusters(texts, hashes[first_rows], fixed_by_text)
-        drawn = split_by_hash(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
-    split = np.where(fixed_by_text == NO_FIXED_SPLIT, drawn[first_rows], fixed_by_text)[text]
-    # A group or a time decides for one row; a hash decides for all rows with its text.
-    fits = np.where(fixed_by_row == NO_FIXED_SPLIT, drawn, fixed_by_row) == split
-    fits |= config.split_by in RULES_BY_TEXT
-    first_that_fits = np.minimum.reduceat(np.where(fits, rows, len(rows)), first_rows)[text]
-    is_kept = fits & ((rows == first_that_fits) | config.keep_duplicates)
+        chosen = split_by_hash(leaders, validation_share=config.validation_share, test_share=config.test_share)[text]
+    split = np.where(fixed_by_text == NO_FIXED_SPLIT, chosen[first_rows], fixed_by_text)[text]
+    may_stay = np.where(fixed_by_row == NO_FIXED_SPLIT, chosen, fixed_by_row) == split
+    may_stay |= rule.is_by_text
+    first_to_stay = np.minimum.reduceat(np.where(may_stay, rows, len(rows)), first_rows)[text]
+    is_kept = may_stay & ((rows == first_to_stay) | config.keep_duplicates)
     outcome = np.where(has_conflict[text], CONFLICTING, np.where(is_kept, split, DUPLICATE))
     return RowOutcomes(outcome, rows - first_rows[text], fixed_by_text[text] == NO_FIXED_SPLIT)
 
@@ -119,9 +128,9 @@ def split_by_hash(hashes: NDArray[np.uint32], *, validation_share: float, test_s
     return _split_fractions(to_fractions(hashes, SPLIT_COLUMN), validation_share, test_share)
 
 
-def split_by_group(groups: NDArray[np.int64], *, validation_share: float, test_share: float) -> NDArray[np.intp]:
+def split_by_group(group_hashes: NDArray[np.int64], *, validation_share: float, test_share: float) -> NDArray[np.intp]:
     """Return the index in SPLITS for each hash of a group: `(rows,)`. It does not depend on the other groups."""
-    return _split_fractions(groups.view(np.uint64) / 2**64, validation_share, test_share)
+    return _split_fractions(group_hashes.view(np.uint64) / 2**64, validation_share, test_share)
 
 
 def split_by_time(times: NDArray[np.int64], *, validation_from: int, test_from: int) -> NDArray[np.intp]:
@@ -142,9 +151,9 @@ def needs_label_cut_points(config: PrepareConfig) -> bool:
 def select_rows_to_rank(table: pa.Table, outcomes: RowOutcomes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Return the keys by which rows are ranked, and whether each row is ranked; both `(rows,)`.
 
-    The rows to rank are those whose split is drawn. `outcomes` come from a context without cut points.
+    The rows to rank are those whose split the rule chooses. `outcomes` come from a context without cut points.
     """
-    return _compute_rank_keys(read_hashes(table["hash"])), outcomes.is_drawn & (outcomes.outcome < len(SPLITS))
+    return _compute_rank_keys(read_hashes(table["hash"])), outcomes.is_by_rule & (outcomes.outcome < len(SPLITS))
 
 
 def find_label_cut_points(buckets: Sequence[SortedKeys], config: PrepareConfig) -> NDArray[np.uint64]:
@@ -158,21 +167,33 @@ def find_label_cut_points(buckets: Sequence[SortedKeys], config: PrepareConfig) 
     return find_keys_at_ranks(buckets, np.array(ranks))
 
 
-def _draw_splits(
+def _choose_by_hash(
     table: pa.Table, hashes: NDArray[np.uint32], config: PrepareConfig, context: SplitContext
 ) -> NDArray[np.intp]:
-    """Return the split that each row gets if no source fixes it; TRAIN while the cut points are unknown."""
+    return split_by_hash(hashes, validation_share=config.validation_share, test_share=config.test_share)
+
+
+def _choose_by_group(
+    table: pa.Table, hashes: NDArray[np.uint32], config: PrepareConfig, context: SplitContext
+) -> NDArray[np.intp]:
     shares = {"validation_share": config.validation_share, "test_share": config.test_share}
-    if config.split_by == "group":
-        return split_by_group(_read_split_values(table), **shares)
-    if config.split_by == "time":
-        validation_from, test_from = config.split_times
-        return split_by_time(_read_split_values(table), validation_from=validation_from, test_from=test_from)
-    if config.split_by == "stratified":
-        if context.label_cut_points is None:
-            return np.full(len(hashes), TRAIN)
-        return split_by_rank(_compute_rank_keys(hashes), context.label_cut_points[table["label"].to_numpy()])
-    return split_by_hash(hashes, **shares)
+    return split_by_group(_read_split_values(table), **shares)
+
+
+def _choose_by_time(
+    table: pa.Table, hashes: NDArray[np.uint32], config: PrepareConfig, context: SplitContext
+) -> NDArray[np.intp]:
+    validation_from, test_from = config.split_times
+    return split_by_time(_read_split_values(table), validation_from=validation_from, test_from=test_from)
+
+
+def _choose_by_rank(
+    table: pa.Table, hashes: NDArray[np.uint32], config: PrepareConfig, context: SplitContext
+) -> NDArray[np.intp]:
+    """Return TRAIN for every row while the cut points are unknown."""
+    if context.label_cut_points is None:
+        return np.full(len(hashes), TRAIN)
+    return split_by_rank(_compute_rank_keys(hashes), context.label_cut_points[table["label"].to_numpy()])
 
 
 def _find_fixed_splits(table: pa.Table, config: PrepareConfig, context: SplitContext) -> NDArray[np.intp]:
@@ -199,3 +220,12 @@ def _compute_rank_keys(hashes: NDArray[np.uint32]) -> NDArray[np.uint64]:
 def _read_split_values(table: pa.Table) -> NDArray[np.int64]:
     """Return the hash of each row's group, or its time, `(rows,)`; 0 where a source with a fixed split has none."""
     return table["split_value"].combine_chunks().fill_null(0).to_numpy()
+
+
+RULES = {
+    "hash": SplitRule(_choose_by_hash, is_by_text=True),
+    "group": SplitRule(_choose_by_group, is_by_text=False),
+    "time": SplitRule(_choose_by_time, is_by_text=False),
+    "stratified": SplitRule(_choose_by_rank, is_by_text=True),
+}
+"""Every value of split_by. A new rule is a function and an entry here, and its name in `split_by` of data/config.py."""

@@ -20,24 +20,34 @@ def rank_choices(bundle: Bundle, engine: str, variant: str) -> list[tuple[str, s
         raise ConfigError(f"variant = {variant!r} is not in {bundle.path} (found: {', '.join(variants)}).")
     engine_names = installed_engines() if engine == "auto" else [engine]
     variant_names = list(variants) if variant == "auto" else [variant]
-    passed = [(kind, name) for kind in engine_names for name in variant_names if has_passed(variants[name], kind)]
+    passed = [(name, each) for name in engine_names for each in variant_names if has_passed(variants[each], name)]
     if not passed:
-        raise BundleError(
-            f"{bundle.path}: variant {variant!r} has passed no gate with engine {engine!r} "
-            f"(installed: {', '.join(installed_engines()) or 'none'}). "
-            "Use auto for both, or pip install 'sentiment-ray[cpu]'."
-        )
+        raise BundleError(f"{bundle.path}: {_explain_refusal(bundle, engine, variant)}")
     default = bundle.manifest.defaults["cpu"]
 
-    def merit(pair: tuple[str, str]) -> tuple[bool, float]:
-        kind, name = pair
-        if ENGINES[kind].is_gpu:
-            return name == "fp16", 0.0
-        return pair == (default.engine, default.variant), variants[name].bench[ENGINES[kind].gate]["rows_per_s"]
+    def rate(pair: tuple[str, str]) -> tuple[bool, float]:
+        engine_name, variant_name = pair
+        spec = ENGINES[engine_name]
+        if spec.is_gpu:
+            return variant_name == "fp16", 0.0
+        rows_per_s = variants[variant_name].bench[spec.gate_engine]["rows_per_s"]
+        return pair == (default.engine, default.variant), rows_per_s
 
-    return sorted(passed, key=merit, reverse=True)
+    return sorted(passed, key=rate, reverse=True)
 
 
 def has_passed(variant: Variant, engine: str) -> bool:
     """Whether the gate that counts for an engine let a variant pass."""
-    return bool(variant.gate.get(ENGINES[engine].gate, {}).get("passed"))
+    return bool(variant.gate.get(ENGINES[engine].gate_engine, {}).get("passed"))
+
+
+def _explain_refusal(bundle: Bundle, engine: str, variant: str) -> str:
+    """Return why no pair of an engine and a variant may be loaded, and what to do."""
+    tried = {name for each in bundle.manifest.variants.values() for name in each.gate}
+    if engine != "auto" and ENGINES[engine].gate_engine not in tried:
+        return f"it was exported without engine {engine!r}. Export it again where {engine} is installed, or use auto."
+    return (
+        f"variant {variant!r} has passed no gate with engine {engine!r} "
+        f"(installed: {', '.join(installed_engines()) or 'none'}). "
+        "Use auto for both, or pip install 'sentiment-ray[cpu]'."
+    )

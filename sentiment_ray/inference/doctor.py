@@ -65,13 +65,13 @@ def diagnose(bundle: Bundle, *, require_signature: str | None = None) -> dict[st
             }
         )
     seen = {(row["engine"], row["variant"]) for row in tried}
-    passed_over = [
+    not_tried = [
         {"engine": engine, "variant": name, "note": _why_not(gate)}
         for name, variant in bundle.manifest.variants.items()
         for engine, gate in variant.gate.items()
         if (engine, name) not in seen
     ]
-    return {"auto": picked, "tried": tried, "passed_over": passed_over}
+    return {"auto": picked, "tried": tried, "not_tried": not_tried}
 
 
 def _describe_engine(name: str) -> dict[str, Any]:

@@ -252,7 +252,7 @@ class Predictor:
         An int8 file gives other answers on a processor without VNNI (onnxruntime#5849, #6004, #14642).
         """
         test = self.manifest.self_test
-        recorded = test.differences.get(self.variant, {}).get(ENGINES[self.engine].gate) if test else None
+        recorded = test.differences.get(self.variant, {}).get(ENGINES[self.engine].gate_engine) if test else None
         if test is None or recorded is None:
             return
         difference = np.abs(self.score(test.texts).probabilities - np.array(test.probabilities, np.float32)).max()

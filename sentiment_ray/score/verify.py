@@ -124,7 +124,7 @@ def _max_difference(predictor: Predictor, tokens_per_batch: int) -> float:
     """
     if predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch):
         return MAX_DIFFERENCE
-    gate = predictor.manifest.variants[predictor.variant].gate[ENGINES[predictor.engine].gate]
+    gate = predictor.manifest.variants[predictor.variant].gate[ENGINES[predictor.engine].gate_engine]
     return float(gate.get("batches", {}).get("max_difference_alone", 0)) + SELF_TEST_SLACK
 
 

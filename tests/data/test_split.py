@@ -23,7 +23,7 @@ from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.prepare import add_global_counts
 from sentiment_ray.data.shuffle import collect_rows
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
-from sentiment_ray.data.split import SplitContext, merge_fixed_groups
+from sentiment_ray.data.split import RULES, SplitContext, merge_fixed_groups
 from sentiment_ray.data.split_tasks import write_splits
 
 LABELS = ("negative", "positive")
@@ -35,6 +35,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "group": {"group_column": "user"},
     "time": {"time_column": "day", **DAYS},
 }
+MOVES_OLD_ROWS = ("stratified",)
 SHARES = {"validation_share": 0.2, "test_share": 0.3}
 Row = dict[str, Any]
 
@@ -45,7 +46,7 @@ def rows() -> st.SearchStrategy[list[Row]]:
     """Rows with few texts, users and days, so that equal texts come with different users, days and labels."""
     row = st.fixed_dictionaries(
         {
-            "text": st.integers(0, 40).map(lambda number: f"Review {number}"),
+            "text": st.integers(0, 40).map(lambda number: f"{number % 7}th review {number}"),
             "label": st.sampled_from((LABELS[0], LABELS[1], LABELS[1])),
             "user": st.integers(0, 12).map(str),
             "day": st.integers(0, 70).map(lambda day: (FIRST_DAY + timedelta(day)).isoformat()),
@@ -152,7 +153,21 @@ def test_training_rows_are_before_validation_rows_and_these_before_test_rows(lin
         assert all(kept.get(normalise(line["text"]), "") <= line["day"] for line in lines)
 
 
-@pytest.mark.parametrize("split_by", ["hash", "group", "time"])
+@pytest.mark.parametrize("split_by", KEYS)
+@pytest.mark.parametrize("keep", [False, True])
+@settings(quick, max_examples=6)
+@given(lines=rows(), more=rows())
+def test_no_text_is_in_two_splits(split_by: str, keep: bool, lines: list[Row], more: list[Row]) -> None:
+    """Also if a source with the same texts is put into the test: then the texts are in the test alone."""
+    keys = {"split_by": split_by, "keep_duplicates": keep, **KEYS[split_by]}
+    held_out = numbered(more[:10], start=1000)
+    written, counts = split_rows({"a": numbered(lines), "held": held_out}, test_file="held", **keys)
+    assert_no_text_in_two_splits(written)
+    if keep and RULES[split_by].is_by_text:
+        assert counts.totals["duplicates"] == 0
+
+
+@pytest.mark.parametrize("split_by", [name for name in KEYS if name not in MOVES_OLD_ROWS])
 @quick
 @given(lines=rows(), more=rows())
 def test_new_rows_move_no_old_row(split_by: str, lines: list[Row], more: list[Row]) -> None:

@@ -68,12 +68,12 @@ def test_a_gate_that_was_forged_for_it_does_not_get_past_the_self_test(
 def test_a_bundle_of_an_engine_that_is_not_in_the_table_is_refused(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle/bundle.json").read_text())
-    manifest["variants"]["fp32"]["gate"]["zeros"] = {"passed": True}
+    manifest["variants"]["fp32"]["gate"]["unlisted"] = {"passed": True}
     (tmp_path / "bundle/bundle.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"variants\.fp32\.gate\.zeros.*'zeros' is not the name of an engine"):
+    with pytest.raises(BundleError, match=r"variants\.fp32\.gate\.unlisted.*'unlisted' is not the name of an engine"):
         open_bundle(tmp_path / "bundle")
-    with pytest.raises(ConfigError, match="engine = 'zeros' is unknown. Known: auto, openvino, onnxruntime, cuda"):
-        Predictor.load(bundle, engine="zeros")
+    with pytest.raises(ConfigError, match="engine = 'unlisted' is unknown. Known: auto, openvino, onnxruntime, cuda"):
+        Predictor.load(bundle, engine="unlisted")
 
 
 def test_an_engine_that_is_not_installed_names_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_an_engine_that_is_not_installed_names_its_remedy(monkeypatch: pytest.Mo
 
 def test_every_gpu_engine_has_the_gate_of_one_on_the_cpu() -> None:
     assert {"cuda", "tensorrt"} <= {spec.name for spec in SPECS if spec.is_gpu}
-    assert {spec.gate for spec in SPECS} == set(cpu_engines())
+    assert {spec.gate_engine for spec in SPECS} == set(cpu_engines())
 
 
 def test_help_lists_the_engines() -> None:
