@@ -1,7 +1,6 @@
 # Every target makes .venv and installs into it when needed. PYTHON names the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
-TEST_PROCESSES ?= 2
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest
 # Tests of the command, the service and the configuration; they need neither Ray nor torch.
@@ -24,8 +23,8 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones, a file in one of two processes
-	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadgroup
+test: $(INSTALLED) ## All tests but the slow ones (about twenty minutes on two cores)
+	@$(BIN)/python -m pytest -m "not slow"
 
 test-lowest: ## The light tests on the lowest versions that pyproject.toml allows
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from filelock import FileLock
 from pyarrow import parquet
 
 from sentiment_ray.inference.predictor import Predictor
@@ -34,29 +33,11 @@ NASTY_TEXTS = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process; those that kill processes share their clusters."""
-    for item in items:
-        path = item.path.relative_to(ROOT).as_posix()
-        shares = path in (
-            "tests/chaos/test_kills.py",
-            "tests/chaos/test_poison.py",
-            "tests/chaos/test_training_kills.py",
-        )
-        item.add_marker(pytest.mark.xdist_group("tests/chaos" if shares else path))
-
-
-def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a path that all test processes share: the first that comes makes what stands there, the others wait."""
-    directory = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        directory = directory.parent
-    path, done = directory / "chain" / name, directory / "chain" / f"{name}.made"
+def make_in_chain(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Make an artefact of the chain in the directory that all of them share, and return its path."""
+    path = factory.getbasetemp() / "chain" / name
     path.parent.mkdir(exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not done.exists():
-            make(path)
-            done.touch()
+    make(path)
     return path
 
 
@@ -134,7 +115,7 @@ def word_pieces(texts: list[str], size: int) -> list[str]:
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
     """A real BERT of two layers and width 32 with random weights, and word pieces of real sentences, without [CLS]."""
     pieces = word_pieces([text for text, _ in everyday], 600)
-    return make_once(tmp_path_factory, "tiny-encoder", lambda directory: write_tiny_encoder(directory, pieces))
+    return make_in_chain(tmp_path_factory, "tiny-encoder", lambda directory: write_tiny_encoder(directory, pieces))
 
 
 def write_tiny_encoder(directory: Path, pieces: list[str], *, max_positions: int = 64) -> None:
@@ -167,7 +148,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Pat
 
     source = {"path": str(ROOT / "jobs/configs/everyday.jsonl"), "format": "chat"}
     keys: dict[str, Any] = {"sources": [source], "validation_share": 0.15, "test_share": 0.15}
-    return make_once(
+    return make_in_chain(
         tmp_path_factory, "prepared", lambda output: prepare_reviews(PrepareConfig(output=str(output), **keys))
     )
 
@@ -190,7 +171,7 @@ def run(prepared: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFac
         "cpus_per_worker": 1.0,  # both that there are: the reader must do without
         "keep_checkpoints": 2,
     }
-    return make_once(tmp_path_factory, "run", lambda output: train_encoder(TrainConfig(output=str(output), **keys)))
+    return make_in_chain(tmp_path_factory, "run", lambda output: train_encoder(TrainConfig(output=str(output), **keys)))
 
 
 @pytest.fixture(scope="session")
@@ -199,7 +180,7 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from export.build import export_bundle
     from export.config import ExportConfig
 
-    return make_once(
+    return make_in_chain(
         tmp_path_factory,
         "bundle",
         lambda output: export_bundle(ExportConfig(run=str(run), output=str(output), **EXPORT)),
@@ -215,7 +196,7 @@ def predictor(bundle: Path) -> Predictor:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, everyday: list[tuple[str, str]]) -> Path:
     """Reviews in Hive partitions, with other columns, several row groups, and three rows that cannot be scored."""
-    return make_once(tmp_path_factory, "corpus", lambda directory: _write_corpus(directory, everyday))
+    return make_in_chain(tmp_path_factory, "corpus", lambda directory: _write_corpus(directory, everyday))
 
 
 def _write_corpus(directory: Path, everyday: list[tuple[str, str]]) -> None:
@@ -244,4 +225,6 @@ def scores(bundle: Path, corpus: Path, ray_cluster: None, tmp_path_factory: pyte
         "engine": "onnxruntime",
         "variant": "fp32",
     }
-    return make_once(tmp_path_factory, "scores", lambda output: score_reviews(ScoreConfig(output=str(output), **keys)))
+    return make_in_chain(
+        tmp_path_factory, "scores", lambda output: score_reviews(ScoreConfig(output=str(output), **keys))
+    )

@@ -61,5 +61,5 @@ def test_its_tokenizer_and_model_give_the_same_logits_as_the_bundle(repository: 
 def test_other_models_are_not_replaced(bundle: Path, repository: Path, tmp_path: Path) -> None:
     write_triton(open_bundle(bundle), repository, restart=False)
     (tmp_path / "resnet").mkdir()
-    with pytest.raises(ConfigError, match="already exists"):
+    with pytest.raises(ConfigError, match="exists and holds no result"):
         write_triton(open_bundle(bundle), tmp_path, restart=False)

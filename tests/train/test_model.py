@@ -198,7 +198,7 @@ def test_auto_is_bf16_where_the_fastest_product_is(
     seconds: list[float], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = cycle(seconds)
-    monkeypatch.setattr(precision, "_seconds_of", lambda rows, weights: next(times))
+    monkeypatch.setattr(precision, "_time_product", lambda rows, weights: next(times))
     precision._cpu_multiplies_faster_in_bf16.cache_clear()
     assert use_bf16("auto", torch.device("cpu")) == bf16
     precision._cpu_multiplies_faster_in_bf16.cache_clear()

@@ -164,7 +164,7 @@ def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
     ("changes", "error", "message"),
     [
         ({"prepared": "/nowhere"}, DataError, "/nowhere/prepared.json is missing"),
-        ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' is no model directory"),
+        ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' is not a model"),
         ({"num_workers": 50, "output": "/tmp/never"}, ConfigError, "the cluster has 2"),
         ({"use_gpu": True, "output": "/tmp/never"}, ConfigError, "needs as many GPUs"),
     ],
@@ -179,7 +179,7 @@ def test_a_wrong_input_is_named_before_any_work(
 
 def test_a_model_that_cannot_become_a_bundle_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(ConfigError, match="is of type 'gpt2', which cannot be exported as a bundle"):
+    with pytest.raises(ConfigError, match="model_type is 'gpt2', of which no bundle can be made"):
         train_encoder(_config(run, model=str(tmp_path)))
 
 
