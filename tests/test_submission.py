@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 START_TIMEOUT_S = 45.0
 JOB_TIMEOUT_S = 60.0
-MAX_PACKAGE_BYTES = 1_000_000
+MAX_PACKAGE_BYTES = 1_500_000
 NOT_UPLOADED = ("data", "runs", ".venv", ".git")
 DATA_SUFFIXES = (".parquet", ".safetensors", ".onnx")
 
