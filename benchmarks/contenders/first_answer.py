@@ -75,7 +75,7 @@ def main() -> None:
     from sentiment_ray.inference import predictor
 
     clock.time_functions(predictor, PARTS)
-    clock.time_functions(Predictor, {"_test_itself": "self_test"})
+    clock.time_functions(Predictor, {"_run_self_test": "self_test"})
     loaded = Predictor.load(options.bundle, engine=options.engine, variant=options.variant, threads=options.threads)
     clock.timed("first_answer", loaded.predict)([options.text])
     clock.switch()

@@ -28,7 +28,7 @@ def round_up_lengths(lengths: NDArray[np.int32], *, max_tokens: int) -> NDArray[
 
     A rounded length follows from the row's own length, so a row is padded alike in every batch. An engine prepares
     itself for every new length, and is slow with few rows. Fewer lengths are up to 1.2 times faster, and cost 1 to 2 %
-    of padding (docs/benchmarks.md).
+    of padding (benchmarks/results/prediction.jsonl).
     """
     multiples = np.select([lengths < limit for limit in ROUNDING_LIMITS], [1, 2, 4], default=8)
     rounded: NDArray[np.int32] = np.minimum(-(-lengths // multiples) * multiples, np.maximum(lengths, max_tokens))

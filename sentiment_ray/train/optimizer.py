@@ -15,9 +15,9 @@ def build_optimizers(
     """Return AdamW for the trained parameters and, on a CPU, a sparse Adam for the word embeddings.
 
     The word embeddings are half of a small encoder's weights, and a batch uses a few hundred of their rows. All other
-    rows have a gradient of 0; clearing, clipping and applying it took 10 % of a step (docs/benchmarks.md). With the
-    sparse optimizer a row whose word is not in the batch stays as it is. AdamW would move it by its momentum. The
-    sparse optimizer has no weight decay.
+    rows have a gradient of 0; clearing, clipping and applying it took 10 % of a step
+    (benchmarks/results/training.jsonl). With the sparse optimizer a row whose word is not in the batch stays as it is.
+    AdamW would move it by its momentum. The sparse optimizer has no weight decay.
     """
     embeddings: Any = _trained_word_embeddings(model) if device.type == "cpu" else None
     if embeddings is None:

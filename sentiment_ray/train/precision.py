@@ -25,7 +25,7 @@ def _cpu_multiplies_faster_in_bf16() -> bool:
 
     The processor's flags do not answer this. With AVX512-BF16 an EPYC is 2.1 times faster in bf16. A Xeon whose virtual
     machine hides AMX takes twice as long, and without AVX512-BF16 oneDNN emulates bf16 at a third of the speed of fp32
-    (docs/benchmarks.md).
+    (benchmarks/results/training.jsonl).
     """
     fastest_s = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     factors = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray  # noqa: E402
 from openvino import opset13 as opset  # noqa: E402
 
 MAX_GROUP_SIZE = 128
-"""As fast as one group for a whole row of 384 values, and closer to the exact answer (docs/benchmarks.md)."""
+"""As fast as one group for a row of 384 values, and closer to the exact answer (benchmarks/results/scoring.jsonl)."""
 
 
 class OpenVinoEngine:
