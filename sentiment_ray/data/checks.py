@@ -17,7 +17,8 @@ from sentiment_ray.data.readers.jsonl import read_keys
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow
 from sentiment_ray.data.source_config import Source
-from sentiment_ray.data.sources import SourceFile, list_files, make_read_tasks, resolve_paths
+from sentiment_ray.data.source_file import SourceFile
+from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.pretrained.open import open_model
 

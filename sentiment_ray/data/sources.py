@@ -1,22 +1,19 @@
-"""Finds the files of every source and checks them before any row is read; reads headers and footers, no rows."""
+"""Finds the files of every source and cuts them into read tasks; reads headers and footers, no rows."""
 
 import glob
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
-from sentiment_ray.data.readers.jsonl import read_keys
-from sentiment_ray.data.readers.parquet import Footer, can_hold_labels, can_hold_texts, read_footer
+from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.text_lines import COMPRESSED_SUFFIXES
+from sentiment_ray.data.source_columns import check_columns, join_names
 from sentiment_ray.data.source_config import Source
+from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import local_path
 from sentiment_ray.parquet_types import parse_hive_columns
@@ -31,22 +28,6 @@ FORMATS_BY_SUFFIX = {
 }
 COMPRESSION_FACTOR = 4
 """Typical size of a text, in sizes of its .gz or .zst."""
-MAX_NAMES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of a source."""
-
-    source_index: int
-    """Index of the source in the configuration."""
-    file_index: int
-    """Index among the source's files, which are sorted by path."""
-    path: Path
-    format: str
-    id_prefix: str
-    path_columns: dict[str, str | None]
-    """Columns given by the directories below the source: label=positive/."""
 
 
 def resolve_paths(config: PrepareConfig) -> PrepareConfig:
@@ -106,7 +87,7 @@ def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[
     tasks = []
     for file in files:
         footer = read_footer(file.path) if file.format == "parquet" else None
-        _check_columns(file, config.sources[file.source_index], footer)
+        check_columns(file, config.sources[file.source_index], footer)
         tasks.extend(_split_into_tasks(file, footer))
     return tasks
 
@@ -119,7 +100,7 @@ def describe_sources(config: PrepareConfig, files: Sequence[SourceFile]) -> list
         if skipped:
             log.notify(
                 f"{len(skipped)} files in {source.path} are not read, because they have another format or are "
-                f"links to directories: {_join_names(skipped)}. To read them, name them in a source of their own.",
+                f"links to directories: {join_names(skipped)}. To read them, name them in a source of their own.",
                 level=logging.WARNING,
             )
         num_files = sum(file.source_index == index for file in files)
@@ -224,68 +205,6 @@ def _format_by_suffix(path: Path) -> str | None:
     is_compressed = path.suffix in COMPRESSED_SUFFIXES
     found = FORMATS_BY_SUFFIX.get((path.with_suffix("") if is_compressed else path).suffix.lower())
     return None if is_compressed and found == "parquet" else found
-
-
-def _check_columns(file: SourceFile, source: Source, footer: Footer | None) -> None:
-    """Raise DataError for a file that lacks a column, has it twice, or whose column cannot hold texts or labels."""
-    names_by_key = _list_names_by_key(source)
-    columns = footer.schema.names if footer else _read_text_columns(file, names_by_key)
-    if file.format == "chat":
-        if columns and "messages" not in columns:
-            raise DataError(
-                f"{file.path}: the key 'messages' of a chat is missing (found: {_join_names(columns)}). "
-                "Pass --format jsonl if each line has a text and a label."
-            )
-        return
-    if file.format == "jsonl" and not columns:
-        return
-    for key, names in names_by_key.items():
-        flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
-        remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
-        for name in names:
-            _check_column(file, name, columns, remedy)
-            if footer and name in columns:
-                _check_type(file, key, footer.schema.field(name), remedy)
-
-
-def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]]) -> list[str]:
-    if file.format in DELIMITERS:
-        return read_header(file.path, file.format)
-    expected = () if file.format == "chat" else sum(names_by_key.values(), ())
-    return read_keys(file.path, expected=expected)
-
-
-def _check_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> None:
-    count = columns.count(name)
-    if count > 1:
-        raise DataError(f"{file.path} has {count} columns {name!r}. Rename all but one of them.")
-    if count or name in file.path_columns:
-        return
-    found = _join_names([*columns, *file.path_columns])
-    if "messages" in columns:
-        remedy = f"Pass --format chat, or set format for the source {file.id_prefix.partition('/')[0]!r}."
-    raise DataError(f"{file.path}: the column {name!r} is missing (found: {found}). {remedy}")
-
-
-def _check_type(file: SourceFile, key: str, column: pa.Field, remedy: str) -> None:
-    if key == "text_column" and not can_hold_texts(column.type):
-        raise DataError(f"{file.path}: the column {column.name!r} holds {column.type}, not texts. {remedy}")
-    if key == "label_column" and not can_hold_labels(column.type):
-        raise DataError(f"{file.path}: the column {column.name!r} holds {column.type}, not texts or numbers. {remedy}")
-
-
-def _list_names_by_key(source: Source) -> dict[str, tuple[str, ...]]:
-    return {
-        "text_column": source.text_column,
-        "label_column": (source.label_column,),
-        "id_column": (source.id_column,) if source.id_column else (),
-        "group_column": (source.group_column,) if source.group_column else (),
-        "time_column": (source.time_column,) if source.time_column else (),
-    }
-
-
-def _join_names(names: list[str]) -> str:
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
 
 
 def _split_into_tasks(file: SourceFile, footer: Footer | None) -> list[ReadTask]:
