@@ -31,6 +31,14 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """Several names: a TOML array, or one flag with commas between them."""
 
 
+def is_unset(value: Any) -> bool:
+    """Whether a value is None, False or empty: `Field(exclude_if=is_unset)` leaves such a value out of a dump.
+
+    A key that a release adds is declared so. The fingerprints of results without it then stay as they were.
+    """
+    return value is None or value is False or value in ((), "", {})
+
+
 class SectionConfig(BaseModel):
     """The base class of every section: its values are frozen, and unknown keys are refused.
 

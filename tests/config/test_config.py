@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from jobs.evaluate_bundle import main as evaluate_job
-from sentiment_ray.config.sections import load_config
+from sentiment_ray.config.sections import Names, SectionConfig, is_unset, load_config
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.evaluate.config import EvaluateConfig
@@ -125,3 +126,13 @@ def test_output_of_a_library_at_exit_is_not_part_of_the_result() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ('{"rows": 1}\n', "bye\n", 0)
+
+
+def test_a_key_that_is_left_out_while_unset_leaves_dumps_as_they_were() -> None:
+    class Later(SectionConfig):
+        seed: int = 0
+        columns: Names = Field(default=(), exclude_if=is_unset)
+
+    assert Later().model_dump(mode="json") == {"seed": 0}
+    assert Later(columns=("a",)).model_dump(mode="json") == {"seed": 0, "columns": ["a"]}
+    assert [is_unset(value) for value in (None, False, (), "", {}, 0, 0.0, ",")] == [True] * 5 + [False] * 3
