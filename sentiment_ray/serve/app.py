@@ -5,15 +5,17 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from sentiment_ray.bundle.files import quote
 from sentiment_ray.inference.predictor import Predictor, Scores
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.serve.contract import PredictRequest, Refusal, rank_labels, read_texts
+from sentiment_ray.serve.contract import REQUEST_SCHEMA, Refusal, check_headers, rank_labels, read_request
 from sentiment_ray.serve.guard import Guard
 from sentiment_ray.text.truncation import describe_limit
+
+BODY = {"required": True, "content": {"application/json": {"schema": REQUEST_SCHEMA}}}
 
 
 def create_app(predictor: Predictor, config: ServeConfig, *, api_key: str | None) -> FastAPI:
@@ -32,22 +34,25 @@ def _add_routes(app: FastAPI, predictor: Predictor, config: ServeConfig) -> None
         with lock:
             return predictor.score(texts)
 
-    @app.post("/predict")
-    async def predict(request: PredictRequest) -> Any:
+    @app.post("/predict", openapi_extra={"requestBody": BODY})
+    async def predict(request: Request) -> Any:
         """Classify one text or several."""
-        texts = read_texts(request.inputs, max_texts=config.max_texts)
-        scores = await run_in_threadpool(score, texts)
-        if not request.truncate and scores.truncated.any():
+        check_headers(request.headers)
+        wanted = read_request(await request.body(), max_texts=config.max_texts)
+        scores = await run_in_threadpool(score, wanted.texts)
+        if not wanted.truncate and scores.truncated.any():
             limit = describe_limit(predictor.manifest.truncation, predictor.manifest.max_tokens)
             raise Refusal(413, f"A text has more than {limit} and truncate is false.", "Tokenizer")
-        answers = rank_labels(scores, predictor.labels, raw_scores=request.raw_scores)
-        return answers[0] if isinstance(request.inputs, str) else answers
+        answers = rank_labels(scores, predictor.labels, raw_scores=wanted.raw_scores)
+        return answers[0] if wanted.is_single else answers
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Response:
         """Answer 200 once the bundle is loaded."""
         return Response(status_code=200)
 
+    @app.head("/info", include_in_schema=False)
     @app.get("/info")
     async def info() -> dict[str, Any]:
         """Describe the bundle that answers, and the engine that computes."""
@@ -71,14 +76,12 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
         return refusal.response
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        return Refusal(422, f"{key}: {first['msg']}", "Validation").response
-
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        response = Refusal(error.status_code, str(error.detail), "Validation").response
-        response.headers.update(error.headers or {})
-        return response
+        method, path = request.method, quote(request.scope["path"])
+        messages = {
+            404: f"There is nothing at {path}. Known: POST /predict, GET /health, GET /info.",
+            405: f"{path} takes no {method}, but {(error.headers or {}).get('Allow')}.",
+        }
+        message = messages.get(error.status_code, str(error.detail))
+        return Refusal(error.status_code, message, headers=error.headers).response

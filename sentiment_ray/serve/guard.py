@@ -41,13 +41,12 @@ class Guard:
     def _check_key(self, headers: Headers) -> None:
         given = headers.get("authorization", "").encode("latin-1")  # the bytes of the header, as they were sent
         if self._authorization and not secrets.compare_digest(given, self._authorization):
-            refusal = Refusal(401, "The API key is missing or wrong: send Authorization: Bearer KEY.", "Unauthorized")
-            refusal.response.headers["WWW-Authenticate"] = "Bearer"
-            raise refusal
+            message = "The API key is missing or wrong: send Authorization: Bearer KEY."
+            raise Refusal(401, message, "Unauthorized", headers={"WWW-Authenticate": "Bearer"})
 
     async def _read_body(self, headers: Headers, receive: Receive) -> bytes | None:
         """Return the body, read no further than its limit whatever length was declared; None when the client left."""
-        too_large = Refusal(413, f"The body is larger than {self._max_body_bytes} bytes.", "Validation")
+        too_large = Refusal(413, f"The body is larger than {self._max_body_bytes} bytes.")
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             raise too_large
