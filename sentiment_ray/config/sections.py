@@ -1,5 +1,6 @@
 """Reads the section of a stage from a TOML file, and the flags that override it; knows no keys of a stage."""
 
+import csv
 import difflib
 import logging
 import re
@@ -19,7 +20,16 @@ SECTIONS = ("prepare", "train", "tune", "export", "evaluate", "score", "serve")
 
 
 def _split_commas(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    """Return the names in a flag's value. Double quotes enclose a name that has a comma, as in a CSV file."""
+    if not isinstance(value, str):
+        return value
+    parts = value.split(",")
+    if any(part.lstrip().startswith('"') for part in parts):
+        try:
+            (parts,) = csv.reader([value], skipinitialspace=True, strict=True)
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"the double quotes do not enclose whole names ({error})") from None
+    return [part.strip() for part in parts]
 
 
 TYPE_IN_PATH = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")
@@ -28,7 +38,7 @@ TYPE_IN_PATH = re.compile(r"(literal|dict|tuple|list|constrained|function|nullab
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole, from 0 to 1."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-"""Several names: a TOML array, or one flag with commas between them."""
+"""Several names: a TOML array, or one flag with commas between them. A name with a comma is in double quotes there."""
 
 
 def is_unset(value: Any) -> bool:

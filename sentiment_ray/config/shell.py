@@ -80,9 +80,9 @@ def run(command: click.Command) -> NoReturn:
     except click.Abort:
         _fail("interrupted.", 130)
     except click.ClickException as error:
-        _fail(" ".join(error.format_message().split()), 2)
+        _fail(error.format_message(), 2)
     except SentimentRayError as error:
-        _fail(" ".join(str(error).split()), error.exit_code)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -90,7 +90,11 @@ def run(command: click.Command) -> NoReturn:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    """End the process with one line, in which names of files and keys cannot control the terminal."""
-    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in message)
+    """End the process with one line, in which names of files and keys cannot control the terminal.
+
+    Line ends become blanks. Other runs of blanks stay: they may be part of a name.
+    """
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip()).replace("\t", " ")
+    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
     log.notify(plain, level=logging.ERROR)
     sys.exit(exit_code)

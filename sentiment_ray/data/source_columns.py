@@ -2,14 +2,13 @@
 
 import pyarrow as pa
 
+from sentiment_ray.column_names import describe_missing_column, quote_names, resolve_column
 from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
 from sentiment_ray.data.readers.jsonl import read_keys
 from sentiment_ray.data.readers.parquet import Footer, can_hold_labels, can_hold_texts
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import DataError
-
-MAX_NAMES_SHOWN = 20
 
 
 def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> None:
@@ -19,7 +18,7 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> No
     if file.format == "chat":
         if columns and "messages" not in columns:
             raise DataError(
-                f"{file.path}: the key 'messages' of a chat is missing (found: {join_names(columns)}). "
+                f"{file.path}: the key 'messages' of a chat is missing (found: {quote_names(columns)}). "
                 "Pass --format jsonl if each line has a text and a label."
             )
         return
@@ -29,14 +28,9 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> No
         flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
         remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
         for name in names:
-            _check_column(file, name, columns, remedy)
-            if footer and name in columns:
-                _check_type(file, key, footer.schema.field(name), remedy)
-
-
-def join_names(names: list[str]) -> str:
-    """Return names as one text; of more than MAX_NAMES_SHOWN, the first ones."""
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
+            column = _find_column(file, name, columns, remedy)
+            if footer and column in columns:
+                _check_type(file, key, footer.schema.field(column), remedy)
 
 
 def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]]) -> list[str]:
@@ -46,16 +40,17 @@ def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]
     return read_keys(file.path, expected=expected)
 
 
-def _check_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> None:
-    count = columns.count(name)
-    if count > 1:
-        raise DataError(f"{file.path} has {count} columns {name!r}. Rename all but one of them.")
-    if count or name in file.path_columns:
-        return
-    found = join_names([*columns, *file.path_columns])
-    if "messages" in columns:
-        remedy = f"Pass --format chat, or set format for the source {file.id_prefix.partition('/')[0]!r}."
-    raise DataError(f"{file.path}: the column {name!r} is missing (found: {found}). {remedy}")
+def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> str:
+    """Return the column that a name means, of the file or of its path; DataError if none does, or several."""
+    known = [*columns, *file.path_columns]
+    column = resolve_column(name, known)
+    if column is None:
+        if "messages" in columns:
+            remedy = f"Pass --format chat, or set format for the source {file.id_prefix.partition('/')[0]!r}."
+        raise DataError(f"{file.path}: {describe_missing_column(name, known)} {remedy}")
+    if columns.count(column) > 1:
+        raise DataError(f"{file.path} has {columns.count(column)} columns {column!r}. Rename all but one of them.")
+    return column
 
 
 def _check_type(file: SourceFile, key: str, column: pa.Field, remedy: str) -> None:

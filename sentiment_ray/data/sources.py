@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray import log
+from sentiment_ray.column_names import quote_names
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.text_lines import COMPRESSED_SUFFIXES
-from sentiment_ray.data.source_columns import check_columns, join_names
+from sentiment_ray.data.source_columns import check_columns
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
@@ -100,7 +101,7 @@ def describe_sources(config: PrepareConfig, files: Sequence[SourceFile]) -> list
         if skipped:
             log.notify(
                 f"{len(skipped)} files in {source.path} are not read, because they have another format or are "
-                f"links to directories: {join_names(skipped)}. To read them, name them in a source of their own.",
+                f"links to directories: {quote_names(skipped)}. To read them, name them in a source of their own.",
                 level=logging.WARNING,
             )
         num_files = sum(file.source_index == index for file in files)

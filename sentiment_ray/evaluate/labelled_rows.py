@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from sentiment_ray.column_names import describe_missing_column
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.labels import label2id
@@ -100,9 +101,7 @@ def select_slice_columns(table: pa.Table, config: EvaluateConfig) -> dict[str, l
     """Return the values of the columns to slice by, by name; DataError when a column is missing."""
     missing = [name for name in config.slice_by if name not in table.column_names]
     if missing:
-        raise DataError(
-            f"slice_by: column {missing[0]!r} is missing from {config.input} (found: {', '.join(table.column_names)})."
-        )
+        raise DataError(f"{config.input}: {describe_missing_column(missing[0], table.column_names)} Correct slice_by.")
     names = config.slice_by or [name for name in DEFAULT_SLICES if name in table.column_names]
     return {name: _to_values(table[name]) for name in names}
 
@@ -112,12 +111,11 @@ def _read_table(file: Path, config: EvaluateConfig) -> pa.Table:
         with parquet.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
             for name in (config.text_column, config.label_column):
-                times = names.count(name)
-                if times != 1:
-                    raise DataError(
-                        f"{file}: column {name!r} {f'exists {times} times' if times else 'is missing'} "
-                        f"(found: {', '.join(names)}). Pass --text-column and --label-column."
-                    )
+                if name not in names:
+                    missing = describe_missing_column(name, names)
+                    raise DataError(f"{file}: {missing} Pass --text-column and --label-column.")
+                if names.count(name) > 1:
+                    raise DataError(f"{file} has {names.count(name)} columns {name!r}. Rename all but one of them.")
             table = opened.read()
             return table.cast(without_views(table.schema))
     except (pa.ArrowException, OSError) as error:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from sentiment_ray.column_names import describe_missing_column
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import TEXT, Footer
@@ -55,12 +56,9 @@ def _find_contract(footers: Sequence[Footer], config: ScoreConfig) -> dict[str, 
 def _find_defect(
     columns: dict[str, str], contract: dict[str, str], config: ScoreConfig, added: Sequence[str]
 ) -> str | None:
-    present = ", ".join(list(columns)[:20]) + (", …" if len(columns) > 20 else "")
     for name, data_type in contract.items():
         if name not in columns:
-            return (
-                f"column {name!r} is missing (found: {present}); pass --text-column or --columns with names that exist"
-            )
+            return f"{describe_missing_column(name, columns)} Pass --text-column or --columns with names that exist"
         if name in config.text_column:
             if columns[name] != TEXT:
                 return f"column {name!r} is {columns[name]}, not text; pass --text-column with another"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from jobs.evaluate_bundle import main as evaluate_job
 from sentiment_ray.config.sections import Names, SectionConfig, is_unset, load_config
+from sentiment_ray.config.shell import _fail
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.evaluate.config import EvaluateConfig
@@ -63,6 +64,36 @@ def test_one_source_can_be_given_as_flags() -> None:
     config = load_config(PrepareConfig, "prepare", file=None, flags=flags)
     assert [(source.path, source.text_column) for source in config.sources] == [("reviews/", ("body",))]
     assert config.labels == ("bad", "good")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("title,body", ("title", "body")),
+        (" title , body ", ("title", "body")),
+        ('"Review, in your words"', ("Review, in your words",)),
+        ('title, "Review, in your words",5" screen', ("title", "Review, in your words", '5" screen')),
+        ('"Say ""why"", please"', ('Say "why", please',)),
+        ('5" screen,title', ('5" screen', "title")),
+    ],
+)
+def test_a_name_with_a_comma_is_in_double_quotes(value: str, expected: tuple[str, ...]) -> None:
+    flags = {"input": "a.csv", "output": "out", "text_column": value}
+    config = load_config(PrepareConfig, "prepare", file=None, flags=flags)
+    assert config.sources[0].text_column == expected
+
+
+@pytest.mark.parametrize("value", ['"Review, in your words', '"Review" it,title'])
+def test_double_quotes_that_enclose_no_whole_name_are_refused(value: str) -> None:
+    flags = {"input": "a.csv", "output": "out", "text_column": value}
+    with pytest.raises(ConfigError, match="the double quotes do not enclose whole names"):
+        load_config(PrepareConfig, "prepare", file=None, flags=flags)
+
+
+def test_blanks_inside_a_message_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _fail("found: 'te  xt',\n   'a\tb'\x1b", 2)
+    assert capsys.readouterr().err == "error: found: 'te  xt', 'a b'\ufffd\n"
 
 
 def test_shares_are_a_toml_array_or_one_flag_with_commas(tmp_path: Path) -> None:

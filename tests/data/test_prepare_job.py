@@ -29,8 +29,8 @@ def test_a_wrong_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path, rev
     actual = python("-m", "jobs.prepare_reviews", "--input", reviews, "--output", str(tmp_path / "out"))
     assert (actual.returncode, actual.stdout) == (2, "")
     assert actual.stderr == (
-        f"error: {reviews}: the column 'text' is missing (found: body, mood). Pass --text-column, or set text_column "
-        "for the source 'reviews'.\n"
+        f"error: {reviews}: the column 'text' is missing (found: 'body', 'mood'). Pass --text-column, or set "
+        "text_column for the source 'reviews'.\n"
     )
     assert not (tmp_path / "out").exists()
 

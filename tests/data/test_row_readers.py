@@ -94,6 +94,33 @@ def test_ids_name_source_file_and_row_or_come_from_a_column(tmp_path: Path) -> N
     assert [row["id"] for row in read(path, id_column="key")] == ["7", "s:2"]
 
 
+def test_blanks_around_a_column_name_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id, text, label \n7,fine,positive\n")
+    (tmp_path / "a.tsv").write_text("id\t text\tlabel\u00a0\n7\tfine\tpositive\n")
+    write_objects(tmp_path / "a.jsonl", [{"id": 7, "text ": "fine", "label\t": "positive"}])
+    write_parquet(tmp_path / "a.parquet", **{"id": [7], "text ": ["fine"], " label": ["positive"]})
+    (tmp_path / " label=positive").mkdir()
+    write_parquet(tmp_path / " label=positive" / "a.parquet", **{"id": [7], " text": ["fine"]})
+    for path in [*tmp_path.glob("a.*"), tmp_path]:
+        for row in read(path, id_column="id"):
+            assert (row["id"], row["text"], row["label"], row["reason"]) == ("7", "fine", "positive", None), path
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (" text,text ,label", r"Several names differ from it by blanks alone: ' text', 'text '"),
+        ("Text,label", r"is missing \(found: 'Text', 'label'\). Did you mean 'Text'\?"),
+        (" text, text,label", "Several names differ from it by blanks alone: ' text', ' text'"),
+        ("id ,te  xt,label", r"\(found: 'id ', 'te  xt', 'label'\). Did you mean 'te  xt'\?"),
+    ],
+)
+def test_a_column_name_that_is_not_certain_is_not_taken(tmp_path: Path, header: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\na,b,c\n")
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "a.csv")
+
+
 def test_numbers_as_labels_have_one_spelling_in_all_formats(tmp_path: Path) -> None:
     whole = write_parquet(tmp_path / "whole.parquet", text=["a", "b", "c"], label=[0, 1, None])
     floats = write_parquet(tmp_path / "floats.parquet", text=["a", "b", "c"], label=[0.0, 1.0, None])
@@ -223,13 +250,18 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
             "a.csv",
             b"body,label\nx,y\n",
             {},
-            r"a.csv: the column 'text' is missing \(found: body, label\).*--text-column",
+            r"a.csv: the column 'text' is missing \(found: 'body', 'label'\).*--text-column",
         ),
-        ("a.csv", b"text,stars\n", {}, r"a.csv: the column 'label' is missing \(found: text, stars\).*--label-column"),
+        (
+            "a.csv",
+            b"text,stars\n",
+            {},
+            r"a.csv: the column 'label' is missing \(found: 'text', 'stars'\).*--label-column",
+        ),
         ("a.csv", b"text,label\n", {"id_column": "key"}, "the column 'key' is missing .*Set id_column"),
         ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv is in UTF-16"),
         ("a.csv", b"text,l\xe4bel\n", {}, "a.csv: the header is not UTF-8"),
-        ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: body\)"),
+        ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: 'body'\)"),
         ("a.jsonl", b'{"messages": []}\n', {}, "the column 'text' is missing .* Pass --format chat"),
         ("a.jsonl", b'{"text": "x"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
         ("a.parquet", b"PAR1 cut off", {}, "a.parquet is not a readable Parquet file"),

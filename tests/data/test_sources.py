@@ -102,7 +102,7 @@ def test_a_column_of_the_file_has_precedence_over_its_path_and_a_null_partition_
 
 def test_a_partition_key_above_the_source_is_no_column(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "label=positive" / "a.parquet", text=["fine"])
-    with pytest.raises(DataError, match=r"the column 'label' is missing \(found: text\)"):
+    with pytest.raises(DataError, match=r"the column 'label' is missing \(found: 'text'\)"):
         read(path)
 
 
@@ -144,7 +144,9 @@ def test_text_files_can_have_several_text_columns(tmp_path: Path) -> None:
     }.items():
         rows = read(tmp_path / name, text_column=["title", "body"])
         assert [row["reason"] or row["text"] for row in rows] == expected
-    with pytest.raises(DataError, match=r"the column 'subtitle' is missing \(found: label, body, title\)"):
+    with pytest.raises(
+        DataError, match=r"the column 'subtitle' is missing \(found: 'label', 'body', 'title'\). Did you mean 'title'\?"
+    ):
         read(tmp_path / "a.csv", text_column=["title", "subtitle"])
 
 
@@ -223,7 +225,7 @@ def test_contradictory_label_mappings_are_refused(keys: dict[str, Any], message:
             {},
             r"'label' holds timestamp\[ns\], not texts or numbers",
         ),
-        ({"body": ["a", "b"], "text": None}, {}, r"b.parquet: the column 'text' is missing \(found: label, body\)"),
+        ({"body": ["a", "b"], "text": None}, {}, r"b.parquet: the column 'text' is missing \(found: 'label', 'body'\)"),
     ],
 )
 def test_a_different_schema_in_the_second_file_is_named_with_file_and_column(

@@ -106,7 +106,7 @@ def test_bad_files_are_quarantined_by_name_and_good_ones_scored(scores: Path, br
     assert {row["rows"] for row in rows} == {0, 1}
     reasons = {Path(row["path"]).name: row["reason"] for row in rows}
     assert "not a Parquet file that can be read" in reasons["truncated.parquet"]
-    assert "column 'body' is missing (found: other)" in reasons["without.parquet"]
+    assert "column 'body' is missing (found: 'other')" in reasons["without.parquet"]
     assert "column 'body' is int64, not text" in reasons["numbers.parquet"]
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_committed_with_too_many_quarantined_rows_until_it_is_allowed
         ({"bundle": "/nowhere"}, BundleError, "no bundle at /nowhere"),
         ({"input": "/nowhere"}, DataError, "'/nowhere': there is no Parquet file"),
         ({"input": "elsewhere://bucket/key"}, ConfigError, "Protocol not known"),
-        ({"text_column": "review"}, DataError, r"column 'review' is missing \(found: review_id, body, stars\)"),
+        ({"text_column": "review"}, DataError, r"column 'review' is missing \(found: 'review_id', 'body', 'stars'\)"),
         ({"num_workers": 99}, ConfigError, "the cluster has 2 CPUs"),
     ],
 )

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.readers.read_task import ReadTask, Row
 from sentiment_ray.data.readers.text_lines import read_lines
 from sentiment_ray.data.source_config import Source
@@ -28,8 +29,9 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
     header = _find_header(rows, path)
     columns = [*header, *task.path_columns]
     names = (source.id_column, source.label_column, source.split_column)
-    indexes = [columns.index(name) if name else None for name in names]
-    text_indexes, path_values = [columns.index(name) for name in source.text_column], list(task.path_columns.values())
+    indexes = [_find_index(name, columns) if name else None for name in names]
+    text_indexes = [_find_index(name, columns) for name in source.text_column]
+    path_values = list(task.path_columns.values())
     for number, cells in rows:
         if isinstance(cells, str):
             yield Row(number, reason=cells)
@@ -46,6 +48,10 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
 def read_header(path: Path, file_format: str) -> list[str]:
     """Return the column names of a CSV or TSV file; DataError if its header cannot be read."""
     return _find_header(_read_cells(path, file_format), path)
+
+
+def _find_index(name: str, columns: list[str]) -> int:
+    return columns.index(resolve_column(name, columns) or name)
 
 
 def _find_header(rows: Iterator[tuple[int, list[str] | str]], path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.readers.read_task import ReadTask, Row
 from sentiment_ray.data.readers.text_lines import MAX_LINE_BYTES, read_lines
 from sentiment_ray.data.source_config import Source
@@ -22,10 +23,10 @@ def read_jsonl(task: ReadTask, source: Source) -> Iterator[Row]:
             yield Row(number, reason=reason)
         else:
             columns = task.path_columns | value if task.path_columns else value
-            row_id = columns.get(source.id_column) if source.id_column else None
-            texts = tuple([columns.get(name) for name in source.text_column])
-            split_value = columns.get(source.split_column) if source.split_column else None
-            yield Row(number, row_id, texts, columns.get(source.label_column), split_value)
+            row_id = _get_value(columns, source.id_column) if source.id_column else None
+            texts = tuple([_get_value(columns, name) for name in source.text_column])
+            split_value = _get_value(columns, source.split_column) if source.split_column else None
+            yield Row(number, row_id, texts, _get_value(columns, source.label_column), split_value)
 
 
 def read_keys(path: Path, *, expected: Iterable[str] = ()) -> list[str]:
@@ -39,6 +40,14 @@ def read_keys(path: Path, *, expected: Iterable[str] = ()) -> list[str]:
         if num_lines >= HEAD_LINES and keys.keys() >= set(expected):
             break
     return list(keys)
+
+
+def _get_value(columns: dict[str, Any], name: str) -> Any:
+    """Return the value of a key, which may have white space around it; None if there is no such key."""
+    if name in columns:
+        return columns[name]
+    key = resolve_column(name, columns)
+    return None if key is None else columns[key]
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:

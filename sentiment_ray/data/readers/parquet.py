@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.readers.read_task import ReadTask, Row
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
@@ -52,7 +53,7 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
             batches = file.iter_batches(
                 batch_size=max(1, min(MAX_BATCH_ROWS, fitting_rows)),
                 row_groups=[task.row_group],
-                columns=[name for name in source.columns if name in file.schema_arrow.names],
+                columns=_list_file_columns(file.schema_arrow.names, source, task),
                 use_threads=False,
             )
             number = task.first_row
@@ -110,9 +111,17 @@ def can_hold_labels(kind: pa.DataType) -> bool:
     return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_type(kind) for is_type in NUMBER_TYPES)
 
 
+def _list_file_columns(names: list[str], source: Source, task: ReadTask) -> list[str]:
+    """Return the columns of the file, out of all its `names`, that the source names."""
+    columns = (resolve_column(name, [*names, *task.path_columns]) for name in source.columns)
+    return [column for column in columns if column in names]
+
+
 def _read_column(batch: pa.RecordBatch, name: str, task: ReadTask) -> list[Any]:
     """Return the values of a column of the file or, if the file has no such column, of its path."""
-    return _to_python(batch[name]) if name in batch.schema.names else [task.path_columns.get(name)] * len(batch)
+    names = batch.schema.names
+    column = resolve_column(name, [*names, *task.path_columns]) or name
+    return _to_python(batch[column]) if column in names else [task.path_columns.get(column)] * len(batch)
 
 
 def _read_optional_column(batch: pa.RecordBatch, name: str | None, task: ReadTask) -> list[Any]:
