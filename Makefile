@@ -23,8 +23,8 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones (about twenty minutes on two cores)
-	@$(BIN)/python -m pytest -m "not slow"
+test: $(INSTALLED) ## All tests but the slow ones (about fifteen minutes on two cores)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-lowest: ## The light tests on the lowest versions that pyproject.toml allows
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)

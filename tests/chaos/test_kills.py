@@ -39,7 +39,7 @@ def undisturbed(
 
 @pytest.mark.parametrize(
     ("store", "kills"),
-    [("local", 5), ("s3", 3), *(pytest.param(store, 100, marks=pytest.mark.slow) for store in ("local", "s3"))],
+    [("local", 3), ("s3", 2), *(pytest.param(store, 100, marks=pytest.mark.slow) for store in ("local", "s3"))],
 )
 def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
     store: str,

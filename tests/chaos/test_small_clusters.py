@@ -12,7 +12,7 @@ from tests.chaos.conftest import start_cluster
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("num_cpus", [1, *(pytest.param(cpus, marks=pytest.mark.slow) for cpus in (2, 4)), 8])
+@pytest.mark.parametrize("num_cpus", [1, *(pytest.param(cpus, marks=pytest.mark.slow) for cpus in (2, 4, 8))])
 def test_a_run_ends_on_a_small_cluster(num_cpus: int, bundle: Path, corpus: Path, tmp_path: Path) -> None:
     config = {
         "bundle": str(bundle), "input": str(corpus), "output": str(tmp_path / "scores"), "text_column": "body",

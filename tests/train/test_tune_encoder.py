@@ -18,6 +18,7 @@ from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.tune_config import SearchRange, TuneConfig, check_search, takes_integers
 from tests.conftest import ROOT
 from tests.export.test_first_token import FAMILIES, SIZES
+from tests.situations.run_job import Outcome, run_job
 
 FILE = """
 [train]
@@ -38,13 +39,11 @@ learning_rate = {{ low = 1e-5, high = 1e-2, log = true }}
 dropout = {{ choices = [0.0, 0.1] }}
 epochs = {{ low = 1, high = 2 }}
 """
+TWO_TRIALS = FILE.replace("trials = 3", "trials = 2")
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.tune_encoder", *arguments],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+def _run(*arguments: str) -> Outcome:
+    return run_job("tune_encoder", *arguments)
 
 
 def test_the_best_trial_is_written_as_a_file_for_train_encoder(
@@ -52,12 +51,12 @@ def test_the_best_trial_is_written_as_a_file_for_train_encoder(
 ) -> None:
     pytest.importorskip("optuna")
     file = tmp_path / "tune.toml"
-    file.write_text(FILE.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
+    file.write_text(TWO_TRIALS.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
     done = _run("--config", str(file))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     manifest = json.loads((tmp_path / "tune/tune.json").read_text())
-    assert 1 <= len(manifest["trials"]) <= 3
+    assert 1 <= len(manifest["trials"]) <= 2
     assert result["best"]["score"] == max(trial["score"] for trial in manifest["trials"])
     best = TrainConfig(**tomllib.loads((tmp_path / "tune/best.toml").read_text())["train"])
     assert {key: getattr(best, key) for key in result["best"]["keys"]} == result["best"]["keys"]
@@ -69,13 +68,13 @@ def test_the_best_trial_is_written_as_a_file_for_train_encoder(
     for trial in manifest["trials"]:
         assert trial["score"] == max(line["macro_f1"] for line in trial["history"])
 
-    other = FILE.partition("learning_rate")[0] + "lora_rank = {{ low = 3, high = 5, log = true }}\n"
+    other = TWO_TRIALS.partition("learning_rate")[0] + "lora_rank = {{ low = 3, high = 5, log = true }}\n"
     file.write_text(
-        other.replace("trials = 3", "trials = 1").format(prepared=prepared, model=tiny_encoder, work=tmp_path)
+        other.replace("trials = 2", "trials = 1").format(prepared=prepared, model=tiny_encoder, work=tmp_path)
     )
-    assert _run("--config", str(file)).returncode == 2
+    assert _run("--config", str(file)).exit_code == 2
     replaced = _run("--config", str(file), "--restart")
-    assert replaced.returncode == 0, replaced.stderr
+    assert replaced.exit_code == 0, replaced.stderr
     ((keys, _, _),) = (trial.values() for trial in json.loads((tmp_path / "tune/tune.json").read_text())["trials"])
     assert keys["lora_rank"] in (3, 4, 5)
 
@@ -170,7 +169,7 @@ def test_an_interrupted_search_resumes_with_the_remaining_trials(
     assert (process.returncode, stderr.splitlines()[-1]) == (130, "error: interrupted.")
     assert not (tmp_path / "tune/tune.json").exists()
     done = _run("--config", str(file))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["trials"] + result["failed"] == 3
 
@@ -187,7 +186,7 @@ def test_a_failed_trial_is_reported_and_counted(prepared: Path, tiny_encoder: Pa
     text = FILE.partition("learning_rate")[0] + search
     file.write_text(text.format(prepared=prepared, model=tmp_path / "model", work=tmp_path))
     done = _run("--config", str(file), "--trials", "5")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     result, manifest = json.loads(done.stdout), json.loads((tmp_path / "tune/tune.json").read_text())
     assert result["trials"] == len(manifest["trials"]) > 0
     assert result["failed"] == len(manifest["failed"]) == 5 - result["trials"] > 0
