@@ -8,7 +8,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from sentiment_ray import log
-from sentiment_ray.config.sections import SectionConfig
+from sentiment_ray.config.sections import SectionConfig, ValueOfBareFlag
 
 
 def make_flags(section: str, model: type[SectionConfig], *, without: tuple[str, ...] = ()) -> list[click.Parameter]:
@@ -55,6 +55,9 @@ def _make_flag(name: str, field: FieldInfo, *, hidden: bool = False) -> click.Op
         text = f"{text} [{shown}]"
     if _list_types(field) - {type(None)} == {bool}:
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text, hidden=hidden)
+    bare = next((each.value for each in field.metadata if isinstance(each, ValueOfBareFlag)), None)
+    if bare is not None:
+        return click.Option([flag], is_flag=False, flag_value=bare, help=text, metavar="[TEXT]", hidden=hidden)
     return click.Option([flag], help=text, metavar=_describe_value(field), hidden=hidden)
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -49,6 +50,13 @@ def is_unset(value: Any) -> bool:
     return value is None or value is False or value in ((), "", {})
 
 
+@dataclass(frozen=True)
+class ValueOfBareFlag:
+    """Metadata of a key whose flag may be given without a value: the value that the key then has."""
+
+    value: str
+
+
 class SectionConfig(BaseModel):
     """The base class of every section: its values are frozen, and unknown keys are refused.
 
@@ -88,6 +96,7 @@ def load_config(model: type[Config], section: str, *, file: str | None, flags: M
         return model.model_validate(values)
     except ValidationError as error:
         first = _select_error(error.errors())
+        first["loc"] = _drop_unwritten_keys(first["loc"], values)
         source = f"{file} [{section}]" if file and not flags.keys() & first["loc"] else "The command line"
         raise ConfigError(f"{source}: {_explain(model, first, section)}") from None
 
@@ -147,6 +156,12 @@ def _select_error(errors: list[ErrorDetails]) -> ErrorDetails:
     same_key = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
     longest = max(same_key, key=lambda error: len(error["loc"]))
     return {**longest, "loc": tuple(part for part in longest["loc"] if not TYPE_IN_PATH.fullmatch(str(part)))}
+
+
+def _drop_unwritten_keys(path: tuple[str | int, ...], values: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Return the path of an error from the first key that the user wrote: a model may have put it below another."""
+    start = next((index for index, part in enumerate(path) if part in values), 0)
+    return path[start:]
 
 
 def _explain(model: type[BaseModel], error: ErrorDetails, section: str) -> str:

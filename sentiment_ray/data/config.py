@@ -6,16 +6,28 @@ The keys of [[prepare.sources]] are in source_config.py, those of the checks in 
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from sentiment_ray.config.sections import Names, SectionConfig, Share
+from sentiment_ray.config.sections import Names, SectionConfig, Share, ValueOfBareFlag
 from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.check_config import CheckConfig
 from sentiment_ray.data.readers.timestamps import parse_microseconds
-from sentiment_ray.data.source_config import Format, Source, check_source_labels
+from sentiment_ray.data.source_config import Format, Source, check_source_labels, resolve_usual_stars
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 from sentiment_ray.text.cleaning import check_cleaning_steps
 
+SINGLE_SOURCE_KEYS = (
+    "input", "format", "text_column", "label_column", "stars", "label_map", "cut_points", "leave_out",
+)  # fmt: skip
+"""Keys of [prepare] that describe one source; all but `input` are also keys of [[prepare.sources]]."""
 SPLITS = ("train", "validation", "test")
 NEVER_MICROSECONDS = (1 << 63) - 1
 SPLIT_BY_KEYS = {"group_column": "group", "time_column": "time", "validation_from": "time", "test_from": "time"}
@@ -63,8 +75,10 @@ class Hosted(SectionConfig):
 class PrepareConfig(CheckConfig):
     """Keys of [prepare]."""
 
+    labels: Names = DEFAULT_LABELS
+    """The labels in their order. All later stages use this order."""
     sources: tuple[Source, ...] = Field(default=(), min_length=1)
-    """The sources. The four keys below describe a single source instead."""
+    """The sources. The keys from input to leave_out describe a single source instead."""
     input: str | None = Field(default=None, exclude=True)
     """The only source: a file, a directory or a glob."""
     format: Format | None = Field(default=None, exclude=True)
@@ -74,8 +88,15 @@ class PrepareConfig(CheckConfig):
     breaks."""
     label_column: str | None = Field(default=None, exclude=True)
     """Column of --input that holds the label."""
-    labels: Names = DEFAULT_LABELS
-    """The labels in their order. All later stages use this order."""
+    stars: Annotated[str | None, ValueOfBareFlag("usual")] = Field(default=None, exclude=True)
+    """The labels of --input are ratings. Without a value: 1 and 2 are negative, 3 is neutral, 4 and 5 are positive;
+    if the labels are negative and positive, rows with 3 are left out. With one: 'bad=1,2 good=3,4,5'."""
+    label_map: str | None = Field(default=None, exclude=True)
+    """Labels of the values of the label column of --input, as in pos=positive,neg=negative."""
+    cut_points: str | None = Field(default=None, exclude=True)
+    """Grades at which the labels of --input change, as in 2.5,3.5: below 2.5 the first label, from 3.5 on the third."""
+    leave_out: str | None = Field(default=None, exclude=True)
+    """Values of the label column of --input whose rows are left out, between commas."""
     clean: Names = ()
     """Cleaning steps, applied to the texts in this order: unescape_html, strip_tags, fix_mojibake,
     normalise_whitespace, mask_urls, mask_handles. The bundle applies the same steps."""
@@ -129,12 +150,16 @@ class PrepareConfig(CheckConfig):
     @model_validator(mode="before")
     @classmethod
     def _read_single_source(cls, values: Any) -> Any:
-        """Turn the keys of a single source (input, format, text_column, label_column) into `sources`."""
-        single = {key: values[key] for key in ("input", "format", "text_column", "label_column") if key in values}
+        """Turn the keys of a single source, SINGLE_SOURCE_KEYS, into `sources`."""
+        single = {key: values[key] for key in SINGLE_SOURCE_KEYS if key in values}
         if not single:
             return values
         if "input" not in single:
-            raise ValueError("--format, --text-column and --label-column describe --input, which is missing.")
+            key = next(iter(single))
+            raise ValueError(
+                f"--{key.replace('_', '-')} describes --input, which is missing. Pass --input, or set {key} in "
+                "[[prepare.sources]]"
+            )
         rest = {key: value for key, value in values.items() if key not in single}
         return rest | {"sources": [{"path": single.pop("input"), **single}]}
 
@@ -164,6 +189,12 @@ class PrepareConfig(CheckConfig):
         for source in self.sources:
             check_source_labels(source, self.labels)
         return self
+
+    @field_validator("sources")
+    @classmethod
+    def _resolve_usual_stars(cls, sources: tuple[Source, ...], info: ValidationInfo) -> tuple[Source, ...]:
+        labels = info.data.get("labels", ())
+        return tuple(resolve_usual_stars(source, labels) for source in sources)
 
     @model_validator(mode="after")
     def _check_split_keys(self) -> "PrepareConfig":

@@ -1,5 +1,6 @@
 """Adds up the reports of all tasks, and refuses data that cannot be trained on; reads no rows."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,29 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.balance import EXTRAS
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.label_advice import advise_on_labels
 from sentiment_ray.data.shuffle import OTHER_REASONS, CollectReport
 from sentiment_ray.data.split import OUTCOMES, list_requested_splits
 from sentiment_ray.data.split_tasks import SplitReport
+from sentiment_ray.data.validate import limit_labels
 from sentiment_ray.errors import DataError
+from sentiment_ray.rejected_rows import warn_about_rejected_rows
 
 COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out", *EXTRAS)
 MAX_REASONS = 50
 MAX_REASONS_IN_ERROR = 3
+LABEL_REASON = re.compile("label .*is not (in|a finite number)")
+REMEDIES = (
+    ("invalid UTF-8", "Convert the files to UTF-8, for example with iconv -f WINDOWS-1252 -t UTF-8."),
+    ("cells where the header has|^not [CT]SV", "Correct the separators and the quotes in the file."),
+    ("text is not a string|(null|empty) text", "Name the column of the reviews with --text-column."),
+    ("null label|label is neither", "Name the column of the labels with --label-column."),
+    ("(null|neither) (group|time)|^(group|time) is", "Name another group_column or time_column."),
+    ("^chat|^content of", "An example has one user message and, last, one assistant message, both of text."),
+    ("longer than", "Shorten the texts."),
+    ("not a JSON object", "Write one JSON object on each line."),
+)
+"""A pattern of reasons, and what a person can do about them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class Counts:
     """The file and the row where each reason came first."""
     cleaned: dict[str, int]
     """The number of rows that each cleaning step changed."""
+    raw_labels: dict[int, Counter[str]]
+    """The rows of each raw label, by the index of the source."""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -61,21 +79,40 @@ def add_reports(config: PrepareConfig, collected: Sequence[CollectReport], split
     )
     cleaned = sum((report.cleaned for report in collected), np.zeros(len(config.clean), dtype=np.int64))
     by_source = np.hstack([rows_in, outcomes, rejected, left_out, extras])
-    return Counts(by_source, by_split, reasons, examples, dict(zip(config.clean, cleaned.tolist(), strict=True)))
+    named_steps = dict(zip(config.clean, cleaned.tolist(), strict=True))
+    return Counts(by_source, by_split, reasons, examples, named_steps, _add_raw_labels(collected))
 
 
 def check_rejected(config: PrepareConfig, counts: Counts) -> None:
     """DataError if there are no rows, or more defective rows than `max_rejected` allows."""
     rows_in, rejected = counts.totals["rows_in"], counts.totals["rejected"]
+    paths = ", ".join(source.path for source in config.sources)
+    if not rows_in and counts.totals["left_out"]:
+        raise DataError(
+            f"All {counts.totals['left_out']} rows of {paths} are left out. Correct leave_out, stars or the share of "
+            "the source."
+        )
     if not rows_in:
-        raise DataError(f"The sources ({', '.join(source.path for source in config.sources)}) hold no rows.")
+        raise DataError(f"The sources ({paths}) hold no rows.")
     if rejected / rows_in > config.max_rejected:
         frequent = _sort_reasons(counts.reasons)[:MAX_REASONS_IN_ERROR]
         found = "; ".join(f"{reason}: {count}, first in {counts.examples[reason]}" for reason, count in frequent)
         raise DataError(
             f"{rejected} of {rows_in} rows are defective, more than max_rejected = {config.max_rejected:g} allows "
-            f"({found}). Repair the rows, correct the columns or the label_map, or raise --max-rejected."
+            f"({found}). {_find_remedy(config, counts, frequent[0][0])} To go on without these rows, raise "
+            "--max-rejected."
         )
+
+
+def warn_about_rejected(counts: dict[str, int], rejected: dict[str, dict[str, Any]], place: str) -> None:
+    """Warn about rows in `rejected/`, or about those that the report counts.
+
+    `counts` and `rejected` are parts of prepared.json or report.json: the rows by outcome, and the reasons.
+    """
+    first = next((each["first"] for each in rejected.values()), "")
+    reasons = {reason: each["rows"] for reason, each in rejected.items()}
+    where = f"See {place}."
+    warn_about_rejected_rows(counts["rejected"], counts["rows_in"], reasons, first=first, where=where)
 
 
 def check_splits(config: PrepareConfig, counts: Counts) -> None:
@@ -120,6 +157,26 @@ def describe_counts(config: PrepareConfig, counts: Counts) -> dict[str, Any]:
         "steps": list(config.clean),
         "cleaned": counts.cleaned,
     }
+
+
+def _find_remedy(config: PrepareConfig, counts: Counts, reason: str) -> str:
+    """Return the sentence that tells how to mend rows with a reason."""
+    if LABEL_REASON.match(reason):
+        rejected = counts.by_source[:, COLUMNS.index("rejected")]
+        for source_index in np.argsort(-rejected, kind="stable").tolist():
+            source = config.sources[source_index]
+            advice = advise_on_labels(list(counts.raw_labels.get(source_index, ())), source, config.labels)
+            if advice:
+                return advice.to_text(source.label_column)
+    return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, reason)), "Repair the rows.")
+
+
+def _add_raw_labels(collected: Sequence[CollectReport]) -> dict[int, Counter[str]]:
+    total: dict[int, Counter[str]] = {}
+    for report in collected:
+        for source, labels in report.raw_labels.items():
+            total[source] = total.get(source, Counter()) + labels
+    return {source: limit_labels(labels) for source, labels in total.items()}
 
 
 def _limit_reasons(reasons: Counter[str]) -> dict[str, int]:

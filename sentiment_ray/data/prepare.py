@@ -21,7 +21,8 @@ from sentiment_ray.data.checks import (
     search_label_issues,
 )
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.counts import add_reports, check_rejected, check_splits, describe_counts
+from sentiment_ray.data.counts import add_reports, check_rejected, check_splits, describe_counts, warn_about_rejected
+from sentiment_ray.data.first_labels import check_first_labels
 from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.ranks import SortedKeys
 from sentiment_ray.data.readers.read_task import ReadTask
@@ -34,7 +35,7 @@ from sentiment_ray.data.report.output import (
     warn_about_crossed_limits,
     write_reports,
 )
-from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, collect_rows
+from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, REJECTED_DIRECTORY, collect_rows
 from sentiment_ray.data.sources import describe_sources, list_files, make_read_tasks, resolve_paths
 from sentiment_ray.data.split import SplitContext, find_label_cut_points, merge_fixed_groups, needs_label_cut_points
 from sentiment_ray.data.split_tasks import write_keys, write_splits
@@ -77,15 +78,18 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
     else:
         finished = find_finished_result(output, MANIFEST_NAME, made_from, restart=config.restart)
     if finished:
-        counts = finished["counts"]
+        manifest = finished
     else:
         tasks = make_read_tasks(config, files)
+        if not config.check:
+            check_first_labels(config, tasks)
         described = {"sources": describe_sources(config, files), "files": origin["files"], "config": settings}
         manifest, results = _prepare(config, tasks, test_set, described | {"fingerprint": made_from}, embed)
         if config.check:
             return finish_check(manifest, results)
         warn_about_crossed_limits(manifest["checks"]["crossed"])
-        counts = manifest["counts"]
+    counts = manifest["counts"]
+    warn_about_rejected(counts, manifest["checks"]["rejected"], str(output / REJECTED_DIRECTORY))
     write_chats(config, output, made_from)
     result = {"output": config.output, "counts": counts, "skipped": bool(finished)}
     return result if config.to_chat is None else result | {"to_chat": config.to_chat}

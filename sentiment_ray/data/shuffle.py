@@ -31,11 +31,12 @@ from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.split import merge_fixed_groups
-from sentiment_ray.data.validate import check_rows, clean_texts, parse_ratings
+from sentiment_ray.data.validate import check_rows, clean_texts, count_raw_labels, limit_labels, parse_ratings
 from sentiment_ray.errors import DataError
 
 FLUSH_BYTES = 64 << 20
 BUCKETS_DIRECTORY = "_buckets"
+REJECTED_DIRECTORY = "rejected"
 OTHER_REASONS = "other"
 MAX_NAMED_REASONS = 1000
 """Number of different reasons that a task counts by name. A wrong label column has a new one in every row."""
@@ -63,6 +64,8 @@ class CollectReport:
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     """The file and the row where each reason came first."""
+    raw_labels: dict[int, Counter[str]] = field(default_factory=dict)
+    """The rows of each raw label, by the index of the source."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class _CheckedTable:
 
     task: ReadTask
     rows: pa.Table
+    raw_labels: Counter[str]
     hashes: NDArray[np.uint32]
     changed: NDArray[np.bool_]
 
@@ -89,8 +93,9 @@ def collect_rows(job: PrepareJob, task_number: int, tasks: Sequence[ReadTask]) -
         rejected_file = None
         for table in _read_checked_tables(config, tasks):
             source = config.sources[table.task.source_index]
-            in_sample = select_sample(table.hashes, source.share)
             is_good = pc.is_null(table.rows["reason"]).to_numpy()
+            is_left_out = is_good & pc.is_null(table.rows["label"]).to_numpy()
+            in_sample = select_sample(table.hashes, source.share) & ~is_left_out
             rejected_rows = table.rows.filter(pa.array(in_sample & ~is_good)).select(REJECTED_COLUMNS)
             _count_rows(report, table, in_sample, len(rejected_rows))
             if len(rejected_rows):
@@ -131,17 +136,12 @@ def _read_checked_tables(config: PrepareConfig, tasks: Sequence[ReadTask]) -> It
         source = config.sources[task.source_index]
         for raw in read_tables(task, source):
             cleaned, changed = clean_texts(raw, config.clean)
-            rows = check_rows(
-                cleaned,
-                labels=config.labels,
-                label_map=source.label_mapping,
-                cut_points=source.cut_points,
-                required=source.required_column,
-            )
-            rows = rows.append_column("rating", parse_ratings(raw["label"], source.label_mapping))
+            rows = check_rows(cleaned, source=source, labels=config.labels)
+            rows = rows.append_column("rating", parse_ratings(raw["label"], source))
             has_text = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["text"])), 0)
             hashed = pc.if_else(pc.fill_null(has_text, False), rows["text"], rows["id"]).to_pylist()
-            yield _CheckedTable(task, rows, hash_texts(hashed, seed=config.seed), changed)
+            raw_labels = count_raw_labels(raw["label"], source, config.labels)
+            yield _CheckedTable(task, rows, raw_labels, hash_texts(hashed, seed=config.seed), changed)
 
 
 def _count_rows(report: CollectReport, table: _CheckedTable, in_sample: NDArray[np.bool_], num_rejected: int) -> None:
@@ -150,6 +150,7 @@ def _count_rows(report: CollectReport, table: _CheckedTable, in_sample: NDArray[
     report.left_out[source] += len(in_sample) - in_sample.sum()
     report.rejected[source] += num_rejected
     report.cleaned += table.changed[in_sample].sum(axis=0)
+    report.raw_labels[source] = limit_labels(report.raw_labels.get(source, Counter()) + table.raw_labels)
 
 
 def _count_reasons(report: CollectReport, rejected: pa.Table) -> None:
@@ -176,7 +177,7 @@ def _to_bucket_rows(table: _CheckedTable, config: PrepareConfig) -> pa.Table:
 
 
 def _open_rejected_file(job: PrepareJob, task_number: int) -> pq.ParquetWriter:
-    path = job.directory / "rejected" / f"part-{task_number:05d}.parquet"
+    path = job.directory / REJECTED_DIRECTORY / f"part-{task_number:05d}.parquet"
     # Parents are not made: a task that outlives its failed job must not bring the output back.
     path.parent.mkdir(exist_ok=True)
     types = [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())]

@@ -143,7 +143,7 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
         "a.csv", separated(b"fine,4", labels=(1, 2, 3)), {5: "label '4' is not in label_map"}, RATED
     ),
     "stars-miss": BrokenRow(
-        "a.csv", separated(b"fine,0.5", labels=(1, 2, 3)), {5: "label '0.5' is not in label_map"}, STARS
+        "a.csv", separated(b"fine,0.5", labels=(1, 2, 3)), {5: "label '0.5' is not in stars"}, STARS
     ),
     "cut-point-on-text": BrokenRow(
         "a.csv", separated(b"fine,good", labels=(1, 2, 3)), {5: "label 'good' is not a finite number"}, GRADED

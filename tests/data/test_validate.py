@@ -5,15 +5,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sentiment_ray.data.label_mapping import map_label
 from sentiment_ray.data.readers.rows import SCHEMA
-from sentiment_ray.data.validate import check_rows, map_label
+from sentiment_ray.data.source_config import Source
+from sentiment_ray.data.validate import check_rows
 
 LABELS = ("negative", "neutral", "positive")
 
 
 def checked(text: str | None, label: str | None, reason: str | None = None, **label_map: str) -> dict[str, Any]:
     row = {"source": "s", "file": "f", "row": 1, "id": "s:1", "text": text, "label": label, "reason": reason}
-    table = check_rows(pa.Table.from_pylist([row], SCHEMA), labels=LABELS, label_map=label_map)
+    source = Source(path="f", label_map=label_map)
+    table = check_rows(pa.Table.from_pylist([row], SCHEMA), source=source, labels=LABELS)
     assert table.schema == SCHEMA
     return table.to_pylist()[0]
 
@@ -57,7 +60,7 @@ def test_no_label_is_quoted_if_many_are_unknown() -> None:
     row = {"source": "s", "file": "f", "row": 1, "id": "s:1", "text": "1", "reason": None}
     for count, quoted in ((20, 20), (21, 0)):
         table = pa.Table.from_pylist([row | {"label": f"Lovely{n}"} for n in range(count)], SCHEMA)
-        reasons = check_rows(table, labels=LABELS, label_map={})["reason"].to_pylist()
+        reasons = check_rows(table, source=Source(path="f"), labels=LABELS)["reason"].to_pylist()
         assert sum("Lovely" in reason for reason in reasons) == quoted
 
 
@@ -86,4 +89,4 @@ def test_an_exact_spelling_has_precedence_and_an_ambiguous_one_is_no_label() -> 
 
 
 def test_an_empty_table_stays_empty() -> None:
-    assert len(check_rows(SCHEMA.empty_table(), labels=LABELS, label_map={})) == 0
+    assert len(check_rows(SCHEMA.empty_table(), source=Source(path="f"), labels=LABELS)) == 0

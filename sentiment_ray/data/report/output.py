@@ -6,7 +6,7 @@ from shutil import rmtree
 from typing import Any
 
 from sentiment_ray import log
-from sentiment_ray.data.counts import check_rejected, check_splits
+from sentiment_ray.data.counts import check_rejected, check_splits, warn_about_rejected
 from sentiment_ray.data.report.findings import CheckResults, describe_crossed_limits
 from sentiment_ray.data.report.page import render_report
 from sentiment_ray.errors import ConfigError, GateError
@@ -61,9 +61,10 @@ def finish_check(manifest: dict[str, Any], results: CheckResults) -> dict[str, A
     config = results.config
     check_rejected(config, results.counts)
     check_splits(config, results.counts)
+    page = Path(config.output) / PAGE_NAME
+    warn_about_rejected(manifest["counts"], manifest["checks"]["rejected"], str(page))
     crossed = manifest["checks"]["crossed"]
     if crossed:
-        page = Path(config.output) / PAGE_NAME
         raise GateError(
             f"The reviews cross limits of [prepare.limits]: {describe_crossed_limits(crossed)}. See {page}."
         )
