@@ -14,10 +14,10 @@ from checked_reviews import get_finding, make_reviews, prepare_sources, read_pag
 
 from jobs.prepare_reviews import prepare
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.label_mapping import map_label
 from sentiment_ray.data.readers.delimited import MAX_CELL_CHARACTERS
 from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
-from sentiment_ray.data.validate import map_label
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.manifest import new_directory, read_json
 

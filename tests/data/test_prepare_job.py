@@ -56,7 +56,7 @@ def test_help_shows_the_flags_and_loads_no_heavy_library() -> None:
     ("keys", "message"),
     [
         ({}, "no source is given. Pass --input"),
-        ({"text_column": "body"}, "describe --input, which is missing"),
+        ({"text_column": "body"}, "--text-column describes --input, which is missing"),
         ({"sources": [{"path": "a.csv", "label_map": {1: "good"}}]}, "maps '1' to 'good', which is not in labels"),
         ({"input": "a.csv", "test_share": 0.6, "validation_share": 0.4}, "leave nothing to train on"),
     ],

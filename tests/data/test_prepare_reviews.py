@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment_ray.data import prepare
+from sentiment_ray.data import first_labels, prepare
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.prepare import prepare_reviews
@@ -171,7 +171,8 @@ def test_too_many_defective_rows_stop_the_job_without_an_output(tmp_path: Path, 
     assert run(tmp_path / "out" / "prepared", str(tmp_path / "in"), max_rejected=0.1)["counts"]["rejected"] == 10
 
 
-def test_a_file_that_proves_damaged_stops_the_job_without_an_output(tmp_path: Path) -> None:
+def test_a_file_that_proves_damaged_stops_the_job_without_an_output(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(first_labels, "MAX_FIRST_FILES", 1)  # so that a task is the first to read the damaged file
     write(tmp_path / "in" / "a.parquet", reviews(300))
     content = bytearray((tmp_path / "in" / "a.parquet").read_bytes())
     content[60:400] = b"\xff" * 340
