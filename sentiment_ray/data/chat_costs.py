@@ -38,6 +38,8 @@ class ChatCounts:
     well_formed: int = 0
     without_system: int = 0
     """Well-formed examples without a system message."""
+    without_weight: int = 0
+    """Well-formed examples whose answer has weight 0: no row is made of them."""
     systems: Counter[bytes] = field(default_factory=Counter)
     """Examples by the hash of their system message."""
     tokens: Counter[int] = field(default_factory=Counter)
@@ -47,6 +49,7 @@ class ChatCounts:
         self.examples += other.examples
         self.well_formed += other.well_formed
         self.without_system += other.without_system
+        self.without_weight += other.without_weight
         self.systems.update(other.systems)
         self.tokens.update(other.tokens)
         return self
@@ -56,11 +59,12 @@ def count_chats(task: ReadTask, hosted: Hosted) -> tuple[int, ChatCounts]:
     """Read a chat file and return its source's index and its counts."""
     counts = ChatCounts()
     encoder = load_tokenizer(hosted)
-    examples = (contents for _, _, contents in read_examples(Path(task.path)))
+    examples = (example for _, _, example in read_examples(Path(task.path)))
     while batch := list(islice(examples, BATCH_EXAMPLES)):
-        well_formed = [contents for contents in batch if not isinstance(contents, str)]
+        well_formed = [example.contents for example in batch if example.contents]
         counts.examples += len(batch)
         counts.well_formed += len(well_formed)
+        counts.without_weight += sum(bool(example.contents and example.reason) for example in batch)
         for contents in well_formed:
             _count_system_message(contents.get("system"), counts)
         texts = [[text for text in contents.values() if text] for contents in well_formed]
@@ -153,6 +157,10 @@ def _list_warnings(counts: ChatCounts) -> list[str]:
     if counts.well_formed < counts.examples:
         malformed = counts.examples - counts.well_formed
         warnings.append(f"{malformed} of {counts.examples} lines are not well-formed examples")
+    if counts.without_weight:
+        warnings.append(
+            f"{counts.without_weight} of {counts.well_formed} answers have weight 0, so they are not learned from"
+        )
     if len(counts.systems) > 1:
         most = max(counts.systems.values())
         warnings.append(

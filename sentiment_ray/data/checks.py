@@ -13,11 +13,9 @@ from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.leakage import Comparison, compare_texts, write_signatures, write_test_set
 from sentiment_ray.data.ray_tasks import run_tasks
-from sentiment_ray.data.readers.jsonl import read_keys
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.report.bucket_stats import EXAMPLE_CHARACTERS, BucketStats, ExampleRow
 from sentiment_ray.data.source_config import Source
-from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.pretrained.open import open_model
@@ -71,15 +69,8 @@ def list_test_set(config: PrepareConfig) -> TestSet:
     )
     test_config = resolve_paths(PrepareConfig.model_validate({"output": config.output, "sources": sources}))
     files = list_files(test_config)
-    # [prepare] has no key for the format of a test set, so a file of chats is recognised by its keys.
-    files = [replace(file, format="chat") if _holds_chats(file, columns) else file for file in files]
     tasks = make_read_tasks(test_config, files)
     return TestSet(test_config.sources, tuple(tasks), tuple(file.path for file in files))
-
-
-def _holds_chats(file: SourceFile, columns: Sequence[str]) -> bool:
-    keys = read_keys(file.path) if file.format == "jsonl" else []
-    return "messages" in keys and not set(columns) & set(keys)
 
 
 def compare_rows(

@@ -1,5 +1,7 @@
 """Checks that a file of a source has the columns that the source names; reads headers and footers, no rows."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from sentiment_ray.column_names import describe_missing_column, quote_names, resolve_column
@@ -9,6 +11,17 @@ from sentiment_ray.data.readers.parquet import Footer, can_hold_labels, can_hold
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import DataError
+
+CHAT_LAYOUT = 'Write each example as {"messages": [{"role": "user", "content": …}, {"role": "assistant", …}]}.'
+REMEDIES = (
+    ({"messages"}, "Pass --format chat."),
+    ({"prompt", "completion"}, "Pass --text-column prompt --label-column completion."),
+    ({"instruction", "input", "output"}, "Pass --text-column input --label-column output."),
+    ({"preferred_output", "non_preferred_output"}, f"Preferences are no labels. {CHAT_LAYOUT}"),
+    ({"conversations"}, CHAT_LAYOUT),
+    ({"contents"}, CHAT_LAYOUT),
+)
+"""Keys of the layouts in which examples for fine-tuning are stored, and how a file with them is read."""
 
 
 def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> None:
@@ -33,6 +46,25 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> No
                 _check_type(file, key, footer.schema.field(column), remedy)
 
 
+def recognise_chat(file: SourceFile, source: Source) -> SourceFile:
+    """Return the file with the format chat if its format is not named and its first objects have `messages`.
+
+    DataError if they have the text column of the source as well.
+    """
+    if file.format != "jsonl" or source.format != "auto":
+        return file
+    keys = read_keys(file.path)
+    if "messages" not in keys:
+        return file
+    if resolve_column(source.text_column[0], keys):
+        raise DataError(
+            f"{file.path}: its objects have both the key 'messages' of a chat and the column "
+            f"{source.text_column[0]!r}. Pass --format chat or --format jsonl, or set format for the source "
+            f"{source.name!r}."
+        )
+    return replace(file, format="chat")
+
+
 def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]]) -> list[str]:
     if file.format in DELIMITERS:
         return read_header(file.path, file.format)
@@ -45,8 +77,7 @@ def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -
     known = [*columns, *file.path_columns]
     column = resolve_column(name, known)
     if column is None:
-        if "messages" in columns:
-            remedy = f"Pass --format chat, or set format for the source {file.id_prefix.partition('/')[0]!r}."
+        remedy = next((better for keys, better in REMEDIES if keys <= {*columns}), remedy)
         raise DataError(f"{file.path}: {describe_missing_column(name, known)} {remedy}")
     if columns.count(column) > 1:
         raise DataError(f"{file.path} has {columns.count(column)} columns {column!r}. Rename all but one of them.")

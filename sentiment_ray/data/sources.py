@@ -12,7 +12,7 @@ from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.text_lines import COMPRESSED_SUFFIXES
-from sentiment_ray.data.source_columns import check_columns
+from sentiment_ray.data.source_columns import check_columns, recognise_chat
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
@@ -88,7 +88,9 @@ def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[
     tasks = []
     for file in files:
         footer = read_footer(file.path) if file.format == "parquet" else None
-        check_columns(file, config.sources[file.source_index], footer)
+        source = config.sources[file.source_index]
+        file = recognise_chat(file, source)
+        check_columns(file, source, footer)
         tasks.extend(_split_into_tasks(file, footer))
     return tasks
 

@@ -222,10 +222,41 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     ),
     "chat-no-assistant": BrokenRow("a.jsonl", chats({"messages": [USER]}), {4: "chat without assistant message"}),
     "chat-no-user": BrokenRow("a.jsonl", chats({"messages": [ANSWER]}), {4: "chat without user message"}),
-    "chat-content-in-parts": BrokenRow(
+    "chat-content-is-a-number": BrokenRow(
+        "a.jsonl", chats(chat(5, "neutral")), {4: "content of the user message is not text"}
+    ),
+    "chat-image": BrokenRow(
         "a.jsonl",
-        chats(chat([{"type": "text", "text": "fine"}], "neutral")),
-        {4: "content of the user message is not a string"},
+        chats(chat([{"type": "text", "text": "fine"}, {"type": "image_url", "image_url": {}}], "neutral")),
+        {4: "content of the user message has a part of type 'image_url'"},
+    ),
+    "chat-review-as-type": BrokenRow(
+        "a.jsonl", chats(chat([{"type": "I did like it"}], "neutral")), {4: "content of the user message is not text"}
+    ),
+    "chat-empty-parts": BrokenRow("a.jsonl", chats(chat([], "neutral")), {4: "null text"}),
+    "chat-tool-call": BrokenRow(
+        "a.jsonl",
+        chats({"messages": [USER, {"role": "assistant", "tool_calls": [{"id": "c"}]}]}),
+        {4: "chat with a tool call"},
+    ),
+    "chat-tool-answer": BrokenRow(
+        "a.jsonl", chats({"messages": [USER, message("tool", "x"), ANSWER]}), {4: "chat with a tool message"}
+    ),
+    "chat-refusal": BrokenRow(
+        "a.jsonl",
+        chats({"messages": [USER, message("assistant", None) | {"refusal": "No."}]}),
+        {4: "chat with a refusal"},
+    ),
+    "chat-refusal-as-part": BrokenRow(
+        "a.jsonl", chats(chat("fine", [{"type": "refusal", "refusal": "No."}])), {4: "chat with a refusal"}
+    ),
+    "chat-weight-0": BrokenRow(
+        "a.jsonl", chats({"messages": [USER, ANSWER | {"weight": 0}]}), {4: "chat whose answer has weight 0"}
+    ),
+    "chat-system-and-developer": BrokenRow(
+        "a.jsonl",
+        chats({"messages": [message("system", "a"), message("developer", "b"), USER, ANSWER]}),
+        {4: "chat with several system messages"},
     ),
     "chat-null-content": BrokenRow("a.jsonl", chats(chat(None, "neutral")), {4: "null text"}),
     "chat-null-answer": BrokenRow("a.jsonl", chats(chat("fine", None)), {4: "null label"}),
@@ -267,7 +298,17 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "csv-is-a-zip": ("a.csv", b"PK\x03\x04\x14\x00\xff\xfe\n" * 9, {}, "the header is not UTF-8"),
     "jsonl-empty": ("a.jsonl", b"", {}, "hold no rows"),
     "jsonl-column-missing": ("a.jsonl", b'{"body": "a"}\n', {}, r"the column 'text' is missing \(found: 'body'\)"),
-    "jsonl-is-chat": ("a.jsonl", b'{"messages": []}\n', {}, "Pass --format chat"),
+    "jsonl-is-chat": ("a.jsonl", b'{"messages": []}\n', {"format": "jsonl"}, "Pass --format chat"),
+    "jsonl-and-chat": ("a.jsonl", b'{"messages": [], "text": "a"}\n', {}, "have both the key 'messages' of a chat"),
+    "jsonl-prompts": ("a.jsonl", b'{"prompt": "a", "completion": " neutral"}\n', {}, "--label-column completion"),
+    "jsonl-instructions": (
+        "a.jsonl",
+        b'{"instruction": "a", "input": "b", "output": "c"}\n',
+        {},
+        "--text-column input",
+    ),
+    "jsonl-preferences": ("a.jsonl", b'{"preferred_output": [], "non_preferred_output": []}\n', {}, "are no labels"),
+    "jsonl-other-chats": ("a.jsonl", b'{"conversations": [{"from": "human"}]}\n', {}, 'Write each example as {"mess'),
     "chat-is-jsonl": ("a.jsonl", b'{"text": "a"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
     "gzip-no-gzip": ("a.csv.gz", b"text,label\nfine,neutral\n", {}, "cannot be read to its end"),
     "gzip-cut-off": ("a.jsonl.gz", gzip.compress(LINES)[:-5000], {}, "cannot be read to its end"),

@@ -41,10 +41,7 @@ SNIPPETS = [
 def broken(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """All broken rows, prepared in one run with one source for each defect."""
     directory = tmp_path_factory.mktemp("broken")
-    sources = [
-        case.write(directory / "in" / name) | ({"format": "chat"} if name.startswith("chat-") else {})
-        for name, case in BROKEN_ROWS.items()
-    ]
+    sources = [case.write(directory / "in" / name) for name, case in BROKEN_ROWS.items()]
     output = directory / "out"
     prepare_reviews(PrepareConfig.model_validate({"output": str(output), "sources": sources, "max_rejected": 1}))
     return output

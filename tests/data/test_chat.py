@@ -1,5 +1,6 @@
 """The chat format of hosted fine-tuning APIs: the counts of a chat file, and prepared rows written as chat files."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from sentiment_ray.data.chat_costs import count_chats, describe_chats
 from sentiment_ray.data.chat_export import check_target
 from sentiment_ray.data.config import SPLITS, Hosted, PrepareConfig
 from sentiment_ray.data.prepare import prepare_reviews
+from sentiment_ray.data.readers.chat import read_example
+from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
-from sentiment_ray.errors import BundleError, ConfigError
+from sentiment_ray.errors import BundleError, ConfigError, DataError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.text.encoding import encode, load_encoder
 
@@ -115,6 +118,80 @@ def test_an_unknown_key_of_the_hosted_section_is_named() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'price_per_million_tokens'"):
         load_config(PrepareConfig, "prepare", file=None, flags=flags)
     assert Hosted().price_per_million_tokens is None
+
+
+def read_chat_rows(path: Path, **keys: Any) -> list[dict[str, Any]]:
+    """Return the raw rows of a file whose format is not named, or the ones of a directory."""
+    config = resolve_paths(PrepareConfig.model_validate({"output": "/out", "sources": [{"path": str(path), **keys}]}))
+    tasks = make_read_tasks(config, list_files(config))
+    return [row for task in tasks for table in read_tables(task, config.sources[0]) for row in table.to_pylist()]
+
+
+def example_with(user: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an example whose messages have more keys, or other ones."""
+    messages = ({"role": "user", "content": "tea"} | user, {"role": "assistant", "content": "neutral"} | answer)
+    return {"messages": list(messages)}
+
+
+TOOLS = {"tools": [], "parallel_tool_calls": False, "metadata": {"by": "someone"}}
+PARTS = [{"type": "text", "text": "Late again."}, {"type": "text", "text": "And broken."}]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "label"),
+    [
+        (example("tea", "neutral", SYSTEM), "tea", "neutral"),
+        ({"messages": [{"role": "developer", "content": "Go."}, *example("tea", "good")["messages"]]}, "tea", "good"),
+        (example(PARTS, "negative"), "Late again.\nAnd broken.", "negative"),
+        (example("tea", [{"type": "text", "text": "neutral"}]), "tea", "neutral"),
+        (example(["tea"], "neutral", [{"type": "text", "text": SYSTEM}]), "tea", "neutral"),
+        (example([{"type": "input_text", "text": "tea"}], [{"type": "output_text", "text": "good"}]), "tea", "good"),
+        (example("tea", "neutral") | TOOLS, "tea", "neutral"),
+        (example_with({"name": "someone", "weight": 0}, {"weight": 1}), "tea", "neutral"),
+        (example_with({}, {"tool_calls": [], "refusal": None, "weight": 1.0}), "tea", "neutral"),
+    ],
+)
+def test_an_example_is_one_text_with_one_label_in_every_spelling(value: dict[str, Any], text: str, label: str) -> None:
+    actual = read_example(json.loads(json.dumps(value)))
+    assert actual.reason is None
+    assert actual.contents is not None
+    assert (actual.contents["user"], actual.contents["assistant"]) == (text, label)
+
+
+def test_a_chat_file_is_recognised_without_its_format(tmp_path: Path) -> None:
+    lines = [json.dumps(example(f"text {number}", "neutral", SYSTEM)) for number in range(3)]
+    contents = {
+        "plain.jsonl": "\n".join(lines).encode(),
+        "mark.jsonl": b"\xef\xbb\xbf" + "\r\n".join([*lines, "", ""]).encode(),
+        "gzip.jsonl.gz": gzip.compress("\n".join(lines).encode()),
+        "late.ndjson": ("\nnull\n" + "\n".join(lines)).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        rows = [row for row in read_chat_rows(tmp_path / name) if not row["reason"]]
+        assert [(row["text"], row["label"]) for row in rows] == [(f"text {number}", "neutral") for number in range(3)]
+
+
+def test_chats_and_plain_rows_may_be_in_one_directory(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [example("chat", "neutral")])
+    write(tmp_path / "b.jsonl", [{"text": "plain", "label": "neutral"}])
+    assert [row["text"] for row in read_chat_rows(tmp_path)] == ["chat", "plain"]
+
+
+def test_a_named_format_is_not_guessed(tmp_path: Path) -> None:
+    both = {**example("chat", "positive"), "text": "plain", "label": "neutral"}
+    path = write(tmp_path / "a.jsonl", [both])
+    with pytest.raises(DataError, match="both the key 'messages' of a chat and the column 'text'"):
+        read_chat_rows(path)
+    assert [read_chat_rows(path, format=name)[0]["text"] for name in ("chat", "jsonl")] == ["chat", "plain"]
+
+
+def test_an_answer_of_weight_0_is_counted_and_warned_of(tmp_path: Path) -> None:
+    examples = [example(PARTS, "neutral", SYSTEM) for _ in range(12)]
+    examples[3]["messages"][-1]["weight"] = 0
+    actual = described(write(tmp_path / "a.jsonl", examples))
+    assert (actual["examples"], actual["well_formed"], actual["tokens"]["mean"]) == (12, 12, 15 + 14 + 6 + 2)
+    assert actual["warnings"] == ["1 of 12 answers have weight 0, so they are not learned from"]
 
 
 def rows_of(output: Path) -> set[tuple[str, str, str]]:

@@ -184,7 +184,7 @@ def test_defects_of_chats(tmp_path: Path) -> None:
         {"role": "assistant", "content": "x"},
     )
     values = [good, {"messages": "a"}, {"message": []}, {"messages": [answer]}, {"messages": [user]}]
-    values += [{"messages": [user, user, answer]}, {"messages": [{"role": "user"}, answer]}, chat(["a"], "x"), "text"]
+    values += [{"messages": [user, user, answer]}, {"messages": [{"role": "user"}, answer]}, chat([5], "x"), "text"]
     assert reasons(read(write_objects(tmp_path / "a.jsonl", values), format="chat")) == {
         1: None,
         2: "chat without a list of messages",
@@ -193,7 +193,7 @@ def test_defects_of_chats(tmp_path: Path) -> None:
         5: "chat without assistant message",
         6: "chat with several user messages",
         7: "chat message without content",
-        8: "content of the user message is not a string",
+        8: "content of the user message is not text",
         9: "not a JSON object",
     }
 
@@ -262,7 +262,7 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
         ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv is in UTF-16"),
         ("a.csv", b"text,l\xe4bel\n", {}, "a.csv: the header is not UTF-8"),
         ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: 'body'\)"),
-        ("a.jsonl", b'{"messages": []}\n', {}, "the column 'text' is missing .* Pass --format chat"),
+        ("a.jsonl", b'{"messages": []}\n', {"format": "jsonl"}, "the column 'text' is missing .* Pass --format chat"),
         ("a.jsonl", b'{"text": "x"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
         ("a.parquet", b"PAR1 cut off", {}, "a.parquet is not a readable Parquet file"),
     ],
