@@ -16,8 +16,8 @@ from sentiment_ray.data.source_columns import check_columns, recognise_chat
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import local_path
 from sentiment_ray.parquet_types import parse_hive_columns
+from sentiment_ray.paths import local_path
 
 FORMATS_BY_SUFFIX = {
     ".parquet": "parquet",

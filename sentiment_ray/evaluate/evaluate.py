@@ -1,5 +1,6 @@
 """Evaluates a bundle on labelled reviews with the Predictor that scoring uses; knows no torch and no Ray."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.engine_specs import engine_packages
 from sentiment_ray.errors import BundleError, GateError
 from sentiment_ray.evaluate.abstain import choose_thresholds
@@ -34,16 +36,17 @@ from sentiment_ray.manifest import (
     describe_files,
     find_finished_result,
     fingerprint,
-    local_path,
-    new_directory,
     write_json,
 )
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap
+from sentiment_ray.paths import local_path
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
+OWN_FILES = re.compile(r"evaluation\.json|report\.html|(mistakes|uncertain|flips)\.parquet")
+"""The files of an output. One with other files in it is not replaced."""
 EXCLUDED_KEYS = {
     "output", "restart", "bundle", "engine", "variant", "against", "against_engine", "against_variant",
     "require_signature",
@@ -69,7 +72,9 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
     expected = fingerprint([settings, scored_by, describe_files(files)])
-    finished = find_finished_result(output, MANIFEST_NAME, expected, restart=config.restart)
+    finished = find_finished_result(
+        output, MANIFEST_NAME, expected, restart=config.restart, own_files=OWN_FILES.fullmatch
+    )
     if finished:
         return _make_result(output, finished, skipped=True)
 
