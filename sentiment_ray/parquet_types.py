@@ -1,13 +1,9 @@
-"""Facts about Parquet for every reader: types that hold texts, errors of damaged files, columns in directory names."""
-
-from collections.abc import Sequence
-from urllib.parse import unquote
+"""Facts about Parquet for every reader: types that hold texts, and errors of damaged files."""
 
 import pyarrow as pa
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
 """What PyArrow raises for a damaged file, depending on where the damage is."""
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 TEXT_TYPES = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
     pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
@@ -23,11 +19,3 @@ def without_views(schema: pa.Schema) -> pa.Schema:
     """Return the schema with plain strings instead of string views, which PyArrow 26.0 cannot take or filter."""
     plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     return pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema], schema.metadata)
-
-
-def parse_hive_columns(directories: Sequence[str]) -> dict[str, str | None]:
-    """Return the columns in directory names like key=value, which Hive, Spark and PyArrow write percent-encoded."""
-    pairs = (name.partition("=") for name in directories)
-    return {
-        unquote(key): None if value == HIVE_NULL else unquote(value) for key, equals, value in pairs if key and equals
-    }

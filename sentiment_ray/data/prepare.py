@@ -1,13 +1,11 @@
 """Prepares reviews: from raw sources to the train, validation and test splits. Starts every round of tasks."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.cluster import connect
 from sentiment_ray.data import leakage_files
 from sentiment_ray.data.balance import compute_balance
@@ -38,16 +36,19 @@ from sentiment_ray.data.report.output import (
     write_reports,
 )
 from sentiment_ray.data.shuffle import BUCKETS_DIRECTORY, REJECTED_DIRECTORY, collect_rows
-from sentiment_ray.data.sources import describe_sources, list_files, make_read_tasks, resolve_paths
+from sentiment_ray.data.sources import (
+    describe_sources,
+    list_sources,
+    make_read_tasks,
+    make_source_files,
+    resolve_paths,
+)
 from sentiment_ray.data.split import SplitContext, find_label_cut_points, merge_fixed_groups, needs_label_cut_points
 from sentiment_ray.data.split_tasks import write_keys, write_splits
-from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, write_json
-from sentiment_ray.paths import check_output
+from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, new_directory, write_json
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "prepared.json"
-OWN_FILES = re.compile(r"(train|validation|test|rejected)/part-\d+\.parquet|prepared\.json|report\.html")
-"""The files of an output. One with other files in it is not replaced."""
 KEYS_WITHOUT_EFFECT = {"output", "restart", "check", "to_chat", "system_message"}
 """Keys that do not change the prepared rows, so they are not part of the fingerprint."""
 BUCKET_BYTES = 64 << 20
@@ -66,7 +67,8 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
     `check`, only the reports are written, and then such an error is raised, or a GateError for crossed limits.
     """
     config = resolve_paths(config)
-    files = list_files(config)
+    listings = list_sources(config)
+    files = make_source_files(config, listings)
     check_target(config)
     require_check_inputs(config)
     test_set = list_test_set(config)
@@ -80,18 +82,15 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
     finished = None
     if config.check:
         check_report_directory(output, MANIFEST_NAME)
-        check_output(output, replaces_directory=True)
     else:
-        finished = find_finished_result(
-            output, MANIFEST_NAME, made_from, restart=config.restart, own_files=OWN_FILES.fullmatch
-        )
+        finished = find_finished_result(output, MANIFEST_NAME, made_from, restart=config.restart)
     if finished:
         manifest = finished
     else:
         tasks = make_read_tasks(config, files)
         if not config.check:
             check_first_labels(config, tasks)
-        described = {"sources": describe_sources(config, files), "files": origin["files"], "config": settings}
+        described = {"sources": describe_sources(config, listings), "files": origin["files"], "config": settings}
         manifest, results = _prepare(config, tasks, test_set, described | {"fingerprint": made_from}, embed)
         if config.check:
             return finish_check(manifest, results)
@@ -190,10 +189,12 @@ def _describe_chat_sources(config: PrepareConfig, tasks: Sequence[ReadTask]) -> 
 def _group_tasks(tasks: Sequence[ReadTask], size_bytes: int) -> Iterator[list[ReadTask]]:
     """Group consecutive tasks until each group has a size, so that many small files are read in one task."""
     group: list[ReadTask] = []
+    group_bytes = 0
     for task in tasks:
         group.append(task)
-        if sum(each.size_bytes for each in group) >= size_bytes:
+        group_bytes += task.size_bytes
+        if group_bytes >= size_bytes:
             yield group
-            group = []
+            group, group_bytes = [], 0
     if group:
         yield group

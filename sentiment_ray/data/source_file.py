@@ -17,3 +17,4 @@ class SourceFile:
     id_prefix: str
     path_columns: dict[str, str | None]
     """Columns given by the directories below the source: label=positive/."""
+    size_bytes: int

@@ -1,32 +1,23 @@
-"""Finds the files of every source and cuts them into read tasks; reads headers and footers, no rows."""
+"""Lists the files of every source and cuts them into read tasks; reads headers and footers, no rows."""
 
-import glob
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray import log
-from sentiment_ray.column_names import quote_names
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
-from sentiment_ray.data.readers.text_lines import COMPRESSED_SUFFIXES
 from sentiment_ray.data.source_columns import check_columns, recognise_chat
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.parquet_types import parse_hive_columns
-from sentiment_ray.paths import local_path
+from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
+from sentiment_ray.input_files.location import find_root
+from sentiment_ray.input_files.names import COMPRESSED_SUFFIXES, FORMATS_BY_SUFFIX, parse_hive_columns
+from sentiment_ray.manifest import local_path
 
-FORMATS_BY_SUFFIX = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 COMPRESSION_FACTOR = 4
 """Typical size of a text, in sizes of its .gz or .zst."""
 
@@ -59,27 +50,47 @@ def resolve_paths(config: PrepareConfig) -> PrepareConfig:
     )
 
 
-def list_files(config: PrepareConfig) -> list[SourceFile]:
-    """Return the files of all sources in order; DataError if a source has none.
+def list_sources(config: PrepareConfig) -> list[Listing]:
+    """Return the files of each source, and name on stderr what else is there; errors as `input_files.list_input`.
 
-    A directory is searched with its subdirectories. Names that begin with . or _ are skipped there.
+    ConfigError if the output overlaps with a source.
     """
-    output = Path(config.output)
+    listings = []
+    for source in config.sources:
+        formats = set(FORMATS_BY_SUFFIX.values())
+        stated = None if source.format == "auto" else source.format
+        # A chat file has the ending of a JSON Lines file.
+        listing = list_input(
+            source.path,
+            label=f"source {source.name!r}: {source.path}",
+            formats=formats if stated is None else {"jsonl" if stated == "chat" else stated},
+            stated_format=stated,
+        )
+        refuse_overlap(listing, config.output, label=f"the source {source.path!r}")
+        listing.warn_about_left_out("To read them, name them in a source of their own.")
+        listings.append(listing)
+    _warn_about_shared_files(config, listings)
+    return listings
+
+
+def list_files(config: PrepareConfig) -> list[SourceFile]:
+    """Return the files of all sources in order; errors as `list_sources`."""
+    return make_source_files(config, list_sources(config))
+
+
+def make_source_files(config: PrepareConfig, listings: Sequence[Listing]) -> list[SourceFile]:
+    """Return the files in `listings`, one for each source, in order."""
     files = []
-    for source_index, source in enumerate(config.sources):
-        root = _find_root(Path(source.path))
-        paths = _find_paths(source, root)
-        if Path(source.path) in output.parents or any(output in (path, *path.parents) for path in paths):
-            raise ConfigError(
-                f"output = {config.output!r} and the source {source.path!r} overlap, so the result would become input. "
-                "Name another output."
+    for source_index, (source, listing) in enumerate(zip(config.sources, listings, strict=True)):
+        by_parts = sorted(listing.files, key=lambda file: file.name.split("/"))
+        for file_index, file in enumerate(by_parts):
+            is_alone = listing.kind == "file"
+            id_prefix = source.name if is_alone else f"{source.name}/{file.name}"
+            columns = {} if is_alone else parse_hive_columns(file.name.split("/")[:-1])
+            file_format = file.format or _refuse_unknown_format(file, source)
+            files.append(
+                SourceFile(source_index, file_index, Path(file.path), file_format, id_prefix, columns, file.bytes)
             )
-        for file_index, path in enumerate(paths):
-            _check_name(path)
-            inner = path.relative_to(root)
-            id_prefix = source.name if inner == Path() else f"{source.name}/{inner.as_posix()}"
-            columns = parse_hive_columns(inner.parts[:-1])
-            files.append(SourceFile(source_index, file_index, path, _find_format(path, source), id_prefix, columns))
     return files
 
 
@@ -95,20 +106,17 @@ def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[
     return tasks
 
 
-def describe_sources(config: PrepareConfig, files: Sequence[SourceFile]) -> list[dict[str, Any]]:
-    """Return what prepared.json says about each source; warn on stderr about files in it that are not read."""
-    descriptions = []
-    for index, source in enumerate(config.sources):
-        skipped = _list_skipped_files(source)
-        if skipped:
-            log.notify(
-                f"{len(skipped)} files in {source.path} are not read, because they have another format or are "
-                f"links to directories: {quote_names(skipped)}. To read them, name them in a source of their own.",
-                level=logging.WARNING,
-            )
-        num_files = sum(file.source_index == index for file in files)
-        descriptions.append(source.model_dump(mode="json") | {"files": num_files, "passed_over": len(skipped)})
-    return descriptions
+def describe_sources(config: PrepareConfig, listings: Sequence[Listing]) -> list[dict[str, Any]]:
+    """Return what prepared.json says about each source."""
+    return [
+        source.model_dump(mode="json")
+        | {
+            "files": len(listing.files),
+            "passed_over": listing.count_surprises(),
+            "left_out_files": listing.describe_left_out(),
+        }
+        for source, listing in zip(config.sources, listings, strict=True)
+    ]
 
 
 def _resolve_key_columns(config: PrepareConfig, source: Source) -> dict[str, str | None]:
@@ -120,94 +128,28 @@ def _resolve_key_columns(config: PrepareConfig, source: Source) -> dict[str, str
 
 
 def _derive_name(path: Path) -> str:
-    root = _find_root(path)
+    root = find_root(path)
     return root.name if root.is_dir() else root.name.split(".")[0]
 
 
-def _find_root(path: Path) -> Path:
-    """Return the path itself or, for a glob, the directory above its first wildcard."""
-    if path.exists():
-        return path
-    return next((parent for parent in (path, *path.parents) if not glob.has_magic(str(parent))), path)
+def _warn_about_shared_files(config: PrepareConfig, listings: Sequence[Listing]) -> None:
+    sources: dict[str, str] = {}
+    shared = []
+    for source, listing in zip(config.sources, listings, strict=True):
+        paths = [file.path for file in listing.files]
+        shared += [f"{path} ({sources[path]}, {source.name})" for path in paths if path in sources]
+        sources |= dict.fromkeys(paths, source.name)
+    if shared:
+        more = f" and {len(shared) - 1:,} more files" if len(shared) > 1 else ""
+        log.notify(f"Two sources read the same file: {shared[0]}{more}.", level=logging.WARNING)
 
 
-def _find_paths(source: Source, root: Path) -> list[Path]:
-    path = Path(source.path)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        paths = [file for file in path.rglob("*") if _has_format(file, source, path) and _is_file(file)]
-        suffixes = ", ".join(FORMATS_BY_SUFFIX)
-        expected = f"a file that ends in {suffixes}" if source.format == "auto" else f"a {source.format} file"
-    elif root != path:
-        paths = [Path(file) for file in glob.glob(source.path, recursive=True) if _is_file(Path(file))]
-        expected = "a file"
-    else:
-        defect = "is a link to a missing file" if path.is_symlink() else "does not exist"
-        raise DataError(f"{path} {defect} (source {source.name!r}). Correct its path.")
-    if not paths:
-        raise DataError(f"{path} does not hold {expected} (source {source.name!r}). Correct its path or its format.")
-    return sorted(paths)
-
-
-def _list_skipped_files(source: Source) -> list[str]:
-    """Return the paths in a source's directory that are not read: files of other formats, links to directories.
-
-    Names that begin with . or _ are not listed: by convention they are not data.
-    """
-    root = Path(source.path)
-    if not root.is_dir():
-        return []
-    others = (path for path in root.rglob("*") if not _is_hidden(path, root) and not _has_format(path, source, root))
-    return sorted(
-        path.relative_to(root).as_posix() for path in others if path.is_file() or (path.is_symlink() and path.is_dir())
+def _refuse_unknown_format(file: InputFile, source: Source) -> str:
+    known = ", ".join(FORMATS_BY_SUFFIX)
+    raise DataError(
+        f"{file.path}: its ending names no format (known: {known}). Pass --format, or set format for the source "
+        f"{source.name!r}."
     )
-
-
-def _is_hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
-
-
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = str(path).encode(errors="surrogateescape").decode(errors="replace")
-        raise DataError(f"{shown}: the name is not UTF-8, so no report could show it. Rename the file.") from None
-
-
-def _has_format(file: Path, source: Source, root: Path) -> bool:
-    if _is_hidden(file, root):
-        return False
-    found = _format_by_suffix(file)
-    # A chat file has the suffix of a JSON Lines file.
-    return (
-        found is not None if source.format == "auto" else found == {"chat": "jsonl"}.get(source.format, source.format)
-    )
-
-
-def _is_file(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{path} is a link to a missing file. Restore the file, or remove the link.")
-    return path.is_file()
-
-
-def _find_format(path: Path, source: Source) -> str:
-    if source.format != "auto":
-        return source.format
-    found = _format_by_suffix(path)
-    if found is None:
-        raise DataError(
-            f"{path}: its ending names no format (known: {', '.join(FORMATS_BY_SUFFIX)}). Pass --format, or set format "
-            f"for the source {source.name!r}."
-        )
-    return found
-
-
-def _format_by_suffix(path: Path) -> str | None:
-    is_compressed = path.suffix in COMPRESSED_SUFFIXES
-    found = FORMATS_BY_SUFFIX.get((path.with_suffix("") if is_compressed else path).suffix.lower())
-    return None if is_compressed and found == "parquet" else found
 
 
 def _split_into_tasks(file: SourceFile, footer: Footer | None) -> list[ReadTask]:
@@ -217,5 +159,5 @@ def _split_into_tasks(file: SourceFile, footer: Footer | None) -> list[ReadTask]
             ReadTask(*common, group.size_bytes, group.index, group.first_row, file.path_columns)
             for group in footer.row_groups
         ]
-    factor = COMPRESSION_FACTOR if file.path.suffix in COMPRESSED_SUFFIXES else 1
-    return [ReadTask(*common, file.path.stat().st_size * factor, path_columns=file.path_columns)]
+    factor = COMPRESSION_FACTOR if file.path.suffix.lower() in COMPRESSED_SUFFIXES else 1
+    return [ReadTask(*common, file.size_bytes * factor, path_columns=file.path_columns)]

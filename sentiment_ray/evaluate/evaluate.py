@@ -1,14 +1,14 @@
 """Evaluates a bundle on labelled reviews with the Predictor that scoring uses; knows no torch and no Ray."""
 
-import re
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sentiment_ray.atomic_files import new_directory
+from sentiment_ray import log
 from sentiment_ray.engine_specs import engine_packages
 from sentiment_ray.errors import BundleError, GateError
 from sentiment_ray.evaluate.abstain import choose_thresholds
@@ -23,7 +23,7 @@ from sentiment_ray.evaluate.examples import (
     select_examples,
     write_example_tables,
 )
-from sentiment_ray.evaluate.labelled_rows import LabelledRows, list_inputs, read_labelled, select_slice_columns
+from sentiment_ray.evaluate.labelled_rows import LabelledRows, read_labelled, select_slice_columns
 from sentiment_ray.evaluate.measures import make_all_measures
 from sentiment_ray.evaluate.page import write_page
 from sentiment_ray.evaluate.ranking import compute_curves
@@ -31,22 +31,24 @@ from sentiment_ray.evaluate.scored_rows import ScoredRows, join_labels
 from sentiment_ray.evaluate.slices import measure_slices
 from sentiment_ray.inference.behaviour import count_passed_cases, load_cases
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, pack_bundle
+from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
 from sentiment_ray.labels import DEFAULT_LABELS
 from sentiment_ray.manifest import (
     describe_files,
     find_finished_result,
     fingerprint,
+    hash_file,
+    local_path,
+    new_directory,
     write_json,
 )
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap
-from sentiment_ray.paths import local_path
+from sentiment_ray.storage import absolute
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
-OWN_FILES = re.compile(r"evaluation\.json|report\.html|(mistakes|uncertain|flips)\.parquet")
-"""The files of an output. One with other files in it is not replaced."""
 EXCLUDED_KEYS = {
     "output", "restart", "bundle", "engine", "variant", "against", "against_engine", "against_variant",
     "require_signature",
@@ -58,7 +60,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate a bundle on labelled reviews; write evaluation.json, report.html and Parquet files of examples.
 
     GateError, after everything is written, when the bundle is worse than `against` by more than allowed. Other errors
-    as `pack_bundle`, `list_inputs` and `read_labelled`.
+    as `pack_bundle`, `list_input` and `read_labelled`.
     """
     output = local_path(config.output, "output")
     packed = pack_bundle(
@@ -68,13 +70,12 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         require_signature=config.require_signature,
     )
     against = _pack_other_bundle(config, packed)
-    files = list_inputs(local_path(config.input, "input"), output)
+    listing = list_labelled(config.input, output, packed.manifest.training)
+    files = [file.path for file in listing.files]
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
-    expected = fingerprint([settings, scored_by, describe_files(files)])
-    finished = find_finished_result(
-        output, MANIFEST_NAME, expected, restart=config.restart, own_files=OWN_FILES.fullmatch
-    )
+    expected = fingerprint([settings, scored_by, _describe_files(listing.files)])
+    finished = find_finished_result(output, MANIFEST_NAME, expected, restart=config.restart)
     if finished:
         return _make_result(output, finished, skipped=True)
 
@@ -92,6 +93,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         "base_model": packed.manifest.training.get("base_model"),
         "comparison": _compare(config, scored, other, against),
         "input": config.input,
+        "left_out_files": listing.describe_left_out(),
         "bundle": packed.source,
         "engine": packed.engine,
         "variant": packed.variant,
@@ -106,6 +108,36 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         write_json(directory / MANIFEST_NAME, report)
         (directory / PAGE_NAME).write_text(write_page(report, examples), encoding="utf-8")
     return _make_result(output, report, skipped=False)
+
+
+def list_labelled(location: str, output: Path, training: Mapping[str, Any]) -> Listing:
+    """Return the Parquet files of the input, of prepared reviews the test split; errors as `list_input`.
+
+    ConfigError when the output and the input overlap. `training` is what the bundle says about its training: a warning
+    on stderr tells when the input has rows that the model was trained on.
+    """
+    location = absolute(location)
+    label = f"input = {location!r}"
+    listing = list_input(location, label=label, formats=("parquet",), splits=("test",))
+    refuse_overlap(listing, str(output), label=label)
+    listing.warn_about_left_out("evaluate_bundle reads Parquet files. To read one of these, name it itself.")
+    prepared = training.get("made_from", {}).get("prepared")
+    for directory in sorted({Path(file.path).parent for file in listing.files if "://" not in file.path}):
+        manifest = directory.parent / "prepared.json"
+        if directory.name in ("train", "validation") and manifest.is_file() and hash_file(manifest) == prepared:
+            log.notify(
+                f"{directory} is the {directory.name} split that this model was made with, so its measures are better "
+                "than on new rows. Name the test split.",
+                level=logging.WARNING,
+            )
+    return listing
+
+
+def _describe_files(files: Sequence[InputFile]) -> list[dict[str, Any]]:
+    """Return path, size and version of each file; of local files as earlier releases did, so that results are found."""
+    if "://" in files[0].path:
+        return [{"path": file.path, "bytes": file.bytes, "version": file.version} for file in files]
+    return describe_files([Path(file.path) for file in files])
 
 
 def run_suite(predictor: Predictor) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from sentiment_ray.column_names import describe_missing_column
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.labels import label2id
 from sentiment_ray.parquet_types import without_views
+from sentiment_ray.storage import open_location
 
 DEFAULT_SLICES = ("source", "language")
 LONGEST_QUOTE = 30
@@ -42,25 +42,7 @@ class _Defect:
     detail: str
 
 
-def list_inputs(path: Path, output: Path) -> list[Path]:
-    """Return the Parquet files of a directory, or the one file; names that begin with _ or a dot are skipped.
-
-    DataError when there is no file, ConfigError when the output lies inside the input.
-    """
-    if path.is_dir():
-        if output.is_relative_to(path):
-            raise ConfigError(f"output = {str(output)!r} lies inside the input {str(path)!r}. Name another directory.")
-        files = sorted(file for file in path.rglob("*.parquet") if _is_data(file.relative_to(path)))
-    else:
-        files = [path]
-    if not files or not files[0].is_file():
-        raise DataError(
-            f"input = {str(path)!r}: there is no Parquet file. Name the test split or another labelled one."
-        )
-    return files
-
-
-def read_labelled(files: Sequence[Path], config: EvaluateConfig, labels: Sequence[str]) -> LabelledRows:
+def read_labelled(files: Sequence[str], config: EvaluateConfig, labels: Sequence[str]) -> LabelledRows:
     """Return the rows of Parquet files that have a text and one of `labels`, in order, and count the others.
 
     DataError when a file cannot be read or lacks a column, or when more rows than `max_rejected` are rejected; the
@@ -106,9 +88,10 @@ def select_slice_columns(table: pa.Table, config: EvaluateConfig) -> dict[str, l
     return {name: _to_values(table[name]) for name in names}
 
 
-def _read_table(file: Path, config: EvaluateConfig) -> pa.Table:
+def _read_table(file: str, config: EvaluateConfig) -> pa.Table:
     try:
-        with parquet.ParquetFile(file) as opened:
+        fs, path = open_location(file)
+        with fs.open(path, "rb") as handle, parquet.ParquetFile(handle) as opened:
             names = opened.schema_arrow.names
             for name in (config.text_column, config.label_column):
                 if name not in names:
@@ -122,12 +105,12 @@ def _read_table(file: Path, config: EvaluateConfig) -> pa.Table:
         raise DataError(f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0]}).") from None
 
 
-def _concatenate(tables: list[pa.Table], files: Sequence[Path]) -> pa.Table:
+def _concatenate(tables: list[pa.Table], files: Sequence[str]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(
-            f"{files[0].parent}: the files have columns of different types ({str(error).splitlines()[0]}). "
+            f"{files[0]} and other files have columns of different types ({str(error).splitlines()[0]}). "
             "Name one of the files, or write them with the same types."
         ) from None
 
@@ -174,7 +157,3 @@ def _decode(value: bytes) -> str | bytes:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value
-
-
-def _is_data(inner: Path) -> bool:
-    return not any(part[:1] in ("_", ".") for part in inner.parts)

@@ -99,6 +99,7 @@ def commit(
         "config": config.model_dump(mode="json", exclude={"output", "restart", "plan"}),
         "versions": report["versions"],
         "parts": parts,
+        "left_out_files": plan.left_out_files,
         "files": dict(sorted(files.items())),
     }
     refuse_if_taken_over(store, config.output, lock)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from sentiment_ray.column_names import describe_missing_column
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import TEXT, Footer
-from sentiment_ray.score.listing import InputFile
 
 
 def check_schemas(

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ from tqdm import tqdm
 
 from sentiment_ray import log
 from sentiment_ray.errors import DataError
+from sentiment_ray.input_files.listing import InputFile
+from sentiment_ray.input_files.tree import describe_defect
 from sentiment_ray.parquet_types import UNREADABLE
-from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import is_local, open_location
 
 FILES_PER_TASK = 32
+MAX_PENDING_TASKS = 256
+"""Each wait looks at all of them, so that with many files it must not be all tasks."""
 REMOTE_ATTEMPTS = 3
 TEXT = "string"
 """Name of the type of text columns; Arrow has several of them."""
@@ -43,10 +47,13 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
     chunks = [
         list(range(start, min(start + FILES_PER_TASK, len(files)))) for start in range(0, len(files), FILES_PER_TASK)
     ]
-    pending = {task.remote([files[index].path for index in chunk]): chunk for chunk in chunks}
+    waiting, pending = deque(chunks), dict[Any, list[int]]()
     footers: dict[int, Footer] = {}
     with tqdm(total=len(files), desc="footers", unit="file", disable=log.hide_bars(), leave=False) as bar:
-        while pending:
+        while waiting or pending:
+            while waiting and len(pending) < MAX_PENDING_TASKS:
+                chunk = waiting.popleft()
+                pending[task.remote([files[index].path for index in chunk])] = chunk
             (ready,), _ = ray.wait(list(pending), num_returns=1)
             chunk = pending.pop(ready)
             try:
@@ -58,8 +65,7 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
                 if not _is_crash(error):
                     raise
                 if len(chunk) > 1:
-                    alone = {task.remote([files[index].path]): [index] for index in chunk}
-                    pending |= alone
+                    waiting.extendleft([index] for index in reversed(chunk))
                     continue
                 chunk_footers = [Footer({}, (), "reading its footer crashes the process")]
             footers |= dict(zip(chunk, chunk_footers, strict=True))
@@ -90,7 +96,7 @@ def read_footer(path: str) -> Footer:
     """
     fs, inner = open_location(path)
     if is_local(fs) and not os.path.isfile(inner):
-        return Footer({}, (), "not a file, or a broken link")
+        return Footer({}, (), describe_defect(inner))
     reason = ""
     for attempt in range(1 if is_local(fs) else REMOTE_ATTEMPTS):
         time.sleep(attempt)

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from typing import Any
 
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.predictor import PackedBundle
+from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import fingerprint
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.footers import Footer
-from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import Store
 
 PLAN_NAME = "_plan/plan.json"
@@ -53,6 +53,8 @@ class Plan:
     identity: dict[str, Any]
     units: list[Unit]
     bad_files: list[BadFile]
+    left_out_files: dict[str, Any] = field(default_factory=dict)
+    """What else is in the input, as `Listing.describe_left_out` gives it."""
 
     @property
     def num_rows(self) -> int:
@@ -65,7 +67,9 @@ def identify_run(config: ScoreConfig, bundle: PackedBundle, files: Sequence[Inpu
     return {
         "bundle": {"bundle_id": bundle.manifest.bundle_id, "engine": bundle.engine, "variant": bundle.variant},
         "settings": config.model_dump(mode="json", exclude=set(EXECUTION_KEYS)),
-        "files": [asdict(file) for file in files],
+        "files": [
+            {"path": file.path, "name": file.name, "bytes": file.bytes, "version": file.version} for file in files
+        ],
     }
 
 
@@ -120,7 +124,8 @@ def read_plan(store: Store) -> Plan | None:
         identity = value["wanted"]
         if not {"bundle", "settings", "files"} <= identity.keys():
             raise KeyError("wanted")
-        return Plan(value["fingerprint"], identity, units, [BadFile(**bad) for bad in value["bad_files"]])
+        bad_files = [BadFile(**bad) for bad in value["bad_files"]]
+        return Plan(value["fingerprint"], identity, units, bad_files, value.get("left_out_files", {}))
     except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{store.path(PLAN_NAME)} is not a plan of this release. Pass --restart to begin again."

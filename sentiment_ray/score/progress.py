@@ -25,7 +25,8 @@ class Progress:
     """Counts the finished rows of all units and sets gauges, which Ray exports to Prometheus."""
 
     def __init__(self, planned: int, scored: int, quarantined: int) -> None:
-        self._parts: dict[str, tuple[int, int]] = {"": (scored, quarantined)}
+        self._parts: dict[str, tuple[int, int]] = {}
+        self._scored, self._quarantined = scored, quarantined
         self._gauges = {
             name: Gauge(f"sentiment_ray_score_rows_{name}", description=text)
             for name, text in {
@@ -38,14 +39,16 @@ class Progress:
 
     def report(self, part: str, scored: int, quarantined: int) -> None:
         """Set the rows of a part so far; a unit that is scored again starts over."""
+        before = self._parts.get(part, (0, 0))
         self._parts[part] = (scored, quarantined)
+        self._scored += scored - before[0]
+        self._quarantined += quarantined - before[1]
 
     def sum_rows(self) -> tuple[int, int]:
         """Return the rows scored and quarantined so far."""
-        scored, quarantined = (sum(counts) for counts in zip(*self._parts.values(), strict=True))
-        self._gauges["scored"].set(scored)
-        self._gauges["quarantined"].set(quarantined)
-        return scored, quarantined
+        self._gauges["scored"].set(self._scored)
+        self._gauges["quarantined"].set(self._quarantined)
+        return self._scored, self._quarantined
 
 
 @contextmanager

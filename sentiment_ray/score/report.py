@@ -35,6 +35,7 @@ def build_report(
         "finished_at": _format_time(finished_at),
         "elapsed_s": finished_at - started_at,
         "files": len(plan.identity["files"]),
+        "left_out_files": plan.left_out_files,
         "parts": sum(receipt.part in receipt.files for receipt in receipts),
         "bytes_out": sum(entry["bytes"] for receipt in receipts for entry in receipt.files.values()),
         "profile": profile,

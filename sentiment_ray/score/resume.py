@@ -1,16 +1,16 @@
 """Decides whether an output holds the same run, which is then resumed; otherwise makes room for a new plan."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.inference.predictor import PackedBundle
+from sentiment_ray.input_files.listing import Listing
 from sentiment_ray.score.columns import list_added_fields
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.contract import check_schemas
 from sentiment_ray.score.footers import read_footers
-from sentiment_ray.score.listing import InputFile
 from sentiment_ray.score.lock import LOCKS
 from sentiment_ray.score.plan import PLAN_NAME, Plan, describe_difference, make_plan, read_plan, write_plan
 from sentiment_ray.storage import TEMPORARY, Store
@@ -46,7 +46,7 @@ def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) 
 
 
 def resume_or_plan(
-    store: Store, config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]
+    store: Store, config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing
 ) -> Plan:
     """Return the plan in the output if it is of the same run. Otherwise remove the old scores and write a new plan.
 
@@ -57,16 +57,18 @@ def resume_or_plan(
         assert plan is not None
         return plan
     _remove_scores(store)
-    plan = plan_run(config, identity, bundle, files)
+    plan = plan_run(config, identity, bundle, listing)
     write_plan(store, plan)
     return plan
 
 
-def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, files: Sequence[InputFile]) -> Plan:
+def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing) -> Plan:
     """Read the footers of all files and return the plan of their units; writes nothing."""
+    files = listing.files
     footers = read_footers(files)
     added = [field.name for field in list_added_fields(config, bundle.manifest.labels)]
-    return make_plan(config, identity, files, check_schemas(files, footers, config, added))
+    plan = make_plan(config, identity, files, check_schemas(files, footers, config, added))
+    return replace(plan, left_out_files=listing.describe_left_out())
 
 
 def _remove_scores(store: Store) -> None:

@@ -1,7 +1,6 @@
 """Scores a Parquet corpus: plan, score, commit. `commit` describes the protocol in full; knows no tokens or engines."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,11 +10,10 @@ from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
-from sentiment_ray.paths import absolute_location, check_output, refuse_file
+from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.estimate import estimate
-from sentiment_ray.score.listing import list_files
 from sentiment_ray.score.lock import Lock, hold_lock
 from sentiment_ray.score.plan import Plan, identify_run
 from sentiment_ray.score.progress import show_progress
@@ -25,7 +23,7 @@ from sentiment_ray.score.scorer import RunContext
 from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.score.text_cache import TextCacheActor
 from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers, score_units
-from sentiment_ray.storage import Store, local_copy, open_store
+from sentiment_ray.storage import Store, absolute, local_copy, open_store
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -35,11 +33,7 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     GateError when more than `max_quarantined` of the rows, or of the files, cannot be scored. See docs/scoring.md.
     """
     started_at = time.time()
-    locations = {key: absolute_location(getattr(config, key), key) for key in ("bundle", "input", "output")}
-    config = config.model_copy(update=locations)
-    store = open_store(config.output)
-    if store.is_local:
-        refuse_file(Path(store.root))
+    config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
     check_sink(config)
     with local_copy(config.bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
         bundle = pack_bundle(
@@ -48,32 +42,42 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
             variant=config.variant,
             require_signature=config.require_signature,
         )
-    files = list_files(config.input, config.output)
-    identity = identify_run(config, bundle, files)
+    listing = list_corpus(config.input, config.output)
+    identity = identify_run(config, bundle, listing.files)
     if config.plan:
         connect()
         num_workers = choose_num_workers(config, bundle.engine)
-        plan = plan_run(config, identity, bundle, files)
+        plan = plan_run(config, identity, bundle, listing)
         return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
-    damaged = list[str]()
+    store, damaged = open_store(config.output), list[str]()
     if holds_same_run(store, config, identity):
         manifest = read_committed_manifest(store)
         damaged = find_damaged(store, manifest["files"]) if manifest and config.restart else []
         if manifest and not damaged and is_in_sink(config, manifest):
             return _make_result(config.output, manifest, skipped=True)
-    if store.is_local:
-        check_output(Path(store.root), replaces_directory=False)
     refuse_impossible_workers(config, bundle.engine)
     with hold_lock(store, config.output) as lock:
         connect()
         num_workers = choose_num_workers(config, bundle.engine)
-        plan = resume_or_plan(store, config, identity, bundle, files)
+        plan = resume_or_plan(store, config, identity, bundle, listing)
         if damaged:
             store.remove(SUCCESS_NAME)
             remove_damaged_receipts(store, plan, damaged)
         receipts = _score_missing_units(store, config, plan, bundle, num_workers, lock)
         manifest = commit(store, config, plan, bundle, receipts, lock, started_at=started_at)
     return _make_result(config.output, manifest, skipped=False)
+
+
+def list_corpus(location: str, output: str) -> Listing:
+    """Return the Parquet files of the input, and name on stderr what else is there; errors as `list_input`.
+
+    ConfigError when the output and the input overlap. A broken link is listed, so that it is quarantined.
+    """
+    label = f"input = {location!r}"
+    listing = list_input(location, label=label, formats=("parquet",), keep_defective=True)
+    refuse_overlap(listing, output, label=label)
+    listing.warn_about_left_out("score_reviews reads Parquet files. To read one of these, name it itself.")
+    return listing
 
 
 def _score_missing_units(

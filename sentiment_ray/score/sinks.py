@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.parquet_types import parse_hive_columns
+from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.plan import Plan

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from sentiment_ray.data.readers.delimited import MAX_CELL_CHARACTERS
 from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.manifest import read_json
-from sentiment_ray.paths import check_output
+from sentiment_ray.manifest import new_directory, read_json
 
 needs_ray = pytest.mark.usefixtures("ray_cluster")
 
@@ -78,27 +76,13 @@ def test_short_floats_are_the_ratings_that_a_person_wrote(tmp_path: Path) -> Non
             for row in read(tmp_path / "a.parquet")] == ["so"] * 3  # fmt: skip
 
 
-def test_a_file_name_outside_utf_8_is_refused(tmp_path: Path) -> None:
-    directory = tmp_path / "in"
-    directory.mkdir()
-    Path(os.fsdecode(os.fsencode(directory) + b"/caf\xe9.csv")).write_text("text,label\nfine,positive\n")
-    with pytest.raises(DataError, match="caf\ufffd.csv: the name is not UTF-8.*Rename the file"):
-        read(directory)
-
-
-def test_a_link_to_a_missing_file_stops_a_glob_too(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", make_reviews(3))
-    (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(DataError, match=r"b\.csv is a link to a missing file"):
-        read(tmp_path / "*.csv")
-
-
 @needs_ray
 def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "in"
     (directory / "_logs").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (directory / "linked").symlink_to(tmp_path / "elsewhere")
+    (directory / "loop").symlink_to(directory)
     for name in ("_SUCCESS", ".hidden.csv", "_logs/x.csv", "part-00000", "notes.txt", "old.csv.bz2"):
         (directory / name).write_text("text,label\nunread,positive\n")
     manifest = prepare_sources(
@@ -106,10 +90,16 @@ def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys
     )
     assert manifest["sources"][0]["passed_over"] == 0
     manifest = prepare_sources(tmp_path / "all", str(directory), near_duplicates=False)
-    assert (manifest["counts"]["rows_in"], manifest["sources"][0]["passed_over"]) == (60, 4)
+    assert (manifest["counts"]["rows_in"], manifest["sources"][0]["passed_over"]) == (60, 5)
+    assert manifest["sources"][0]["left_out_files"] == {
+        "hidden_data": 1,
+        "loops": 1,
+        "markers": 2,
+        "other_formats": 3,
+        "names": [".hidden.csv", "loop", "notes.txt", "old.csv.bz2", "part-00000"],
+    }
     stderr = capsys.readouterr().err
-    assert f"4 files in {directory} are not read" in stderr
-    assert "linked, notes.txt, old.csv.bz2, part-00000." in stderr
+    assert f"Not read in {directory}: other formats (3): notes.txt, old.csv.bz2, part-00000;" in stderr
 
 
 @needs_ray
@@ -147,8 +137,8 @@ def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> No
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk/prepared.json").is_file()
     assert {each.name for each in tmp_path.iterdir()} == {"a.csv", "disk", "link"}
-    with pytest.raises(ConfigError, match="is a mount point"):
-        check_output(Path("/"), replaces_directory=True)
+    with pytest.raises(ConfigError, match="is a mount point"), new_directory(Path("/")):
+        pass
 
 
 @needs_ray

@@ -298,7 +298,7 @@ def test_an_output_among_the_input_is_refused(tmp_path: Path, output: str) -> No
     (tmp_path / "in").mkdir()
     write_csv(tmp_path / "in" / "a.csv", ROWS)
     config = PrepareConfig(output=str(tmp_path / output), sources=[{"path": str(tmp_path / "in")}])
-    with pytest.raises(ConfigError, match="overlap"):
+    with pytest.raises(ConfigError, match="lies inside the source"):
         list_files(resolve_paths(config))
 
 

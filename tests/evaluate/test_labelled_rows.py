@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
-from sentiment_ray.evaluate.labelled_rows import LabelledRows, list_inputs, read_labelled, select_slice_columns
+from sentiment_ray.evaluate.labelled_rows import LabelledRows, read_labelled, select_slice_columns
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -121,14 +121,3 @@ def test_source_and_language_are_slices_where_they_exist(tmp_path: Path) -> None
     assert select_slice_columns(table, config.model_copy(update={"slice_by": ("stars",)})) == {"stars": [3]}
     with pytest.raises(DataError, match=r"reviews: the column 'year' is missing \(found: 'text', 'source', 'stars'\)"):
         select_slice_columns(table, config.model_copy(update={"slice_by": ("year",)}))
-
-
-def test_names_that_begin_with_an_underscore_or_a_dot_are_skipped(tmp_path: Path) -> None:
-    kept = _write(tmp_path / "in/part.parquet", text=["tea"])
-    for name in ("in/_quarantine/part.parquet", "in/.tmp.parquet"):
-        _write(tmp_path / name, text=["tea"])
-    assert list_inputs(tmp_path / "in", tmp_path / "out") == [kept]
-    with pytest.raises(ConfigError, match="lies inside the input"):
-        list_inputs(tmp_path / "in", tmp_path / "in/out")
-    with pytest.raises(DataError, match="there is no Parquet file"):
-        list_inputs(tmp_path / "nothing", tmp_path / "out")

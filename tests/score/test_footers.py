@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sentiment_ray.errors import DataError
+from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.footers import read_footer, read_footers
-from sentiment_ray.score.listing import InputFile
 from sentiment_ray.storage import open_store
 
 NOWHERE = "http://127.0.0.1:9/reviews.parquet"

@@ -10,14 +10,14 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.chunks import count_row_bytes
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.listing import InputFile, list_files
 from sentiment_ray.score.lock import hold_lock, is_held
 from sentiment_ray.score.plan import _name_parts, parse_unit
 from sentiment_ray.score.reading import open_parquet
-from sentiment_ray.score.score import score_reviews
+from sentiment_ray.score.score import list_corpus, score_reviews
 from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
 
@@ -60,7 +60,7 @@ def test_an_input_in_the_output_is_refused(location: str, tmp_path: Path) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table({"text": TEXTS}), path)
     with pytest.raises(ConfigError, match="lies inside the output"):
-        list_files(str(tmp_path / location), str(tmp_path / "out"))
+        list_corpus(str(tmp_path / location), str(tmp_path / "out"))
 
 
 def test_damaged_files_are_scored_again_with_restart(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_an_unreadable_plan_is_replaced_with_restart(settings: dict[str, Any], t
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     parquet.write_table(pa.table({"text": TEXTS}), path)
-    (file,) = list_files(str(path), str(tmp_path / "out"))
+    (file,) = list_corpus(str(path), str(tmp_path / "out")).files
     unit = {"path": str(path), "version": file.version, "part": "in.parquet", "row_groups": [0], "group_rows": [12]}
     with (
         pytest.raises(DataError, match="has changed since the plan was made"),

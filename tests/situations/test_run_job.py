@@ -22,7 +22,7 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sentiment_ray.data.prepare.list_files", lambda config: 1 / 0)
+    monkeypatch.setattr("sentiment_ray.data.prepare.list_sources", lambda config: 1 / 0)
     actual = run_job("prepare_reviews", "--input", "a.csv", "--output", str(tmp_path / "out"))
     assert actual.exit_code == 1
     assert "ZeroDivisionError" in actual.stderr

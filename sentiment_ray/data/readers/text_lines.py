@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from sentiment_ray.errors import DataError
 
-COMPRESSED_SUFFIXES = (".gz", ".zst")
 MAX_LINE_BYTES = 8 << 20
 """More than the longest text that is kept needs in JSON, where a character can take six bytes."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -38,6 +37,6 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         return io.BufferedReader(pa.input_stream(path, compression="zstd"))
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]

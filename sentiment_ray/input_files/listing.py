@@ -1,0 +1,210 @@
+"""Lists the files of an input, and says what of it is left out and why."""
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentiment_ray import log
+from sentiment_ray.errors import ConfigError, DataError, SentimentRayError
+from sentiment_ray.input_files import names
+from sentiment_ray.input_files.location import Location, list_matching_directories, look_up
+from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, matches
+from sentiment_ray.input_files.selection import Selection, Wanted, select
+from sentiment_ray.input_files.tables import keep_rows_of_tables
+from sentiment_ray.storage import full_path, is_local, open_location
+
+PREPARED = "prepared.json"
+SPLITS = ("train", "validation", "test")
+HUB_CACHE = {"blobs", "refs", "snapshots"}
+MAX_NAMES_SHOWN = 20
+SURPRISES = {
+    "other_formats": "other formats",
+    "hidden_data": "names that begin with _ or a dot",
+    "repeated": "links to what is read under another name",
+    "loops": "links to a directory above them",
+    "directories": "directories beside files that the glob matches",
+    "special": "devices, pipes and sockets",
+}
+"""Kinds of names that a person may have meant to be read, and how a warning describes them. The other kinds are
+`markers`, the files of programs, `hidden`, `removed_from_table`, and `other_splits` of prepared reviews."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of an input; `name` is its path below the input, and `version` changes with its content."""
+
+    path: str
+    name: str
+    bytes: int
+    version: str
+    format: str = "parquet"
+    """The format that its ending or its content tells; empty for a file that was named itself, if neither does."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of an input, sorted by name, and the names of the others by kind."""
+
+    location: str
+    kind: str
+    """file, directory or glob."""
+    root: str
+    """What names are relative to: the directory, the directory above a glob's first wildcard, or that of the file."""
+    files: list[InputFile]
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def describe_left_out(self) -> dict[str, Any]:
+        """Return the number of names of each kind, and the first of those that may surprise, ready for JSON."""
+        counts: dict[str, Any] = {kind: len(self.left_out[kind]) for kind in sorted(self.left_out)}
+        surprising = sorted(name for kind in SURPRISES for name in self.left_out.get(kind, []))
+        return counts | ({"names": list(map(quote_name, surprising[:MAX_NAMES_SHOWN]))} if surprising else {})
+
+    def count_surprises(self) -> int:
+        """Return how many names are left out that a person may have meant to be read."""
+        return sum(len(self.left_out.get(kind, [])) for kind in SURPRISES)
+
+    def warn_about_left_out(self, remedy: str) -> None:
+        """Name on stderr what a person may have meant to be read."""
+        kinds = [kind for kind in SURPRISES if self.left_out.get(kind)]
+        if kinds:
+            lists = [
+                f"{SURPRISES[kind]} ({len(self.left_out[kind]):,}): {_join(self.left_out[kind])}" for kind in kinds
+            ]
+            log.notify(f"Not read in {self.location}: {'; '.join(lists)}. {remedy}", level=logging.WARNING)
+
+
+def list_input(
+    location: str,
+    *,
+    label: str,
+    formats: Collection[str],
+    stated_format: str | None = None,
+    splits: Sequence[str] = SPLITS,
+    keep_defective: bool = False,
+) -> Listing:
+    """Return the files of a file, a directory with its subdirectories, or a glob, on a disk or an object store.
+
+    `formats` are those that the stage reads. With a `stated_format`, files without an ending that is known have that
+    one, if a glob matches them or if they have the names that Spark and Hive give. Of a directory that prepare_reviews
+    wrote, only `splits` are read. With `keep_defective`, a broken link is listed like a file.
+    DataError, which begins with `label`, when there is no file, when a file is a broken link or has no UTF-8 name, and
+    when files belong to a table and do not give its rows.
+    """
+    try:
+        place = look_up(location, label)
+        wanted = Wanted(formats, stated_format, keep_defective)
+        selection = _select_of_glob(place, wanted) if place.kind == "glob" else select(place, wanted)
+        if place.kind == "directory":
+            _refuse_hub_cache(place, label)
+            _keep_splits(selection, location, splits, label)
+        keep_rows_of_tables(selection)
+    except (SentimentRayError, AssertionError):
+        raise
+    except Exception as error:  # the library of every store has its own errors for a failing network
+        if is_local(open_location(location)[0]):
+            raise
+        cause = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise DataError(f"{label} cannot be listed ({type(error).__name__}: {cause}).") from None
+    if not selection.entries:
+        raise DataError(_describe_emptiness(selection, label, wanted))
+    return _make_listing(location, selection)
+
+
+def refuse_overlap(listing: Listing, output: str, *, label: str) -> None:
+    """Raise ConfigError when the output lies inside a directory that is the input, or holds a file of the input."""
+    fs, path = open_location(output)
+    target = _find_real_path(full_path(fs, path.rstrip("/")))
+    if listing.kind == "directory" and f"{target}/".startswith(_find_real_path(listing.root).rstrip("/") + "/"):
+        raise ConfigError(f"output = {output!r} lies inside {label}. Name a directory outside it.")
+    spellings = tuple({f"{target}/", full_path(fs, path.rstrip("/")) + "/"})
+    root = _find_real_path(listing.root).rstrip("/")
+    for file in listing.files:
+        if file.path.startswith(spellings) or f"{root}/{file.name}".startswith(spellings):
+            raise ConfigError(
+                f"{label} names {file.path}, which lies inside the output {output!r} and would be replaced. "
+                "Name another output."
+            )
+
+
+def quote_name(name: str) -> str:
+    """Return a name as a line of text can show it."""
+    shown = name.encode(errors="surrogateescape").decode(errors="replace")
+    return shown if shown.isprintable() else repr(shown)
+
+
+def _make_listing(location: str, selection: Selection) -> Listing:
+    place = selection.location
+    files = [
+        InputFile(full_path(place.fs, place.path(name)), name, entry.bytes, entry.version, selection.formats[name])
+        for name, entry in sorted(selection.entries.items())
+    ]
+    left_out = {kind: sorted(found) for kind, found in selection.left_out.items() if found}
+    return Listing(location, place.kind, full_path(place.fs, place.root), files, left_out)
+
+
+def _join(found: Sequence[str]) -> str:
+    shown = ", ".join(map(quote_name, found[:MAX_NAMES_SHOWN]))
+    return f"{shown}, …" if len(found) > MAX_NAMES_SHOWN else shown
+
+
+def _find_real_path(path: str) -> str:
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _select_of_glob(place: Location, wanted: Wanted) -> Selection:
+    """Return the files that a glob matches or, when it matches only directories, the files below those."""
+    selection = select(place, wanted)
+    directories = [] if ANY_DIRECTORIES in place.pattern else _find_matching_directories(place)
+    if directories and not selection.entries:
+        return select(list_matching_directories(place), wanted)
+    for name in directories:
+        selection.leave_out(name, "directories")
+    return selection
+
+
+def _find_matching_directories(place: Location) -> list[str]:
+    return [
+        name
+        for name in place.tree.directories
+        if matches(place.pattern, name.split("/")) and names.classify(f"{name}/x", place.names_hidden) is None
+    ]
+
+
+def _refuse_hub_cache(place: Location, label: str) -> None:
+    if set(place.tree.directories) >= HUB_CACHE:
+        snapshots = sorted(name for name in place.tree.directories if name.startswith("snapshots/"))
+        shown = place.path(snapshots[0] if snapshots else "snapshots/…")
+        raise DataError(
+            f"{label} is a cache of the Hub and may hold several versions of a data set. Name one version: {shown}"
+        )
+
+
+def _keep_splits(selection: Selection, location: str, splits: Sequence[str], label: str) -> None:
+    """Leave out all but some splits, if prepare_reviews wrote the directory, and say so on stderr."""
+    present = {entry.name for entry in selection.location.tree.entries}
+    directories = {name.partition("/")[0] for name in selection.entries}
+    if PREPARED not in present or "train" not in directories:
+        return
+    for name in list(selection.entries):
+        if name.partition("/")[0] not in splits:
+            selection.leave_out(name, "other_splits")
+    selection.left_out["other_formats"] = {name for name in selection.left_out["other_formats"] if "/" in name}
+    if not selection.entries:
+        raise DataError(f"{label} holds prepared reviews without a split {splits[0]}. Name another directory.")
+    read, others = (", ".join(sorted(found)) for found in (directories & set(splits), directories - set(splits)))
+    unread = f", and not from {others}" if others else ""
+    log.notify(f"{location} holds prepared reviews. Rows are read from {read}{unread}.")
+
+
+def _describe_emptiness(selection: Selection, label: str, wanted: Wanted) -> str:
+    endings = [ending for ending, found in names.FORMATS_BY_SUFFIX.items() if found in wanted.formats]
+    message = f"{label} does not hold a file that ends in {', '.join(endings)}"
+    others = sorted(selection.left_out["other_formats"] | selection.left_out["hidden_data"])
+    if selection.left_out["removed_from_table"]:
+        message += "; the table no longer has the files that are there"
+    elif others:
+        message += f", only {_join(others)}"
+    pointer = next((name for name in others if name.endswith(".dvc")), None)
+    return f"{message}. {'Run: dvc pull' if pointer else 'Correct its path or its format'}."
