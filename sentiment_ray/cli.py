@@ -1,6 +1,5 @@
 """The command `sentiment-ray`: uses, serves and checks a bundle; knows no stage of the pipeline."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from sentiment_ray.config import shell
 from sentiment_ray.config.flags import make_flags, make_verbose_flag
 from sentiment_ray.engine_specs import list_engines
 from sentiment_ray.errors import ConfigError, require_extra
+from sentiment_ray.manifest import format_json
 from sentiment_ray.serve.config import ServeConfig
 
 LINES_PER_BATCH = 1024
@@ -59,7 +59,7 @@ def inspect(bundle: str, require_signature: str | None) -> None:
     from sentiment_ray.bundle.open import verify_bundle
 
     manifest = verify_bundle(bundle, require_signature=require_signature).manifest.model_dump(mode="json")
-    click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
+    click.echo(format_json(manifest, indent=2, ensure_ascii=False))
 
 
 @commands.command(epilog="\b\nExample:\n  sentiment-ray verify scores/ --sample 100 --bundle runs/demo/bundle")
@@ -145,7 +145,7 @@ def doctor(bundle: str | None, require_signature: str | None) -> None:
     if bundle:
         opened = open_bundle(bundle, require_signature=require_signature)
         result["bundle"] = diagnose(opened, require_signature=require_signature)
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    click.echo(format_json(result, indent=2, ensure_ascii=False))
 
 
 def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:

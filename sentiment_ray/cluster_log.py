@@ -12,6 +12,7 @@ import ray
 from ray.util.queue import Queue
 
 from sentiment_ray import log
+from sentiment_ray.manifest import format_json
 
 QUEUE_NAME = "sentiment_ray_log"
 LAST_LINES_S = 0.5
@@ -31,7 +32,7 @@ class _DriverHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._queue = self._queue or ray.get_actor(QUEUE_NAME)
-            self._queue.put_nowait.remote(json.dumps(log.collect_fields(record), default=str))
+            self._queue.put_nowait.remote(format_json(log.collect_fields(record), default=str))
         except ValueError:  # there is no such actor
             self.handleError(record)
 

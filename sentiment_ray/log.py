@@ -4,7 +4,6 @@ Modules log with `logging.getLogger(__name__)` and pass fields as `extra`, such 
 reviews and keys are never logged.
 """
 
-import json
 import logging
 import os
 import secrets
@@ -12,6 +11,8 @@ import socket
 import sys
 from datetime import UTC, datetime
 from typing import Any
+
+from sentiment_ray.manifest import format_json
 
 PACKAGES = ("sentiment_ray", "export", "jobs")
 PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
@@ -80,7 +81,7 @@ def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def format_line(fields: dict[str, Any]) -> str:
     """Return one JSON line, with the run and the stage of this process."""
-    return json.dumps(_run | fields, ensure_ascii=False, default=str)
+    return format_json(_run | fields, ensure_ascii=False, default=str)
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -60,12 +61,31 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def format_json(value: Any, **options: Any) -> str:
+    """Return a value as JSON text; `options` are those of json.dumps.
+
+    NaN and infinite numbers, which JSON does not have, become null. Every JSON text of this project is made here.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_replace_non_finite(value), allow_nan=False, **options)
+
+
+def _replace_non_finite(value: Any) -> Any:
+    """Return a JSON-like value with None instead of each number that is NaN or infinite."""
+    if isinstance(value, dict):
+        return {key: _replace_non_finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_non_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON in one step: a temporary file, fsync and rename."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(format_json(value, indent=2, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

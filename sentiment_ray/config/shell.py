@@ -1,6 +1,5 @@
 """Runs a command: its configuration in, one JSON line out, an error as one line; knows no stage."""
 
-import json
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from sentiment_ray import log
 from sentiment_ray.config.flags import make_flags
 from sentiment_ray.config.sections import Config, load_config
 from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.manifest import format_json
 
 Result = Mapping[str, Any]
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def read_config(section: str, model: type[Config], given: Mapping[str, Any]) -> 
 
 def print_result(result: Result) -> None:
     """Write the result of a command to stdout as one JSON line."""
-    click.echo(json.dumps(result, ensure_ascii=False, default=str))
+    click.echo(format_json(result, ensure_ascii=False, default=str))
 
 
 def run(command: click.Command) -> NoReturn:

@@ -1,6 +1,5 @@
 """Writes prepared splits as chat files for hosted fine-tuning APIs; reads the prepared rows alone."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pyarrow.parquet as pq
 
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import new_directory, read_json, write_json
+from sentiment_ray.manifest import format_json, new_directory, read_json, write_json
 
 MANIFEST_NAME = "chat.json"
 FILES = {split: f"{split}.jsonl" for split in SPLITS}
@@ -88,4 +87,4 @@ def _read_rows(parts: list[Path]) -> Iterator[tuple[str, str]]:
 def _format_line(text: str, label: str, system_message: str | None) -> str:
     contents = {"system": system_message, "user": text, "assistant": label}
     messages = [{"role": role, "content": content} for role, content in contents.items() if content is not None]
-    return json.dumps({"messages": messages}, ensure_ascii=False).translate(LINE_ENDS) + "\n"
+    return format_json({"messages": messages}, ensure_ascii=False).translate(LINE_ENDS) + "\n"

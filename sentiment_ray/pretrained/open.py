@@ -4,7 +4,6 @@ transformers looks for many files beside those that it is asked for, and acts on
 given this directory instead of the model's, so it meets nothing that was not checked here.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from sentiment_ray.bundle.files import parse_json
 from sentiment_ray.bundle.model_config import check_tokenizer, refuse_kernels
 from sentiment_ray.errors import BundleError, ConfigError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.pretrained.contents import (
     check_added_tokens,
     check_index,
@@ -105,7 +105,7 @@ def _lay_out_json(root: Path, files: Mapping[str, Path], directory: Path, name: 
     data = read_model_file(files[name], max_bytes=MAX_BYTES[name])
     values = parse_json(data, root / name, remedy=REMEDY)
     kept = CLEANED[name](values, root / name)
-    (directory / name).write_bytes(data if kept == values else json.dumps(kept).encode())
+    (directory / name).write_bytes(data if kept == values else format_json(kept).encode())
     return kept
 
 
@@ -138,7 +138,7 @@ def _lay_out_weights(root: Path, files: Mapping[str, Path], directory: Path) -> 
             if tensor not in tensors[name]:
                 raise ConfigError(f"{root / INDEX_NAME}: weight_map says that {name} holds {tensor[:100]!r}. {REMEDY}")
         index = {"metadata": {}, "weight_map": weight_map}
-        (directory / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
+        (directory / INDEX_NAME).write_text(format_json(index), encoding="utf-8")
     else:
         raise ConfigError(
             f"{root} holds neither {WEIGHTS_NAME} nor {INDEX_NAME}. Save it with safe_serialization=True."

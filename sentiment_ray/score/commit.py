@@ -28,6 +28,7 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import GateError
 from sentiment_ray.inference.predictor import PackedBundle
+from sentiment_ray.manifest import format_json
 from sentiment_ray.score.aggregation import compute_group_means, merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
@@ -84,7 +85,7 @@ def commit(
     files = {name: entry for receipt in receipts for name, entry in receipt.files.items()}
     files |= _write_bad_files(store, plan) | _write_group_means(store, config, bundle, receipts)
     report = build_report(config, plan, bundle, receipts, counts, started_at)
-    files |= _write(store, "_report.json", json.dumps(report, indent=2).encode())
+    files |= _write(store, "_report.json", format_json(report, indent=2).encode())
     files |= _write(store, "_report.html", write_page(report).encode())
     for name in (PLAN_NAME, *(receipt_name(receipt.part) for receipt in receipts)):
         files[name] = _describe_bytes(store.read(name))
@@ -103,7 +104,7 @@ def commit(
         "files": dict(sorted(files.items())),
     }
     refuse_if_taken_over(store, config.output, lock)
-    data = (json.dumps(manifest, indent=1) + "\n").encode()
+    data = (format_json(manifest, indent=1) + "\n").encode()
     store.write(MANIFEST_NAME, data)
     store.write(SUCCESS_NAME, (hashlib.sha256(data).hexdigest() + "\n").encode())
     return manifest

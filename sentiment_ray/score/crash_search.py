@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sentiment_ray.manifest import format_json
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.storage import Store
 
@@ -124,7 +125,7 @@ def begin_step(store: Store, unit: Unit, record: CrashRecord, step: Step) -> Non
     """Record durably that a step begins."""
     record.current = step
     values = {FILE_KEYS.get(name, name): value for name, value in vars(record).items()}
-    store.write(record_name(unit), json.dumps(values).encode())
+    store.write(record_name(unit), format_json(values).encode())
 
 
 def _count_crash(record: CrashRecord, step: Step, unit: Unit) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.storage import Store
 
 LOCKS = "_plan/lock-"
@@ -116,7 +117,7 @@ def _read(store: Store, name: str) -> dict[str, Any]:
 
 
 def _content(lock: Lock) -> bytes:
-    return json.dumps(asdict(lock) | _describe_process() | {"renewed_at": time.time()}).encode()
+    return format_json(asdict(lock) | _describe_process() | {"renewed_at": time.time()}).encode()
 
 
 def _describe_process() -> dict[str, Any]:

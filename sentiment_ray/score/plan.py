@@ -9,7 +9,7 @@ from typing import Any
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import InputFile
-from sentiment_ray.manifest import fingerprint
+from sentiment_ray.manifest import fingerprint, format_json
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.footers import Footer
 from sentiment_ray.storage import Store
@@ -108,7 +108,7 @@ def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int
 def write_plan(store: Store, plan: Plan) -> None:
     """Write the plan in one step. From then on a run with the same fingerprint continues this plan."""
     values = {FILE_KEYS.get(name, name): value for name, value in asdict(plan).items()}
-    store.write(PLAN_NAME, json.dumps(values).encode())
+    store.write(PLAN_NAME, format_json(values).encode())
 
 
 def read_plan(store: Store) -> Plan | None:

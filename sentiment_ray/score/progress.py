@@ -1,6 +1,5 @@
 """Shows the progress of a scoring run: a bar for people, JSON lines for machines, gauges for Prometheus."""
 
-import json
 import logging
 import sys
 import threading
@@ -14,6 +13,7 @@ from ray.util.metrics import Gauge
 from tqdm import tqdm
 
 from sentiment_ray import log
+from sentiment_ray.manifest import format_json
 
 logger = logging.getLogger(__name__)
 POLL_S = 1.0
@@ -103,7 +103,7 @@ def _write_json_lines(counter: Any, planned: int, before: int, stop: threading.E
         if log.is_verbose():
             logger.info("progress", extra=line)
         else:
-            sys.stderr.write(json.dumps(line) + "\n")
+            sys.stderr.write(format_json(line) + "\n")
         if ended:
             return
 

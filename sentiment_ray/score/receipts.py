@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sentiment_ray.manifest import format_json
 from sentiment_ray.score.plan import Plan, Unit
 from sentiment_ray.storage import FileInfo, Store
 
@@ -56,7 +57,7 @@ def receipt_name(part: str) -> str:
 
 def write_receipt(store: Store, receipt: Receipt) -> None:
     """Write the receipt of a unit; every file that it names must have been written before."""
-    store.write(receipt_name(receipt.part), json.dumps(asdict(receipt)).encode())
+    store.write(receipt_name(receipt.part), format_json(asdict(receipt)).encode())
 
 
 def parse_receipt(values: Mapping[str, Any]) -> Receipt:

@@ -1,6 +1,5 @@
 """The worker: scores units one by one and writes a part and a receipt for each, also after crashes."""
 
-import json
 import logging
 import os
 import socket
@@ -18,7 +17,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.inference.predictor import Predictor
-from sentiment_ray.manifest import hash_file
+from sentiment_ray.manifest import format_json, hash_file
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
@@ -91,7 +90,7 @@ class Scorer:
                 replies.append(asdict(self.finish_unit(self._units[int(index)])))
             except SentimentRayError as error:
                 replies.append({"error": str(error), "kind": type(error).__name__})
-        return {"receipt": np.array([json.dumps(reply) for reply in replies], dtype=object)}
+        return {"receipt": np.array([format_json(reply) for reply in replies], dtype=object)}
 
     def finish_unit(self, unit: Unit) -> Receipt:
         """Return the receipt of a unit: the existing one, or a new one after its files have been written.

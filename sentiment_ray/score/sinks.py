@@ -1,6 +1,5 @@
 """Commits finished parts, in place, to a Delta Lake or Iceberg table in one atomic step; copies no data."""
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.input_files.names import parse_hive_columns
+from sentiment_ray.manifest import format_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.plan import Plan
@@ -84,7 +84,7 @@ def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schem
     for part in parts:
         hive = parse_hive_columns(part["path"].split("/")[:-1])
         values = {name: hive[name] for name in partitions.names}
-        stats = json.dumps({"numRecords": part["rows"]})
+        stats = format_json({"numRecords": part["rows"]})
         actions.append(AddAction(part["path"], part["bytes"], values, now_ms, True, stats))
     create_table_with_add_actions(
         output,

@@ -4,13 +4,13 @@ To add a tracker, write a function such as `_open_tensorboard`, enter it in OPEN
 TRACKERS of config.py. An extra of the same name in pyproject.toml installs the module.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import require_extra
+from sentiment_ray.manifest import format_json
 from sentiment_ray.train.config import TRACKERS, TrainConfig
 
 METRICS_NAME = "metrics.jsonl"
@@ -48,7 +48,7 @@ def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
 
 def write_metrics(output: Path, history: list[Metrics]) -> None:
     """Write metrics.jsonl, one line for each epoch."""
-    lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
+    lines = "".join(format_json(metrics) + "\n" for metrics in history)
     (output / METRICS_NAME).write_text(lines, encoding="utf-8")
 
 
