@@ -27,9 +27,8 @@ def read(path: Path | str, **keys: Any) -> list[dict[str, Any]]:
     source = {"path": str(path), "name": "s", **keys}
     config = resolve_paths(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
     (source,) = config.sources
-    label_keys = {"labels": LABELS, "label_map": source.label_mapping, "cut_points": source.cut_points}
     tables = [
-        check_rows(raw, **label_keys)
+        check_rows(raw, source=source, labels=LABELS)
         for task in make_read_tasks(config, list_files(config))
         for raw in read_tables(task, source)
     ]
@@ -188,7 +187,7 @@ def test_stars_map_ratings_to_labels(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", text=list("abcdef"), label=[1.0, 2.0, 3.5, 4.0, 5.0, 4.5])
     rows = read(path, stars=stars)
     assert [row["reason"] or row["label"] for row in rows] == [
-        "negative", "negative", "neutral", "positive", "positive", "label '4.5' is not in label_map"
+        "negative", "negative", "neutral", "positive", "positive", "label '4.5' is not in stars"
     ]  # fmt: skip
     (tmp_path / "a.csv").write_text("text,label\na,1\nb,3.0\nc,3.5\nd, 5 \n")
     assert [label for _, label in pairs(read(tmp_path / "a.csv", stars=stars))] == [
