@@ -101,8 +101,13 @@ def compare_rows(
     return replace(comparison, num_test_set_texts=num_test_set_texts, share=share, test_set_share=test_set_share)
 
 
-def search_label_issues(config: PrepareConfig, stats: BucketStats, embed: EmbedTexts | None) -> dict[str, Any]:
-    """Return counts and examples of labels that are probably wrong, or the reason as `not_run`."""
+def search_label_issues(
+    config: PrepareConfig, stats: BucketStats, tasks: Sequence[ReadTask], embed: EmbedTexts | None
+) -> dict[str, Any]:
+    """Return counts and examples of labels that are probably wrong, and all of them as `ranked`.
+
+    If the check cannot run, `not_run` is the reason. `tasks` are those that read the rows.
+    """
     if not config.model:
         return {"not_run": "model is not set"}
     if embed is None:
@@ -119,10 +124,19 @@ def search_label_issues(config: PrepareConfig, stats: BucketStats, embed: EmbedT
         return {"not_run": f"fewer than two labels have enough rows among the {len(rows)} that were examined"}
     wrong_rows = [rows[row] for row in issues.rows]
     examined_rows = [rows[row] for row in issues.examined_rows]
+    predicted = [config.labels[label] for label in issues.predicted]
+    probabilities = [round(float(probability), 4) for probability in issues.probability]
+    issue_lines = list(zip(wrong_rows, predicted, probabilities, strict=True))
     examples = [
-        _shorten_row(row) | {"predicted": config.labels[label], "probability": round(float(probability), 4)}
-        for row, label, probability in zip(wrong_rows, issues.predicted, issues.probability, strict=True)
-    ][:MAX_LABEL_ISSUES_SHOWN]
+        _shorten_row(row) | {"predicted": label, "probability": probability}
+        for row, label, probability in issue_lines[:MAX_LABEL_ISSUES_SHOWN]
+    ]
+    paths = {(task.source_index, task.file_index): task.path for task in tasks}
+    ranked = [
+        {"rank": rank, "id": row["id"], "source": row["source"], "file": paths[row["file_key"]], "row": row["row"],
+         "given": row["label"], "suggested": label, "probability": probability}
+        for rank, (row, label, probability) in enumerate(issue_lines, start=1)
+    ]  # fmt: skip
     return {
         "rows": len(wrong_rows),
         "of": len(examined_rows),
@@ -130,6 +144,7 @@ def search_label_issues(config: PrepareConfig, stats: BucketStats, embed: EmbedT
         "by_source": _count_by(wrong_rows, examined_rows, "source"),
         "by_rating": _count_by_rating(wrong_rows, examined_rows),
         "examples": examples if config.report_samples else [],
+        "ranked": ranked,
     }
 
 

@@ -156,7 +156,7 @@ def _split_rows(
     for name in (BUCKETS_DIRECTORY, leakage_files.DIRECTORY):
         rmtree(directory / name, ignore_errors=True)
     stats = add_stats(config, [report.stats for report in split])
-    return CheckResults(config, counts, stats, comparison, search_label_issues(config, stats, embed))
+    return CheckResults(config, counts, stats, comparison, search_label_issues(config, stats, tasks, embed))
 
 
 def add_global_counts(job: PrepareJob, bucket_files: Sequence[Path], run: Callable[..., list[Any]]) -> PrepareJob:

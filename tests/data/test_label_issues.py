@@ -1,5 +1,6 @@
 """The checks that need a model: wrong labels, texts that the model cuts off, and texts in another language."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ def test_wrong_labels_and_cut_rows_are_found_with_an_encoder(tmp_path: Path, tin
     page = read_page(tmp_path / "out")
     assert sum(rows[number][0] in page.text for number in wrong) >= 9
     assert "predicted positive, probability of the row’s label" in page.text
+    assert f"{checks['suspect_labels']['file']} lists all of them" in page.text
+    issues = [json.loads(line) for line in (tmp_path / "out" / "label_issues.jsonl").read_text().splitlines()]
+    assert len(issues) == num_issues
+    assert [issue["rank"] for issue in issues] == [*range(1, num_issues + 1)]
+    assert sorted(issue["probability"] for issue in issues) == [issue["probability"] for issue in issues]
+    assert {issue["file"] for issue in issues} == {str(tmp_path / "a.csv")}
+    given = {issue["row"]: issue for issue in issues if issue["row"] - 2 in wrong}  # the header is row 1
+    assert len(given) >= 9
+    assert {(issue["given"], issue["suggested"]) for issue in given.values()} == {("negative", "positive")}
+    assert all(issue["id"] == f"a:{row}" and issue["source"] == "a" for row, issue in given.items())
 
 
 @needs_ray

@@ -32,7 +32,7 @@ EXAMPLE_CHARACTERS = 300
 MAX_LABEL_ISSUE_CHARACTERS = 8192
 TEXTS_AT_ONCE = 512
 ExampleRow = dict[str, Any]
-"""A row with its text, for the page."""
+"""A row with its text, for the page. `file_key` is the index of its source and that of its file in the source."""
 
 
 @dataclass
@@ -237,11 +237,13 @@ def _take_examples(
 def _read_rows(
     table: pa.Table, rows: NDArray[np.intp], config: PrepareConfig, *, max_characters: int
 ) -> list[ExampleRow]:
-    columns = table.select(["hash", "source", "id", "text", "label", "rating"])
+    columns = table.select(["hash", "source", "file", "row", "id", "text", "label", "rating"])
     return [
         {
             "hash": row["hash"].hex(),
             "id": row["id"],
+            "file_key": (row["source"], row["file"]),
+            "row": row["row"],
             "rating": row["rating"],
             "source": config.sources[row["source"]].name,
             "label": config.labels[row["label"]],

@@ -15,10 +15,13 @@ from sentiment_ray.data.leakage import Comparison
 from sentiment_ray.data.report.bucket_stats import BucketStats
 from sentiment_ray.data.report.language import UNCLEAR
 
+LABEL_ISSUES_NAME = "label_issues.jsonl"
+"""The file beside the report that lists the rows whose label looks wrong."""
+
 
 @dataclass(frozen=True)
 class CheckResults:
-    """What all checks saw. `label_issues` is a part of prepared.json as it is, with example rows."""
+    """What all checks saw. `label_issues` is a part of prepared.json, with example rows and the list of all rows."""
 
     config: PrepareConfig
     counts: Counts

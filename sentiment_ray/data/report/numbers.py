@@ -11,7 +11,7 @@ from sentiment_ray.data.config import SPLITS
 from sentiment_ray.data.counts import MAX_REASONS, Counts
 from sentiment_ray.data.leakage import Comparison
 from sentiment_ray.data.report.bucket_stats import MAX_LENGTH
-from sentiment_ray.data.report.findings import CheckResults, find_crossed_limits, list_findings
+from sentiment_ray.data.report.findings import LABEL_ISSUES_NAME, CheckResults, find_crossed_limits, list_findings
 
 
 def describe_checks(results: CheckResults) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def describe_checks(results: CheckResults) -> dict[str, Any]:
             for check, rows in zip(TEXT_CHECKS, stats.flagged_rows.T.tolist(), strict=True)
         },
         "languages": dict(stats.languages.most_common()),
-        "suspect_labels": {name: value for name, value in results.label_issues.items() if name != "examples"},
+        "suspect_labels": _describe_label_issues(results.label_issues),
     }
 
 
@@ -52,6 +52,12 @@ def _sort_findings(findings: list[dict[str, Any]], crossed: list[dict[str, Any]]
     allowed = {each["limit"]: each["allowed"] for each in crossed}
     lines = [each | {"allowed": allowed.get(each["limit"])} for each in findings]
     return sorted(lines, key=lambda line: (line["allowed"] is None, not line["rows"]))
+
+
+def _describe_label_issues(issues: dict[str, Any]) -> dict[str, Any]:
+    """Return the counts, and the name of the file that has the rows."""
+    counts = {name: value for name, value in issues.items() if name not in ("examples", "ranked")}
+    return counts | {"file": LABEL_ISSUES_NAME} if issues.get("ranked") else counts
 
 
 def _describe_rejected(counts: Counts) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from sentiment_ray import log
 from sentiment_ray.data.counts import check_rejected, check_splits, warn_about_rejected
-from sentiment_ray.data.report.findings import CheckResults, describe_crossed_limits
+from sentiment_ray.data.report.findings import LABEL_ISSUES_NAME, CheckResults, describe_crossed_limits
 from sentiment_ray.data.report.page import render_report
 from sentiment_ray.errors import ConfigError, GateError
-from sentiment_ray.manifest import read_json, write_json
+from sentiment_ray.manifest import format_json, read_json, write_json
 
 PAGE_NAME, REPORT_NAME = "report.html", "report.json"
 
@@ -24,7 +24,7 @@ def check_report_directory(output: Path, manifest_name: str) -> None:
     if not output.exists():
         return
     names = {path.name for path in output.glob("*")}
-    has_only_reports = names <= {PAGE_NAME, REPORT_NAME} and _is_report(output / REPORT_NAME)
+    has_only_reports = names <= {PAGE_NAME, REPORT_NAME, LABEL_ISSUES_NAME} and _is_report(output / REPORT_NAME)
     if not output.is_dir() or (names and not has_only_reports):
         raise ConfigError(
             f"output = {str(output)!r} exists and holds more than a report of --check. Choose another output."
@@ -36,7 +36,10 @@ def _is_report(path: Path) -> bool:
 
 
 def write_reports(manifest: dict[str, Any], results: CheckResults, directory: Path) -> None:
-    """Write the page. With `check`, also write the numbers as JSON, and remove everything else."""
+    """Write the page, and the list of labels that look wrong.
+
+    With `check`, also write the numbers as JSON, and remove everything else.
+    """
     config = results.config
     examples = results.stats.examples | {"suspect_labels": results.label_issues.get("examples", [])}
     page = render_report(manifest | config.model_dump(mode="json", exclude={"sources"}), examples)
@@ -45,6 +48,10 @@ def write_reports(manifest: dict[str, Any], results: CheckResults, directory: Pa
             rmtree(path)
         write_json(directory / REPORT_NAME, manifest)
     (directory / PAGE_NAME).write_text(page, encoding="utf-8")
+    ranked = results.label_issues.get("ranked", [])
+    if ranked:
+        lines = "".join(format_json(row, ensure_ascii=False) + "\n" for row in ranked)
+        (directory / LABEL_ISSUES_NAME).write_text(lines, encoding="utf-8")
 
 
 def warn_about_crossed_limits(crossed: list[dict[str, Any]]) -> None:
