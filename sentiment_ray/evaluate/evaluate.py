@@ -44,6 +44,7 @@ from sentiment_ray.manifest import (
 )
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap
+from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.storage import absolute
 from sentiment_ray.versions import installed_versions
 
@@ -210,7 +211,15 @@ def _compare(
 
 
 def _make_result(output: Path, report: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
-    """Return the result of the job; GateError when the comparison in the report did not pass."""
+    """Return the result of the job, and warn about rejected rows; GateError when the comparison did not pass."""
+    rejected, num_measured = report["rejected"], report["metrics"]["rows"]
+    warn_about_rejected_rows(
+        rejected["rows"],
+        num_measured + rejected["rows"],
+        rejected["reasons"],
+        first=rejected.get("first", ""),
+        where=f"They are counted in {output / MANIFEST_NAME}.",
+    )
     comparison = report["comparison"]
     if comparison and not comparison["passed"]:
         loss = -comparison["differences"]["macro_f1"]

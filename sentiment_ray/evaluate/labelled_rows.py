@@ -26,7 +26,7 @@ LONGEST_QUOTE = 30
 class LabelledRows:
     """The rows that can be measured: all columns, the texts, and the label ids int64 `(rows,)`.
 
-    `rejected` counts the other rows, as `rows` and by `reasons`.
+    `rejected` counts the other rows, as `rows` and by `reasons`, and says where the `first` is.
     """
 
     table: pa.Table
@@ -51,12 +51,13 @@ def read_labelled(files: Sequence[str], config: EvaluateConfig, labels: Sequence
     ids = label2id(labels)
     tables, texts, label_ids = [], [], []
     reasons: Counter[str] = Counter()
-    first, num_rows = "", 0
+    first, first_row, num_rows = "", "", 0
     for file in files:
         table = _read_table(file, config)
         file_texts, file_labels = (_to_values(table[name]) for name in (config.text_column, config.label_column))
         defects = _find_defects(file_texts, file_labels, ids)
         if defects and not first:
+            first_row = f"{file}, row {defects[0].row}"
             first = f"{file}: row {defects[0].row}: {defects[0].reason}{defects[0].detail}"
         reasons.update(defect.reason for defect in defects)
         num_rows += len(table)
@@ -75,7 +76,7 @@ def read_labelled(files: Sequence[str], config: EvaluateConfig, labels: Sequence
             f"{first or files[0]}: {count if num_rejected else 'there is no row'}. The bundle has the labels "
             f"{', '.join(labels)}; python -m jobs.prepare_reviews maps other labels to them."
         )
-    rejected = {"rows": num_rejected, "reasons": dict(reasons.most_common())}
+    rejected = {"rows": num_rejected, "reasons": dict(reasons.most_common()), "first": first_row}
     return LabelledRows(_concatenate(tables, files), texts, np.array(label_ids, dtype=np.int64), rejected)
 
 

@@ -11,6 +11,7 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
+from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.estimate import estimate
@@ -101,5 +102,14 @@ def _score_missing_units(
 
 
 def _make_result(output: str, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+    """Return the result of the job, and warn about quarantined rows and files."""
+    bad_files = manifest["files_quarantined"]
+    warn_about_rejected_rows(
+        manifest["rows_quarantined"],
+        manifest["rows_in"],
+        manifest["quarantine_reasons"],
+        bad_files=[f"{bad['path']}: {bad['reason']}" for bad in bad_files],
+        where=f"See {output}/_quarantine.",
+    )
     counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
     return {"output": output, **counts, "parts": len(manifest["parts"]), "skipped": skipped}

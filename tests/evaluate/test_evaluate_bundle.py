@@ -109,7 +109,8 @@ def test_the_numbers_are_those_of_the_predictor(evaluation: Path, labelled: Path
     assert low < report["metrics"]["macro_f1"] < high
     assert np.sum(report["confusion"]) == len(rows)
     assert report["majority"]["accuracy"] == max(truth.count(label) for label in set(truth)) / len(truth)
-    assert report["rejected"] == {"rows": 1, "reasons": {"label is null": 1}}
+    first = f"{labelled}, row {len(rows)}"
+    assert report["rejected"] == {"rows": 1, "reasons": {"label is null": 1}, "first": first}
     assert report["ordered"]
 
 
@@ -244,7 +245,7 @@ def test_a_worse_bundle_exits_with_3_after_its_report_is_written(
         done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
         assert done.returncode == 3, done.stderr
         assert done.stdout == ""
-        assert re.match(r"error: .* less macro-F1 than .* max_macro_f1_drop = 0\.01\.", done.stderr)
+        assert re.search(r"(?m)^error: .* less macro-F1 than .* max_macro_f1_drop = 0\.01\.", done.stderr)
     report = _report(tmp_path / "out")
     assert report["comparison"]["differences"]["macro_f1"] < -0.01
     assert report["comparison"]["mcnemar_p"] < 0.05

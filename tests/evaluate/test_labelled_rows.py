@@ -41,6 +41,7 @@ def test_rows_without_text_or_known_label_are_rejected_with_their_reasons(tmp_pa
             "label is null": 1,
             "label is not one of the bundle's": 1,
         },
+        "first": f"{tmp_path / 'a.parquet'}, row 1",
     }
 
 
