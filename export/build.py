@@ -23,6 +23,7 @@ from export.push import push_bundle
 from export.triton import write_triton
 from export.variants import VARIANTS, Source
 from sentiment_ray import log
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -32,6 +33,7 @@ from sentiment_ray.bundle.manifest import (
     SelfTest,
     Variant,
     compute_bundle_id,
+    is_bundle_file,
 )
 from sentiment_ray.bundle.model_config import check_model_files, refuse_kernels
 from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
@@ -43,11 +45,10 @@ from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
     hash_file,
-    local_path,
-    new_directory,
     read_json,
     write_json,
 )
+from sentiment_ray.paths import local_path
 from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.pretrained.open import OpenedModel, open_model
 from sentiment_ray.sampling import evenly_spaced_rows
@@ -81,7 +82,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=NOT_SETTINGS)
     made_from = {"run": run["fingerprint"], "checkpoint": hash_file(checkpoint / "model.safetensors")}
     wanted = fingerprint([settings, made_from])
-    finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart)
+    finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart, own_files=is_bundle_file)
     if not finished:
         with open_model(checkpoint, key="checkpoint") as opened, new_directory(output) as directory:
             manifest = _build(config, run, opened, directory, wanted)

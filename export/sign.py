@@ -1,9 +1,8 @@
 """Signs a finished bundle: writes model.sig into its directory. Needs the extra `sign`."""
 
-import os
-import uuid
 from pathlib import Path
 
+from sentiment_ray.atomic_files import name_beside, place_file
 from sentiment_ray.bundle.manifest import SIGNATURE_NAME
 from sentiment_ray.bundle.open import verify_bundle
 from sentiment_ray.bundle.signature import Signer, sign
@@ -13,12 +12,9 @@ def sign_bundle(directory: Path, signer: Signer) -> None:
     """Check every byte of a bundle and write its signature in one step, replacing an earlier one."""
     signature = sign(verify_bundle(directory).hashes(), signer)
     # Beside the directory, not in it: a bundle with an unfinished file in it could not be opened.
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.sig")
+    temporary = name_beside(directory, "sig")
     try:
-        with temporary.open("wb") as file:
-            file.write(signature)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(directory / SIGNATURE_NAME)
+        temporary.write_bytes(signature)
+        place_file(temporary, directory / SIGNATURE_NAME)
     finally:
         temporary.unlink(missing_ok=True)

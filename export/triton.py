@@ -1,16 +1,20 @@
 """Writes a Triton model repository from a bundle, one model for each variant. Does not know how a bundle is made."""
 
+import re
 from pathlib import Path
 
 import onnx
 
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.bundle.manifest import MANIFEST_NAME
 from sentiment_ray.bundle.open import Bundle
-from sentiment_ray.manifest import find_finished_result, new_directory
+from sentiment_ray.manifest import find_finished_result
 from sentiment_ray.text.encoding import parse_encoder
 
 MAX_BATCH_SIZE = 256
 LABELS_NAME = "labels.txt"
+OWN_FILES = re.compile(r"bundle\.json|sentiment_\w+/(config\.pbtxt|labels\.txt|tokenizer\.json|1/model\.onnx)")
+"""The files of a repository. One with other files in it is not replaced."""
 TYPES = {onnx.TensorProto.INT64: "TYPE_INT64", onnx.TensorProto.INT32: "TYPE_INT32"}
 CONFIG = """\
 backend: "onnxruntime"
@@ -34,7 +38,13 @@ def write_triton(bundle: Bundle, target: Path, *, restart: bool) -> None:
     (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html).
     ConfigError when `target` holds something else and `restart` does not allow to replace it.
     """
-    finished = find_finished_result(target, MANIFEST_NAME, bundle.manifest.fingerprint, restart=restart)
+    finished = find_finished_result(
+        target,
+        MANIFEST_NAME,
+        bundle.manifest.fingerprint,
+        restart=restart,
+        own_files=OWN_FILES.fullmatch,
+    )
     if finished and (target / MANIFEST_NAME).read_bytes() == bundle.contents[MANIFEST_NAME]:
         return  # the manifests differ when other releases exported the same run
     with new_directory(target) as directory:

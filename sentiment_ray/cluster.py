@@ -1,26 +1,33 @@
-"""Connects the driver to a Ray cluster without Ray's own log lines; knows nothing of what runs there."""
+"""Connects the driver to a Ray cluster without Ray's own log lines. Knows nothing of what runs there."""
 
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from sentiment_ray import log
-from sentiment_ray.errors import require_extra
+from sentiment_ray.errors import ClusterError, ConfigError, SentimentRayError, require_extra
+from sentiment_ray.ray_directory import choose_temporary_directory
 
 require_extra("data", "ray")
 
+START_ATTEMPTS = 3
+START_TIMEOUT = "timed out during startup"
+"""What Ray says when its processes have not started within 30 s, which happens on a busy machine."""
 WORKER_HOOK = "sentiment_ray.cluster_log.send_to_driver"
 
 
 def connect() -> None:
-    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; do nothing when connected.
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine; do nothing when connected.
 
     A cluster that is started here requires a token (Ray's default), listens on loopback, and ends with the process. The
     screen is for this package's progress and errors, so Ray's log lines only go to files in its session directory.
     With --verbose, what this package logs in Ray's workers reaches the driver.
+
+    ConfigError when there is no such cluster or it does not let this process join, ClusterError when none starts here.
     """
     import ray
     import ray.data
@@ -28,7 +35,6 @@ def connect() -> None:
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not ray.is_initialized():
-        local = "RAY_ADDRESS" not in os.environ
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's core reports every actor pool whose actors may restart as an error on stderr.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -36,30 +42,81 @@ def connect() -> None:
         # That takes 10 % of a training step.
         os.environ.setdefault("RAY_worker_niceness", "0")
         with _hide_stderr():
-            ray.init(
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if local else None,
-                runtime_env={"worker_process_setup_hook": WORKER_HOOK} if log.is_verbose() else None,
-            )
+            _join_or_start()
         if log.is_verbose():
             from sentiment_ray.cluster_log import write_worker_lines
 
             write_worker_lines()
+        if not ray.cluster_resources().get("CPU"):
+            log.notify("the cluster has no CPUs, so tasks wait until it adds a node.", level=logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
 
 
+def _join_or_start() -> None:
+    import ray
+
+    from sentiment_ray.cluster_address import describe_refusal, find_cluster
+
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"worker_process_setup_hook": WORKER_HOOK} if log.is_verbose() else None,
+    }
+    address = find_cluster()
+    if address is None:
+        _start_cluster(settings)
+        return
+    try:
+        ray.init(**settings)  # Ray reads RAY_ADDRESS, or finds the cluster of this machine, by itself
+    except Exception as error:  # Ray raises a ConnectionError, a RuntimeError, a ValueError or one of its own
+        raise ConfigError(f"the Ray cluster at {address}: {describe_refusal(error)}") from None
+
+
+def _start_cluster(settings: dict[str, Any]) -> None:
+    """Start a cluster on this machine. ClusterError when it has not started after some attempts."""
+    import psutil
+    import ray
+
+    directory = choose_temporary_directory()
+    for _ in range(START_ATTEMPTS):
+        before = {process.pid for process in psutil.Process().children()}
+        try:
+            ray.init("local", include_dashboard=False, _temp_dir=directory, **settings)
+            return
+        except Exception as error:  # Ray raises a bare Exception here
+            _end_children_except(before)
+            if START_TIMEOUT not in str(error):
+                raise
+    raise ClusterError(
+        f"Ray did not start on this machine in {START_ATTEMPTS} attempts of 30 s. The machine may be too busy or short "
+        "of memory. Run the same command again when it is less busy."
+    )
+
+
+def _end_children_except(pids: set[int]) -> None:
+    """End the processes that a failed start has left, so that they do not slow down the next one."""
+    import psutil
+
+    for child in psutil.Process().children():
+        if child.pid not in pids:
+            for process in (*child.children(recursive=True), child):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
 @contextmanager
 def _hide_stderr() -> Iterator[None]:
-    """Hide what native code writes to stderr, a line about the log level, and show it when the block fails."""
+    """Hide what native code writes to stderr, a line about the log level, and show it before a traceback."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except SentimentRayError:
+            raise  # one line says what is wrong
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())

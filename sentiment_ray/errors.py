@@ -6,6 +6,8 @@ SentimentRayError            the input is wrong: exit code 2
 ├── BundleError              a bundle is damaged, unsafe, or has another format
 │   └── SelfTestError        a model file gives other results on this processor than when it was exported
 ├── GateError                a result missed a limit that was set for it: exit code 3
+├── StorageError             a disk is full or fails while a stage writes: exit code 1
+├── ClusterError             Ray does not start, or its cluster is lost: exit code 1
 └── MissingExtraError        a library of an optional extra is not installed
 """
 
@@ -39,6 +41,18 @@ class GateError(SentimentRayError):
     """A result missed a limit that was set for it."""
 
     exit_code: ClassVar[int] = 3
+
+
+class StorageError(SentimentRayError):
+    """A disk is full, read-only or broken. The same command can be run again when that is mended."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ClusterError(SentimentRayError):
+    """Ray does not start on this machine, or the cluster was lost. The same command can be run again."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class MissingExtraError(SentimentRayError, ImportError):

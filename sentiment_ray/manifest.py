@@ -1,18 +1,17 @@
-"""Hashes, JSON files, and directories that appear whole or not at all. Knows nothing of what stages put in them."""
+"""Hashes, JSON files, and the manifest by which a stage recognises its finished result. Knows no stage."""
 
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sentiment_ray.atomic_files import write_file
 from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.paths import check_output, refuse_file, refuse_other_files
 
 UNFINISHED_JSON = re.compile(r"\..+\.json\.[0-9a-f]{8}")
 
@@ -34,16 +33,6 @@ def describe_files(paths: list[Path]) -> list[dict[str, Any]]:
     """Return path, size and modification time of each file, to see later whether it changed."""
     stats = [(path, path.stat()) for path in paths]
     return [{"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for path, stat in stats]
-
-
-def local_path(path: str | Path, key: str) -> Path:
-    """Return an absolute local path. ConfigError for a URL, naming the configuration key.
-
-    Ray's workers run in another directory, so a relative path would lead them elsewhere.
-    """
-    if "://" in str(path):
-        raise ConfigError(f"{key} = {str(path)!r} is a URL; this stage works on local paths. Copy it to a local disk.")
-    return Path(os.path.abspath(Path(path).expanduser()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,13 +71,9 @@ def _replace_non_finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON in one step: a temporary file, fsync and rename."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(format_json(value, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write a value as indented JSON in one step."""
+    text = format_json(value, indent=2, ensure_ascii=False)
+    write_file(path, f"{text}\n".encode())
 
 
 def find_finished_result(
@@ -97,14 +82,34 @@ def find_finished_result(
     wanted: str,
     *,
     restart: bool,
+    own_files: Callable[[str], object] | None,
     describe_difference: Callable[[dict[str, Any]], str] = lambda _: "",
 ) -> dict[str, Any] | None:
     """Return the manifest in `output` if it was made from the same input and configuration, by its fingerprint.
 
-    None when the output does not exist, or when `restart` allows to replace an earlier result. ConfigError otherwise:
-    another result is replaced only on request, and a directory without a result never. `describe_difference` tells
-    from the earlier manifest what differs.
+    None when the stage has to run: the output does not exist, or `restart` allows to replace an earlier result. Then it
+    can be written. ConfigError otherwise: another result is replaced only on request, and a directory without a result
+    never. `describe_difference` tells from the earlier manifest what differs.
+
+    `own_files` says of a relative path whether the stage writes it, for a stage that replaces the whole directory. If
+    there are other files, ConfigError. None stands for a stage that writes into the directory and leaves others alone.
     """
+    refuse_file(output)
+    finished = _find_same_result(output, manifest_name, wanted, restart, describe_difference)
+    if finished is None:
+        if own_files and output.exists():
+            refuse_other_files(output, own_files)
+        check_output(output, replaces_directory=own_files is not None)
+    return finished
+
+
+def _find_same_result(
+    output: Path,
+    manifest_name: str,
+    wanted: str,
+    restart: bool,
+    describe_difference: Callable[[dict[str, Any]], str],
+) -> dict[str, Any] | None:
     path = output / manifest_name
     manifest = read_json(path) if path.is_file() else {}
     if "fingerprint" not in manifest:
@@ -133,37 +138,9 @@ def _is_unfinished_json(path: Path) -> bool:
 def remove_all(directory: Path, *names: str) -> None:
     """Remove the named files and directories of a directory, and nothing else in it."""
     for path in (directory / name for name in names):
-        if path.is_dir():
+        if path.is_symlink() and path.is_dir():  # a person moved it to another disk: it stays there, empty
+            remove_all(path, *(each.name for each in path.iterdir()))
+        elif path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def refuse_mount(output: Path) -> None:
-    """Raise ConfigError for a mount point: it cannot be renamed, and so not replaced in one step."""
-    if output.resolve().is_mount():
-        raise ConfigError(f"output = {str(output)!r} is a mount point. Name a directory inside it.")
-
-
-@contextmanager
-def new_directory(final: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `final` that gets its name when the block ends without an error.
-
-    If the block raises, the temporary directory is removed and `final` stays as it was. ConfigError for a mount point.
-    """
-    refuse_mount(final)
-    final = final.resolve()  # a link is kept, and its target is replaced
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if final.exists():
-            retired = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
-            final.rename(retired)
-            temporary.rename(final)
-            shutil.rmtree(retired)
-        else:
-            temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -5,7 +5,6 @@ Each archive is downloaded by exact version, checked by its sha256, read file by
 
 import csv
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -21,8 +20,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sentiment_ray.atomic_files import new_directory, place_file
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import hash_file, local_path, new_directory
+from sentiment_ray.manifest import hash_file
+from sentiment_ray.paths import check_output, local_path, refuse_file, refuse_other_files
 
 ROWS_PER_GROUP = 5000
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "source")])
@@ -186,6 +187,10 @@ def fetch(
             f"--archives {archives}: there is no such directory. Name the directory with the downloaded archives."
         )
     missing = [pin for pin in pins if not _is_present(target, pin)]
+    if missing:
+        check_output(target, replaces_directory=False)
+    for pin in missing:
+        _refuse_what_is_in_the_way(target / pin.output, pin)
     paths: dict[Archive, Path] = {}
     with tempfile.TemporaryDirectory(prefix="sentiment-ray-") as temporary:
         for pin in missing:
@@ -199,6 +204,15 @@ def fetch(
     fetched = [pin.output for pin in missing]
     present = [pin.output for pin in pins if pin not in missing]
     return {"output": str(target), "fetched": fetched, "present": present}
+
+
+def _refuse_what_is_in_the_way(path: Path, pin: Pin) -> None:
+    """Raise ConfigError when something else has the name of an output, or is in its directory."""
+    if isinstance(pin, ReviewsPin) and path.is_dir():
+        raise ConfigError(f"{path} is a directory, but a file of this name is to be written. Name another --output.")
+    if isinstance(pin, ModelPin) and path.exists():
+        refuse_file(path)
+        refuse_other_files(path, frozenset(pin.files).__contains__)
 
 
 def _is_present(target: Path, pin: Pin) -> bool:
@@ -267,7 +281,7 @@ def _write_reviews(target: Path, pin: ReviewsPin, archive: zipfile.ZipFile) -> N
         pq.write_table(
             pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=ROWS_PER_GROUP
         )
-        os.replace(temporary, target / pin.output)
+        place_file(temporary, target / pin.output)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,17 @@ import fsspec
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
+from sentiment_ray.atomic_files import place_file, place_new_file
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
+from sentiment_ray.manifest import remove_all
+from sentiment_ray.paths import is_url
 
 TEMPORARY = "_tmp"
 """Holds the unfinished files of a local directory: on the same file system, so that a rename is one step."""
 TEMPORARY_PREFIX = "sentiment-ray-"
+CHAIN = re.compile(r"::[A-Za-z][\w+.-]*://|^[A-Za-z][\w+.-]*::")
+"""How fsspec writes a chain of protocols. Another `::` is part of a name."""
+MAX_PARALLEL_REMOVALS = 16
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Store:
                 temporary.write_bytes(data)
                 target = Path(self.path(name))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(temporary, target)
+                place_new_file(temporary, target)
         except FileExistsError:
             return False
         except OSError as error:
@@ -96,16 +104,13 @@ class Store:
             Path(name).unlink(missing_ok=True)
 
     def move_in(self, file: Path, name: str) -> None:
-        """Give a finished local file its `name` in the store, in one step: fsync and rename, or one upload."""
+        """Give a finished local file its `name` in the store, in one step: a rename, or one upload."""
         if not self.is_local:
             self.fs.put_file(str(file), self.path(name))
             return
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.chmod(file, 0o666 & ~_umask())
-        _fsync(file)
-        os.replace(file, target)
-        _fsync(target.parent)
+        place_file(file, target)
 
     def list(self, under: str = "") -> dict[str, FileInfo]:
         """Return every file below a directory of the store by relative name, sorted; none if there is no directory."""
@@ -119,9 +124,14 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Remove a file, or a directory with everything in it, if it exists."""
+        if self.is_local:
+            remove_all(Path(self.root), name)
+            return
+        # Not `fs.rm`, which takes brackets in a path for a pattern and would remove the files that it matches.
+        files = [self.path(file) for file in self.list(name)]
+        with ThreadPoolExecutor(MAX_PARALLEL_REMOVALS) as pool:
+            list(pool.map(self.fs.rm_file, files))
         self.fs.invalidate_cache()
-        if self.fs.exists(self.path(name)):
-            self.fs.rm(self.path(name), recursive=True)
 
 
 def open_store(location: str) -> Store:
@@ -131,9 +141,16 @@ def open_store(location: str) -> Store:
 
 
 def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system of a path or URL and the path on it. MissingExtraError names a library to install."""
+    """Return the file system of a path or URL and the path on it. MissingExtraError names a library to install.
+
+    A location without `protocol://` is a local path, also with the `::` by which fsspec separates chained protocols.
+    """
+    if not is_url(location):
+        return LocalFileSystem(use_listings_cache=False), os.path.abspath(location)
+    is_chain = CHAIN.search(location) is not None
+    base = location if is_chain else location.partition("::")[0]
     try:
-        fs, path = fsspec.core.url_to_fs(location, use_listings_cache=False)
+        fs, path = fsspec.core.url_to_fs(base, use_listings_cache=False)
     except ImportError as error:
         protocol = split_protocol(location)[0]
         extra = {"s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]"}
@@ -141,7 +158,7 @@ def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise MissingExtraError(f"{location}: {error}. Run: pip install '{package}'") from None
     except ValueError as error:
         raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
-    return fs, str(path)
+    return fs, str(path if is_chain else fs._strip_protocol(location))
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
@@ -152,13 +169,6 @@ def is_local(fs: fsspec.AbstractFileSystem) -> bool:
 def full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
     """Return a path as a person writes it: a URL with its protocol, or a plain local path."""
     return path if is_local(fs) else str(fs.unstrip_protocol(path))
-
-
-def absolute(location: str) -> str:
-    """Return a URL unchanged and a local path made absolute, because Ray's workers change their directory."""
-    if "://" in location:
-        return location
-    return os.path.abspath(Path(location).expanduser())
 
 
 def file_info(info: dict[str, Any]) -> FileInfo:
@@ -196,18 +206,3 @@ def local_copy(location: str, key: str, *, max_files: int, max_bytes: int) -> It
             target.parent.mkdir(parents=True, exist_ok=True)
             store.fs.get_file(store.path(name), str(target))
         yield Path(directory)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    """Return the umask of this process. It can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -6,9 +6,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import format_json, new_directory, read_json, write_json
+from sentiment_ray.manifest import format_json, read_json, write_json
+from sentiment_ray.paths import check_output
 
 MANIFEST_NAME = "chat.json"
 FILES = {split: f"{split}.jsonl" for split in SPLITS}
@@ -29,11 +31,8 @@ def check_target(config: PrepareConfig) -> None:
         path = Path(other)
         if target == path or target in path.parents or path in target.parents:
             raise ConfigError(f"to_chat = {str(target)!r} and {other!r} overlap. Name another directory.")
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise ConfigError(f"to_chat = {str(target)!r} is a file, but it must be a directory. Name another one.")
-    names = {path.name for path in target.iterdir()}
+    check_output(target, "to_chat", replaces_directory=True)
+    names = {path.name for path in target.iterdir()} if target.exists() else set()
     if names and (MANIFEST_NAME not in names or names - {MANIFEST_NAME, *FILES.values()}):
         raise ConfigError(
             f"to_chat = {str(target)!r} already exists and holds files that --to-chat did not write. Name another "

@@ -1,11 +1,13 @@
 """Prepares reviews: from raw sources to the train, validation and test splits. Starts every round of tasks."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.cluster import connect
 from sentiment_ray.data import leakage_files
 from sentiment_ray.data.balance import compute_balance
@@ -45,10 +47,13 @@ from sentiment_ray.data.sources import (
 )
 from sentiment_ray.data.split import SplitContext, find_label_cut_points, merge_fixed_groups, needs_label_cut_points
 from sentiment_ray.data.split_tasks import write_keys, write_splits
-from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, new_directory, write_json
+from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, write_json
+from sentiment_ray.paths import check_output
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "prepared.json"
+OWN_FILES = re.compile(r"(train|validation|test|rejected)/part-\d+\.parquet|prepared\.json|report\.html")
+"""The files of an output. One with other files in it is not replaced."""
 KEYS_WITHOUT_EFFECT = {"output", "restart", "check", "to_chat", "system_message"}
 """Keys that do not change the prepared rows, so they are not part of the fingerprint."""
 BUCKET_BYTES = 64 << 20
@@ -82,8 +87,11 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
     finished = None
     if config.check:
         check_report_directory(output, MANIFEST_NAME)
+        check_output(output, replaces_directory=True)
     else:
-        finished = find_finished_result(output, MANIFEST_NAME, made_from, restart=config.restart)
+        finished = find_finished_result(
+            output, MANIFEST_NAME, made_from, restart=config.restart, own_files=OWN_FILES.fullmatch
+        )
     if finished:
         manifest = finished
     else:

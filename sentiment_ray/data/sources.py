@@ -16,7 +16,7 @@ from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
 from sentiment_ray.input_files.location import find_root
 from sentiment_ray.input_files.names import COMPRESSED_SUFFIXES, FORMATS_BY_SUFFIX, parse_hive_columns
-from sentiment_ray.manifest import local_path
+from sentiment_ray.paths import local_path
 
 COMPRESSION_FACTOR = 4
 """Typical size of a text, in sizes of its .gz or .zst."""

@@ -1,6 +1,7 @@
 """Evaluates a bundle on labelled reviews with the Predictor that scoring uses; knows no torch and no Ray."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sentiment_ray import log
+from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.engine_specs import engine_packages
 from sentiment_ray.errors import BundleError, GateError
 from sentiment_ray.evaluate.abstain import choose_thresholds
@@ -38,18 +40,18 @@ from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
     hash_file,
-    local_path,
-    new_directory,
     write_json,
 )
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap
+from sentiment_ray.paths import absolute_location, local_path
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
-from sentiment_ray.storage import absolute
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
+OWN_FILES = re.compile(r"evaluation\.json|report\.html|(mistakes|uncertain|flips)\.parquet")
+"""The files of an output. One with other files in it is not replaced."""
 EXCLUDED_KEYS = {
     "output", "restart", "bundle", "engine", "variant", "against", "against_engine", "against_variant",
     "require_signature",
@@ -76,7 +78,9 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
     expected = fingerprint([settings, scored_by, _describe_files(listing.files)])
-    finished = find_finished_result(output, MANIFEST_NAME, expected, restart=config.restart)
+    finished = find_finished_result(
+        output, MANIFEST_NAME, expected, restart=config.restart, own_files=OWN_FILES.fullmatch
+    )
     if finished:
         return _make_result(output, finished, skipped=True)
 
@@ -117,7 +121,7 @@ def list_labelled(location: str, output: Path, training: Mapping[str, Any]) -> L
     ConfigError when the output and the input overlap. `training` is what the bundle says about its training: a warning
     on stderr tells when the input has rows that the model was trained on.
     """
-    location = absolute(location)
+    location = absolute_location(location, "input")
     label = f"input = {location!r}"
     listing = list_input(location, label=label, formats=("parquet",), splits=("test",))
     refuse_overlap(listing, str(output), label=label)

@@ -26,6 +26,7 @@ from sentiment_ray.storage import Store
 
 LOCKS = "_plan/lock-"
 RENEW_S = 10.0
+WRITING_S = 1.0
 STALE_S = 120.0
 """Seconds without a renewal after which a run on another machine counts as dead."""
 
@@ -41,7 +42,7 @@ class Lock:
 @contextmanager
 def hold_lock(store: Store, output: str) -> Iterator[Lock]:
     """Hold the lock of an output until the block ends; ConfigError when a live run holds it."""
-    held = sorted(name for name in store.list("_plan") if name.startswith(LOCKS))
+    held = sorted(_list_locks(store))
     if held:
         _refuse_if_alive(store, held[-1], output)
     number = int(held[-1].removeprefix(LOCKS).removesuffix(".json")) + 1 if held else 1
@@ -72,16 +73,17 @@ def is_held(store: Store, lock: Lock) -> bool:
 
     The second check is needed: a renewal that hangs may write the file again after another run has removed it.
     """
-    store.fs.invalidate_cache()
-    held = [str(path).rpartition("/")[2] for path in store.fs.glob(store.path(f"{LOCKS}*.json"))]
-    is_newest = max(held, default="") == lock.name.rpartition("/")[2]
-    return is_newest and _read(store, lock.name).get("owner") == lock.owner
+    return max(_list_locks(store), default="") == lock.name and _read(store, lock.name).get("owner") == lock.owner
 
 
 def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
     """Raise ConfigError when another run has taken the lock."""
     if not is_held(store, lock):
         raise ConfigError(f"output = {output!r} has been taken over by another run, so this run ends.")
+
+
+def _list_locks(store: Store) -> list[str]:
+    return [name for name in store.list("_plan") if is_lock_name(name)]
 
 
 def _renew(store: Store, lock: Lock, stop: threading.Event) -> None:
@@ -94,6 +96,9 @@ def _renew(store: Store, lock: Lock, stop: threading.Event) -> None:
 
 def _refuse_if_alive(store: Store, name: str, output: str) -> None:
     holder = _read(store, name)
+    if not holder:  # on a file system without hard links a lock is there for a moment before its content
+        time.sleep(WRITING_S)
+        holder = _read(store, name)
     if not holder:
         return
     this = _describe_process()
@@ -112,7 +117,7 @@ def _refuse_if_alive(store: Store, name: str, output: str) -> None:
 def _read(store: Store, name: str) -> dict[str, Any]:
     try:
         return dict(json.loads(store.read(name)))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, TypeError, ValueError):
         return {}
 
 

@@ -1,6 +1,7 @@
 """Scores a Parquet corpus: plan, score, commit. `commit` describes the protocol in full; knows no tokens or engines."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,6 +12,7 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
+from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
@@ -24,7 +26,7 @@ from sentiment_ray.score.scorer import RunContext
 from sentiment_ray.score.sinks import check_sink, is_in_sink
 from sentiment_ray.score.text_cache import TextCacheActor
 from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers, score_units
-from sentiment_ray.storage import Store, absolute, local_copy, open_store
+from sentiment_ray.storage import Store, local_copy, open_store
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -34,7 +36,11 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     GateError when more than `max_quarantined` of the rows, or of the files, cannot be scored. See docs/scoring.md.
     """
     started_at = time.time()
-    config = config.model_copy(update={key: absolute(getattr(config, key)) for key in ("bundle", "input", "output")})
+    locations = {key: absolute_location(getattr(config, key), key) for key in ("bundle", "input", "output")}
+    config = config.model_copy(update=locations)
+    store = open_store(config.output)
+    if store.is_local:
+        refuse_file(Path(store.root))
     check_sink(config)
     with local_copy(config.bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
         bundle = pack_bundle(
@@ -50,12 +56,14 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         num_workers = choose_num_workers(config, bundle.engine)
         plan = plan_run(config, identity, bundle, listing)
         return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
-    store, damaged = open_store(config.output), list[str]()
+    damaged = list[str]()
     if holds_same_run(store, config, identity):
         manifest = read_committed_manifest(store)
         damaged = find_damaged(store, manifest["files"]) if manifest and config.restart else []
         if manifest and not damaged and is_in_sink(config, manifest):
             return _make_result(config.output, manifest, skipped=True)
+    if store.is_local:
+        check_output(Path(store.root), replaces_directory=False)
     refuse_impossible_workers(config, bundle.engine)
     with hold_lock(store, config.output) as lock:
         connect()

@@ -18,6 +18,7 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.manifest import format_json, hash_file
+from sentiment_ray.paths import is_url
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
@@ -159,7 +160,7 @@ class Scorer:
                         temporary,
                         skip=_collect_crashing_inputs(record),
                         tokens_per_batch=shrink_batches(record, self._config.tokens_per_batch),
-                        accept_unreadable="://" not in unit.path or attempt == READ_ATTEMPTS,
+                        accept_unreadable=not is_url(unit.path) or attempt == READ_ATTEMPTS,
                         cache=self._cache,
                         report=lambda *rows: self._context.progress.report.remote(unit.part, *rows),
                     )

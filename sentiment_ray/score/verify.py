@@ -16,12 +16,13 @@ from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
+from sentiment_ray.paths import absolute_location
 from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.lock import is_lock_name
 from sentiment_ray.score.plan import Unit, parse_unit, read_plan
 from sentiment_ray.score.reading import open_parquet, read_chunks
-from sentiment_ray.storage import Store, absolute, local_copy, open_store
+from sentiment_ray.storage import Store, local_copy, open_store
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference of a probability that fp32 can have between batches of different texts."""
@@ -29,7 +30,7 @@ MAX_DIFFERENCE = 1e-3
 
 def verify_scores(location: str) -> dict[str, Any]:
     """Read a whole output and compare it with its manifest; DataError names the first defect and counts the others."""
-    store = open_store(absolute(location))
+    store = open_store(absolute_location(location, "PATH"))
     problems = list(find_problems(store))
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -78,9 +79,10 @@ def compare_sample(
 
     The texts are read from the input. GateError when a probability differs by more than `_max_difference` allows.
     """
-    store = open_store(absolute(location))
+    store = open_store(absolute_location(location, "PATH"))
     manifest = json.loads(store.read(MANIFEST_NAME))
-    with local_copy(absolute(bundle), "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
+    bundle = absolute_location(bundle, "bundle")
+    with local_copy(bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
         predictor = Predictor.load(
             directory,
             engine=manifest["engine"],

@@ -7,7 +7,8 @@ import ray
 
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.manifest import fingerprint, hash_file, local_path, read_json
+from sentiment_ray.manifest import fingerprint, hash_file, read_json
+from sentiment_ray.paths import local_path
 from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.pretrained.open import open_model
 from sentiment_ray.train.config import TrainConfig

@@ -7,7 +7,8 @@ from typing import Any
 from pyarrow import parquet
 
 from sentiment_ray.errors import DataError
-from sentiment_ray.manifest import local_path, read_json
+from sentiment_ray.manifest import read_json
+from sentiment_ray.paths import local_path
 from sentiment_ray.train.config import Distill
 from sentiment_ray.train.shards import Source
 

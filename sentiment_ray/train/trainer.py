@@ -63,7 +63,12 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     difference = partial(_describe_difference, plan=plan)
     existing = find_finished_result(
-        output, name, plan["fingerprint"], restart=config.restart, describe_difference=difference
+        output,
+        name,
+        plan["fingerprint"],
+        restart=config.restart,
+        own_files=None,
+        describe_difference=difference,
     )
     if existing and name == MANIFEST_NAME:
         return {"output": str(output), "best": existing["best"], "skipped": True}

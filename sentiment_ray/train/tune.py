@@ -26,10 +26,10 @@ from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
-    local_path,
     remove_all,
     write_json,
 )
+from sentiment_ray.paths import local_path
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import absolute_model, check_rows, hash_model, with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
@@ -65,7 +65,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     digests = [hash_model(model, revision) for model, revision in sorted(revisions.items())]
     wanted = fingerprint([hashed, prepared.compute_digest(), digests])
     name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    existing = find_finished_result(output, name, wanted, restart=config.restart)
+    existing = find_finished_result(output, name, wanted, restart=config.restart, own_files=None)
     if existing and name == MANIFEST_NAME:
         return _summarise(output, existing, skipped=True)
     connect()

@@ -246,7 +246,7 @@ def test_prepared_rows_survive_the_way_through_chat_files(tmp_path: Path) -> Non
         ("in/chat", "overlap"),
         (".", "overlap"),
         ("mine", "holds files that --to-chat did not write"),
-        ("file.jsonl", "is a file, but it must be a directory"),
+        ("file.jsonl", "is a file. Name a directory"),
         ("ours-and-mine", "holds files that --to-chat did not write"),
         ("s3://bucket/chat", "is a URL"),
     ],

@@ -18,7 +18,8 @@ from sentiment_ray.data.readers.delimited import MAX_CELL_CHARACTERS
 from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError, GateError
-from sentiment_ray.manifest import new_directory, read_json
+from sentiment_ray.manifest import read_json
+from sentiment_ray.paths import check_output
 
 needs_ray = pytest.mark.usefixtures("ray_cluster")
 
@@ -137,8 +138,8 @@ def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> No
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk/prepared.json").is_file()
     assert {each.name for each in tmp_path.iterdir()} == {"a.csv", "disk", "link"}
-    with pytest.raises(ConfigError, match="is a mount point"), new_directory(Path("/")):
-        pass
+    with pytest.raises(ConfigError, match="is a mount point"):
+        check_output(Path("/"), replaces_directory=True)
 
 
 @needs_ray
