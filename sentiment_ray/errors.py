@@ -70,3 +70,8 @@ def require_extra(extra: str, *modules: str) -> None:
             f"{', '.join(missing)} is not installed; this part of sentiment-ray needs it. "
             f"Run: pip install 'sentiment-ray[{extra}]'"
         )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an error, or the name of its class."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

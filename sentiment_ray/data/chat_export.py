@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_ray.atomic_files import new_directory
@@ -14,6 +15,8 @@ from sentiment_ray.paths import check_output
 
 MANIFEST_NAME = "chat.json"
 FILES = {split: f"{split}.jsonl" for split in SPLITS}
+COLUMN_FILES = {split: f"{split}.columns.parquet" for split in SPLITS}
+"""The ids and the copied columns of the examples, a row for each line: hosted APIs refuse unknown keys in a line."""
 BATCH_ROWS = 10_000
 LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 """Characters that JSON allows in a string but some readers take for the end of a line."""
@@ -33,7 +36,7 @@ def check_target(config: PrepareConfig) -> None:
             raise ConfigError(f"to_chat = {str(target)!r} and {other!r} overlap. Name another directory.")
     check_output(target, "to_chat", replaces_directory=True)
     names = {path.name for path in target.iterdir()} if target.exists() else set()
-    if names and (MANIFEST_NAME not in names or names - {MANIFEST_NAME, *FILES.values()}):
+    if names and (MANIFEST_NAME not in names or names - {MANIFEST_NAME, *FILES.values(), *COLUMN_FILES.values()}):
         raise ConfigError(
             f"to_chat = {str(target)!r} already exists and holds files that --to-chat did not write. Name another "
             "directory."
@@ -53,6 +56,8 @@ def write_chats(config: PrepareConfig, prepared: Path, fingerprint: str) -> None
         return
     with new_directory(target) as directory:
         counts = {split: _write_split(prepared / split, directory / FILES[split], config) for split in SPLITS}
+        for split in SPLITS if config.columns else ():
+            _write_columns(prepared / split, directory / COLUMN_FILES[split], config)
         write_json(directory / MANIFEST_NAME, origin | {"counts": counts})
 
 
@@ -74,6 +79,18 @@ def _write_split(split: Path, target: Path, config: PrepareConfig) -> int:
             file.write(_format_line(text, label, config.system_message))
             num_rows += 1
     return num_rows
+
+
+def _write_columns(split: Path, target: Path, config: PrepareConfig) -> None:
+    parts = sorted(split.glob("*.parquet"))
+    names = ["id", *config.columns]
+    if not parts:
+        return
+    with pq.ParquetWriter(target, pa.schema([pq.read_schema(parts[0]).field(name) for name in names])) as writer:
+        for part in parts:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=names):
+                    writer.write_batch(batch.select(names))
 
 
 def _read_rows(parts: list[Path]) -> Iterator[tuple[str, str]]:

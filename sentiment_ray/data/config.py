@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from sentiment_ray.config.sections import Names, SectionConfig, Share, ValueOfBareFlag
+from sentiment_ray.config.sections import Names, SectionConfig, Share, ValueOfBareFlag, is_unset
 from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.check_config import CheckConfig
 from sentiment_ray.data.readers.timestamps import parse_microseconds
@@ -30,6 +30,8 @@ SINGLE_SOURCE_KEYS = (
 """Keys of [prepare] that describe one source; all but `input` are also keys of [[prepare.sources]]."""
 SPLITS = ("train", "validation", "test")
 NEVER_MICROSECONDS = (1 << 63) - 1
+WRITTEN_COLUMNS = ("id", "text", "label", "source", "file", "row", "reason")
+"""Columns of the splits and of the rejected rows."""
 SPLIT_BY_KEYS = {"group_column": "group", "time_column": "time", "validation_from": "time", "test_from": "time"}
 """Keys that only one value of split_by uses."""
 
@@ -97,6 +99,8 @@ class PrepareConfig(CheckConfig):
     """Grades at which the labels of --input change, as in 2.5,3.5: below 2.5 the first label, from 3.5 on the third."""
     leave_out: str | None = Field(default=None, exclude=True)
     """Values of the label column of --input whose rows are left out, between commas."""
+    columns: Names = Field(default=(), exclude_if=is_unset)
+    """Further columns of the sources to copy into the splits, as in product,date. The default is none."""
     clean: Names = ()
     """Cleaning steps, applied to the texts in this order: unescape_html, strip_tags, fix_mojibake,
     normalise_whitespace, mask_urls, mask_handles. The bundle applies the same steps."""
@@ -167,6 +171,16 @@ class PrepareConfig(CheckConfig):
     @classmethod
     def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         return check_labels(labels)
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        taken = [name for name in names if name in WRITTEN_COLUMNS]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is a column that prepare_reviews writes itself. Rename it in the sources.")
+        if len(set(names)) < len(names):
+            raise ValueError("a column is named twice. Name each column once.")
+        return names
 
     @field_validator("clean")
     @classmethod

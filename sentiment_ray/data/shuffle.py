@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.copied_columns import COLUMN, append_columns
 from sentiment_ray.data.hashing import (
     HASH_TYPE,
     assign_buckets,
@@ -44,7 +45,8 @@ BUCKET_SCHEMA = pa.schema(
     [("hash", HASH_TYPE), ("source", pa.int32()), ("file", pa.int32()), ("row", pa.int64()), ("id", pa.string())]
     + [("text", pa.string()), ("label", pa.int32()), ("split_value", pa.int64()), ("rating", pa.float64())]
 )
-"""`source`, `file` and `label` are indexes; `split_value` is the hash of the row's group, or its time."""
+"""`source`, `file` and `label` are indexes; `split_value` is the hash of the row's group, or its time. If columns are
+copied, they follow as one struct."""
 REJECTED_COLUMNS = ("source", "file", "row", "reason")
 
 
@@ -96,10 +98,12 @@ def collect_rows(job: PrepareJob, task_number: int, tasks: Sequence[ReadTask]) -
             is_good = pc.is_null(table.rows["reason"]).to_numpy()
             is_left_out = is_good & pc.is_null(table.rows["label"]).to_numpy()
             in_sample = select_sample(table.hashes, source.share) & ~is_left_out
-            rejected_rows = table.rows.filter(pa.array(in_sample & ~is_good)).select(REJECTED_COLUMNS)
+            rejected_rows = _to_rejected_rows(table.rows.filter(pa.array(in_sample & ~is_good)))
             _count_rows(report, table, in_sample, len(rejected_rows))
             if len(rejected_rows):
-                rejected_file = rejected_file or stack.enter_context(_open_rejected_file(job, task_number))
+                rejected_file = rejected_file or stack.enter_context(
+                    _open_rejected_file(job, task_number, rejected_rows.schema)
+                )
                 rejected_file.write_table(rejected_rows)
                 _count_reasons(report, rejected_rows)
             good.append(_to_bucket_rows(table, config).filter(pa.array(in_sample & is_good)))
@@ -173,15 +177,20 @@ def _to_bucket_rows(table: _CheckedTable, config: PrepareConfig) -> pa.Table:
         split_value = pa.array(hash_groups(groups.to_pylist(), seed=config.seed), mask=groups.is_null().to_numpy(False))
     hashes = to_arrow(table.hashes)
     columns = [hashes, source, file, rows["row"], rows["id"], rows["text"], label, split_value, rows["rating"]]
-    return pa.table(columns, schema=BUCKET_SCHEMA)
+    bucket_rows = pa.table(columns, schema=BUCKET_SCHEMA)
+    return bucket_rows.append_column(COLUMN, rows[COLUMN]) if COLUMN in rows.column_names else bucket_rows
 
 
-def _open_rejected_file(job: PrepareJob, task_number: int) -> pq.ParquetWriter:
+def _to_rejected_rows(rows: pa.Table) -> pa.Table:
+    rejected = rows.select(REJECTED_COLUMNS)
+    return append_columns(rejected, rows[COLUMN]) if COLUMN in rows.column_names else rejected
+
+
+def _open_rejected_file(job: PrepareJob, task_number: int, schema: pa.Schema) -> pq.ParquetWriter:
     path = job.directory / REJECTED_DIRECTORY / f"part-{task_number:05d}.parquet"
     # Parents are not made: a task that outlives its failed job must not bring the output back.
     path.parent.mkdir(exist_ok=True)
-    types = [("source", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())]
-    return pq.ParquetWriter(path, pa.schema(types), compression="zstd")
+    return pq.ParquetWriter(path, schema, compression="zstd")
 
 
 def _write_bucket_file(job: PrepareJob, tables: list[pa.Table], task_number: int, file_number: int) -> Path:
@@ -190,10 +199,11 @@ def _write_bucket_file(job: PrepareJob, tables: list[pa.Table], task_number: int
     buckets = assign_buckets(read_hashes(table["hash"]), job.num_buckets)
     table = table.take(pa.array(np.argsort(buckets, kind="stable"))).combine_chunks()
     ends = np.cumsum(np.bincount(buckets, minlength=job.num_buckets))
+    nothing = [pa.nulls(0, field.type) for field in table.schema]
     path = job.directory / BUCKETS_DIRECTORY / f"{task_number:05d}-{file_number:05d}.arrow"
     path.parent.mkdir(exist_ok=True)
-    with pa.ipc.new_file(path, BUCKET_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             batches = table.slice(start, end - start).to_batches()
-            file.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=BUCKET_SCHEMA))
+            file.write_batch(batches[0] if batches else pa.RecordBatch.from_arrays(nothing, schema=table.schema))
     return path

@@ -1,5 +1,6 @@
 """Checks that a file of a source has the columns that the source names; reads headers and footers, no rows."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -7,10 +8,11 @@ import pyarrow as pa
 from sentiment_ray.column_names import describe_missing_column, quote_names, resolve_column
 from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
 from sentiment_ray.data.readers.jsonl import read_keys
-from sentiment_ray.data.readers.parquet import Footer, can_hold_labels, can_hold_texts
+from sentiment_ray.data.readers.parquet import Footer
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import DataError
+from sentiment_ray.parquet_types import can_hold_labels, can_hold_texts, describe_other_type
 
 CHAT_LAYOUT = 'Write each example as {"messages": [{"role": "user", "content": …}, {"role": "assistant", …}]}.'
 REMEDIES = (
@@ -24,26 +26,32 @@ REMEDIES = (
 """Keys of the layouts in which examples for fine-tuning are stored, and how a file with them is read."""
 
 
-def check_columns(file: SourceFile, source: Source, footer: Footer | None) -> None:
-    """Raise DataError for a file that lacks a column, has it twice, or whose column cannot hold texts or labels."""
+def check_columns(file: SourceFile, source: Source, footer: Footer | None, copied: Sequence[str] = ()) -> list[str]:
+    """Return the columns of a file; DataError if it lacks one, has it twice, or one cannot hold texts or labels.
+
+    A Parquet file without a row may lack columns: nothing is read from it. The `copied` columns may be missing.
+    """
     names_by_key = _list_names_by_key(source)
-    columns = footer.schema.names if footer else _read_text_columns(file, names_by_key)
+    columns = footer.schema.names if footer else _read_text_columns(file, [*sum(names_by_key.values(), ()), *copied])
+    has_rows = footer.row_groups if footer else columns or file.format != "jsonl"
     if file.format == "chat":
         if columns and "messages" not in columns:
             raise DataError(
                 f"{file.path}: the key 'messages' of a chat is missing (found: {quote_names(columns)}). "
                 "Pass --format jsonl if each line has a text and a label."
             )
-        return
-    if file.format == "jsonl" and not columns:
-        return
-    for key, names in names_by_key.items():
-        flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
-        remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
-        for name in names:
-            column = _find_column(file, name, columns, remedy)
-            if footer and column in columns:
-                _check_type(file, key, footer.schema.field(column), remedy)
+    elif has_rows:
+        for key, names in names_by_key.items():
+            flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
+            remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
+            for name in names:
+                column = _find_column(file, name, columns, remedy)
+                if footer and column in columns:
+                    _check_type(file, key, footer.schema, column, remedy, source)
+    for name in copied:
+        if resolve_column(name, columns) is not None:
+            _find_column(file, name, columns, "")
+    return columns
 
 
 def recognise_chat(file: SourceFile, source: Source) -> SourceFile:
@@ -65,11 +73,22 @@ def recognise_chat(file: SourceFile, source: Source) -> SourceFile:
     return replace(file, format="chat")
 
 
-def _read_text_columns(file: SourceFile, names_by_key: dict[str, tuple[str, ...]]) -> list[str]:
+def find_types(
+    names: Sequence[str], file: SourceFile, columns: list[str], footer: Footer | None
+) -> dict[str, pa.DataType | None]:
+    """Return those of `names` that a file or its path has as columns, each with its type; None for a text."""
+    found = {name: resolve_column(name, [*columns, *file.path_columns]) for name in names}
+    return {
+        name: footer.schema.field(column).type if footer and column in columns else None
+        for name, column in found.items()
+        if column is not None
+    }
+
+
+def _read_text_columns(file: SourceFile, expected: list[str]) -> list[str]:
     if file.format in DELIMITERS:
         return read_header(file.path, file.format)
-    expected = () if file.format == "chat" else sum(names_by_key.values(), ())
-    return read_keys(file.path, expected=expected)
+    return read_keys(file.path, expected=() if file.format == "chat" else expected)
 
 
 def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> str:
@@ -84,11 +103,12 @@ def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -
     return column
 
 
-def _check_type(file: SourceFile, key: str, column: pa.Field, remedy: str) -> None:
-    if key == "text_column" and not can_hold_texts(column.type):
-        raise DataError(f"{file.path}: the column {column.name!r} holds {column.type}, not texts. {remedy}")
-    if key == "label_column" and not can_hold_labels(column.type):
-        raise DataError(f"{file.path}: the column {column.name!r} holds {column.type}, not texts or numbers. {remedy}")
+def _check_type(file: SourceFile, key: str, schema: pa.Schema, column: str, remedy: str, source: Source) -> None:
+    kind = schema.field(column).type
+    if key == "text_column" and not can_hold_texts(kind):
+        raise DataError(f"{file.path}: {describe_other_type(schema, column, remedy, used=source.columns)}.")
+    if key == "label_column" and not can_hold_labels(kind):
+        raise DataError(f"{file.path}: the column {column!r} holds {kind}, not texts or numbers. {remedy}")
 
 
 def _list_names_by_key(source: Source) -> dict[str, tuple[str, ...]]:

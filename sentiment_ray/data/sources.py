@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
+from sentiment_ray.data.copied_columns import choose_copied_columns
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
-from sentiment_ray.data.source_columns import check_columns, recognise_chat
+from sentiment_ray.data.source_columns import check_columns, find_types, recognise_chat
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
@@ -96,14 +98,19 @@ def make_source_files(config: PrepareConfig, listings: Sequence[Listing]) -> lis
 
 def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[ReadTask]:
     """Check all files and return what to read; DataError names the first file that is unreadable or lacks a column."""
-    tasks = []
+    tasks: list[ReadTask] = []
+    types, known_names = [], dict[str, None]()
     for file in files:
         footer = read_footer(file.path) if file.format == "parquet" else None
         source = config.sources[file.source_index]
         file = recognise_chat(file, source)
-        check_columns(file, source, footer)
+        columns = check_columns(file, source, footer, config.columns)
         tasks.extend(_split_into_tasks(file, footer))
-    return tasks
+        if config.columns and (footer is None or footer.row_groups):
+            types.append((file, find_types(config.columns, file, columns, footer)))
+            known_names |= dict.fromkeys([*columns, *file.path_columns])
+    copied = choose_copied_columns(config.columns, types, known_names)
+    return [replace(task, copied=copied) for task in tasks] if config.columns else tasks
 
 
 def describe_sources(config: PrepareConfig, listings: Sequence[Listing]) -> list[dict[str, Any]]:

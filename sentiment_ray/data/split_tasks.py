@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.data.balance import EXTRAS, compute_text_keys, compute_training_keys, make_training_rows
 from sentiment_ray.data.config import SPLITS, PrepareConfig
+from sentiment_ray.data.copied_columns import COLUMN, append_columns
 from sentiment_ray.data.hashing import read_hashes
 from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.leakage_files import read_bucket_matches
@@ -98,4 +99,7 @@ def _write_part(table: pa.Table, config: PrepareConfig, path: Path) -> None:
     }
     # Parents are not made: a task that outlives its failed job must not bring the output back.
     path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)
+    rows = pa.table(columns)
+    if COLUMN in table.column_names:
+        rows = append_columns(rows, table[COLUMN])
+    pq.write_table(rows, path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)

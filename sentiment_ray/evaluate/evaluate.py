@@ -74,7 +74,6 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     )
     against = _pack_other_bundle(config, packed)
     listing = list_labelled(config.input, output, packed.manifest.training)
-    files = [file.path for file in listing.files]
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
     expected = fingerprint([settings, scored_by, _describe_files(listing.files)])
@@ -84,7 +83,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     if finished:
         return _make_result(output, finished, skipped=True)
 
-    labelled = read_labelled(files, config, packed.manifest.labels)
+    labelled = read_labelled(listing.files, config, packed.manifest.labels)
     check_column_names(labelled.table, packed.manifest.labels, (PREFIX, AGAINST_PREFIX) if against else (PREFIX,))
     columns = select_slice_columns(labelled.table, config)
     predictor = Predictor(packed)

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiment_ray.parquet_types import holds_texts
+from sentiment_ray.errors import first_line
+from sentiment_ray.parquet_types import cast_column, holds_strings, read_texts
 from sentiment_ray.text.encoding import join_texts
 
 CHUNK_BYTES = 64 << 20
@@ -48,7 +49,10 @@ def cut_batch(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, max_row_
         end = max(start + 1, int(np.searchsorted(total, before + CHUNK_BYTES, side="right")))
         piece, long_rows = batch.slice(start, end - start), too_long[start:end]
         piece = _drop_dictionary_values(piece, long_rows) if long_rows.any() else piece
-        yield RowChunk(first_row + start, len(piece), _decode_dictionaries(piece, schema), long_rows)
+        try:
+            yield RowChunk(first_row + start, len(piece), _cast(piece, schema), long_rows)
+        except pa.ArrowException as error:
+            yield make_unreadable_chunk(first_row + start, len(piece), first_line(error))
         start += len(piece)
 
 
@@ -60,7 +64,7 @@ def count_row_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
             lengths = np.append(_count_string_bytes(column.dictionary), 0)
             indices = column.indices.cast(pa.int64())  # int8 cannot hold the index of a 129th value, which null gets
             row_bytes += lengths[np.asarray(pc.fill_null(indices, len(lengths) - 1))]
-        elif holds_texts(column.type):
+        elif holds_strings(column.type):
             row_bytes += _count_string_bytes(column)
     return row_bytes
 
@@ -85,20 +89,20 @@ def extract_texts(chunk: RowChunk, text_columns: Sequence[str]) -> tuple[list[st
 
 def _decode_strings(column: pa.ChunkedArray, reasons: dict[int, str]) -> list[str | None]:
     """Return the strings of a column; one that is not UTF-8 becomes None and gets a reason."""
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        pass
-    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     texts: list[str | None] = []
-    for index, value in enumerate(column.cast(value_type).cast(pa.large_binary())):
-        data = value.as_py()
-        try:
-            texts.append(None if data is None else data.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            texts.append(None)
-            reasons[index] = f"text is not valid UTF-8 (byte {error.start} of {len(data)})"
+    for index, value in enumerate(read_texts(column)):
+        if isinstance(value, bytes):
+            reasons[index] = _describe_wrong_bytes(value)
+        texts.append(None if isinstance(value, bytes) else value)
     return texts
+
+
+def _describe_wrong_bytes(value: bytes) -> str:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"text is not valid UTF-8 (byte {error.start} of {len(value)})"
+    raise AssertionError("only values that are not UTF-8 stay bytes")
 
 
 def _drop_dictionary_values(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
@@ -118,11 +122,14 @@ def _count_string_bytes(strings: pa.Array) -> NDArray[np.int64]:
     return np.asarray(pc.fill_null(pc.binary_length(strings), 0), dtype=np.int64)
 
 
-def _decode_dictionaries(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    columns = [
-        (column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column).cast(field.type)
-        if column.type != field.type
-        else column
-        for column, field in zip(batch.select(schema.names).columns, schema, strict=True)
-    ]
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    """Return a batch with the types of `schema`; ArrowInvalid names the first column whose values have no such type."""
+    columns = []
+    for field in schema:
+        try:
+            columns.append(cast_column(batch[field.name], field.type))
+        except pa.ArrowException as error:
+            raise pa.ArrowInvalid(
+                f"column {field.name!r} cannot be cast to {field.type} ({first_line(error)})"
+            ) from None
     return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in schema]))

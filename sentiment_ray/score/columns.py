@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from sentiment_ray.column_names import resolve_column
 from sentiment_ray.inference.predictor import Scores
 from sentiment_ray.score.config import ScoreConfig
 
@@ -44,10 +45,29 @@ def make_quarantine_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(valid, schema=QUARANTINE_SCHEMA)
 
 
+def resolve_names(config: ScoreConfig, schema: pa.Schema) -> ScoreConfig:
+    """Return the configuration with the names that its columns have in a file, which may be padded with blanks.
+
+    A name without a column stays: only the path has it, or the file has no rows.
+    """
+
+    def resolve(name: str) -> str:
+        return resolve_column(name, schema.names) or name
+
+    changes = {"text_column": tuple(map(resolve, config.text_column)), "columns": tuple(map(resolve, config.columns))}
+    return config.model_copy(update=changes | {"group_by": config.group_by and resolve(config.group_by)})
+
+
 def list_kept_names(config: ScoreConfig, schema: pa.Schema) -> list[str]:
-    """Return the names of the input's columns that go into the output."""
-    names = list(config.columns) or schema.names
+    """Return the names of the columns of a file that go into the output; what only its path gives stays in the path."""
+    names = [name for name in config.columns if name in schema.names] if config.columns else schema.names
     return [name for name in names if not (config.drop_text and name in config.text_column)]
+
+
+def set_types(schema: pa.Schema, types: pa.Schema) -> pa.Schema:
+    """Return a schema whose columns have the types of `types` where that has them."""
+    kinds = {resolve_column(field.name, schema.names): field.type for field in types}
+    return pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in schema], schema.metadata)
 
 
 def make_output_schema(config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str) -> pa.Schema:

@@ -14,6 +14,7 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import compute_profile
 from sentiment_ray.inference.predictor import PackedBundle, Predictor
 from sentiment_ray.score.chunks import extract_texts
+from sentiment_ray.score.columns import resolve_names
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.distinct_texts import DistinctTexts
 from sentiment_ray.score.plan import Plan, Unit
@@ -95,6 +96,7 @@ def _choose_sample_units(units: Sequence[Unit]) -> list[Unit]:
 
 def _read_first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:
     with open_parquet(unit) as file:
+        config = resolve_names(config, file.schema)
         schema = pa.schema([file.schema.field(name) for name in config.text_column])
         for chunk in read_chunks(file, schema, unit, max_row_bytes=config.max_row_bytes):
             if chunk.table is not None:

@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,30 +14,26 @@ from ray.exceptions import RayError
 from tqdm import tqdm
 
 from sentiment_ray import log
-from sentiment_ray.errors import DataError
+from sentiment_ray.errors import DataError, first_line
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.input_files.tree import describe_defect
-from sentiment_ray.parquet_types import UNREADABLE
+from sentiment_ray.parquet_types import UNREADABLE, describe_damage
 from sentiment_ray.storage import is_local, open_location
 
 FILES_PER_TASK = 32
 MAX_PENDING_TASKS = 256
 """Each wait looks at all of them, so that with many files it must not be all tasks."""
 REMOTE_ATTEMPTS = 3
-TEXT = "string"
-"""Name of the type of text columns; Arrow has several of them."""
+NO_COLUMNS = pa.schema([])
 
 
 @dataclass(frozen=True)
 class Footer:
-    """The columns and row groups of a file; if there is a `reason`, the file cannot be scored.
+    """The columns, without metadata, and the row groups of a file; with a `reason`, the file cannot be scored."""
 
-    `columns` maps names to the names of Arrow types; the type of every text column is TEXT. `group_rows` has the
-    number of rows of each row group.
-    """
-
-    columns: dict[str, str]
+    schema: pa.Schema
     group_rows: tuple[int, ...]
+    """Number of rows of each row group."""
     reason: str | None = None
 
 
@@ -67,17 +63,10 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
                 if len(chunk) > 1:
                     waiting.extendleft([index] for index in reversed(chunk))
                     continue
-                chunk_footers = [Footer({}, (), "reading its footer crashes the process")]
+                chunk_footers = [Footer(NO_COLUMNS, (), "reading its footer crashes the process")]
             footers |= dict(zip(chunk, chunk_footers, strict=True))
             bar.update(len(chunk))
     return [footers[index] for index in range(len(files))]
-
-
-def _name_type(data_type: pa.DataType) -> str:
-    value = data_type.value_type if pa.types.is_dictionary(data_type) else data_type
-    value = value.storage_type if isinstance(value, pa.BaseExtensionType) else value
-    is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
-    return TEXT if is_text else str(data_type)
 
 
 def _is_crash(error: Any) -> bool:
@@ -85,7 +74,10 @@ def _is_crash(error: Any) -> bool:
 
 
 def _read_several(paths: list[str]) -> list[Footer]:
-    return [read_footer(path) for path in paths]
+    """Read several footers; files with the same columns share one schema, which keeps the answer small."""
+    footers = [read_footer(path) for path in paths]
+    schemas: dict[pa.Schema, pa.Schema] = {}
+    return [replace(footer, schema=schemas.setdefault(footer.schema, footer.schema)) for footer in footers]
 
 
 def read_footer(path: str) -> Footer:
@@ -96,7 +88,7 @@ def read_footer(path: str) -> Footer:
     """
     fs, inner = open_location(path)
     if is_local(fs) and not os.path.isfile(inner):
-        return Footer({}, (), describe_defect(inner))
+        return Footer(NO_COLUMNS, (), describe_defect(inner))
     reason = ""
     for attempt in range(1 if is_local(fs) else REMOTE_ATTEMPTS):
         time.sleep(attempt)
@@ -105,10 +97,10 @@ def read_footer(path: str) -> Footer:
         except Exception as error:
             if is_local(fs) and not isinstance(error, UNREADABLE):
                 raise
-            reason = f"not a Parquet file that can be read ({first_line(error)})"
+            reason = f"not a Parquet file that can be read ({describe_damage(error)})"
     if not is_local(fs):
         _refuse_unreachable(fs, inner, path)
-    return Footer({}, (), reason)
+    return Footer(NO_COLUMNS, (), reason)
 
 
 def _refuse_unreachable(fs: Any, inner: str, path: str) -> None:
@@ -124,16 +116,12 @@ def _refuse_unreachable(fs: Any, inner: str, path: str) -> None:
 def _parse_footer(fs: Any, path: str) -> Footer:
     """Parse a footer; only the number of rows of each row group, because more of a damaged one can abort PyArrow."""
     with fs.open(path, "rb") as handle, parquet.ParquetFile(handle) as file:
-        schema, metadata = file.schema_arrow, file.metadata
-        columns = {field.name: _name_type(field.type) for field in schema}
+        schema = pa.schema([pa.field(field.name, field.type) for field in file.schema_arrow])
+        metadata = file.metadata
         rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    if len(columns) != len(schema):
-        return Footer(columns, (), "two of its columns have the same name")
+    if len(set(schema.names)) < len(schema.names):
+        name, times = Counter(schema.names).most_common(1)[0]
+        return Footer(schema, (), f"{times} of its columns have the name {name!r}; rename all but one of them")
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
-        return Footer(columns, (), f"its footer promises {metadata.num_rows} rows, its row groups {sum(rows)}")
-    return Footer(columns, rows)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of an error, or the name of its class."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return Footer(schema, (), f"its footer promises {metadata.num_rows} rows, its row groups {sum(rows)}")
+    return Footer(schema, rows)

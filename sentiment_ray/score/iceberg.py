@@ -7,9 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import ConfigError, DataError, first_line
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.footers import first_line
 
 FINGERPRINT, OUTPUT = "sentiment_ray.fingerprint", "sentiment_ray.output"
 """Properties of a snapshot: the fingerprint of the plan, and the output whose parts the snapshot added."""

@@ -9,9 +9,18 @@ import pyarrow as pa
 
 from sentiment_ray.inference.drift import compute_profile
 from sentiment_ray.inference.predictor import Predictor, Scores
+from sentiment_ray.input_files.names import parse_hive_columns
+from sentiment_ray.parquet_types import cast_column
 from sentiment_ray.score.aggregation import sum_by_group
 from sentiment_ray.score.chunks import RowChunk, extract_texts
-from sentiment_ray.score.columns import list_kept_names, make_added_columns, make_output_schema, open_part_writer
+from sentiment_ray.score.columns import (
+    list_kept_names,
+    make_added_columns,
+    make_output_schema,
+    open_part_writer,
+    resolve_names,
+    set_types,
+)
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.distinct_texts import DistinctTexts
 from sentiment_ray.score.plan import Unit
@@ -47,6 +56,7 @@ def write_part(
     predictor: Predictor,
     target: Path,
     *,
+    types: pa.Schema,
     skip: CrashingInputs,
     tokens_per_batch: int,
     accept_unreadable: bool,
@@ -55,15 +65,23 @@ def write_part(
 ) -> UnitResult:
     """Score the rows of a unit into a Parquet file; the result says which rows are not in it.
 
+    Columns in `types` get the type that they have there. A text gets it last: only the rows that stay are UTF-8.
     `report` is called with the rows scored and quarantined so far. OSError as `read_chunks`.
     """
     result, texts = UnitResult(), DistinctTexts(predictor, tokens_per_batch, cache)
     with open_parquet(unit) as file:
-        source = file.schema
-        kept_names = list_kept_names(config, source)
-        names = [*kept_names, *config.text_column, *([config.group_by] if config.group_by else [])]
-        read_schema = pa.schema([source.field(name) for name in dict.fromkeys(names)])
-        schema = make_output_schema(config, predictor.labels, source, predictor.manifest.bundle_id)
+        config = resolve_names(config, file.schema)
+        typed = set_types(file.schema, types)
+        kept_names = list_kept_names(config, typed)
+        names = dict.fromkeys([*kept_names, *config.text_column, *([config.group_by] if config.group_by else [])])
+        read_schema = pa.schema(
+            [
+                (file.schema if name in config.text_column else typed).field(name)
+                for name in names
+                if name in typed.names
+            ]
+        )
+        schema = make_output_schema(config, predictor.labels, typed, predictor.manifest.bundle_id)
         chunks = read_chunks(
             file,
             read_schema,
@@ -77,7 +95,8 @@ def write_part(
                 kept, scores = _score_chunk(chunk, unit, config, predictor, texts, skip.rows, result)
                 if len(kept):
                     added = make_added_columns(config, predictor.labels, scores)
-                    writer.write_table(pa.table([*(kept[name] for name in kept_names), *added], schema=schema))
+                    columns = [cast_column(kept[name], schema.field(name).type) for name in kept_names]
+                    writer.write_table(pa.table([*columns, *added], schema=schema))
                 report(result.num_scored, sum(row["rows"] for row in result.quarantined))
     result.num_duplicates = result.num_scored - texts.num_scored
     return result
@@ -110,8 +129,17 @@ def _score_chunk(
     result.num_scored += len(good)
     result.profiles.append(compute_profile(good, scores, predictor.labels))
     if config.group_by and good:
-        result.group_sums.append(sum_by_group(kept[config.group_by], scores, predictor.labels, config.uncertain_below))
+        groups = _get_group_column(kept, unit, config.group_by)
+        result.group_sums.append(sum_by_group(groups, scores, predictor.labels, config.uncertain_below))
     return kept, scores
+
+
+def _get_group_column(table: pa.Table, unit: Unit, name: str) -> pa.ChunkedArray:
+    """Return a column of the rows or, if they have none of the name, of the file's path (year=2024/)."""
+    if name in table.column_names:
+        return table[name]
+    value = parse_hive_columns(unit.part.split("/")[:-1])[name]
+    return pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(table))])
 
 
 def try_row_group(unit: Unit, row_group: int) -> None:
@@ -123,6 +151,7 @@ def try_row_group(unit: Unit, row_group: int) -> None:
 def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, end: int, skip: CrashingInputs) -> None:
     """Score the rows `start` to `end`, counted from the unit's first, and keep nothing; this may end the process."""
     with open_parquet(unit) as file:
+        config = resolve_names(config, file.schema)
         texts_only = pa.schema([file.schema.field(name) for name in config.text_column])
         chunks = read_chunks(
             file, texts_only, unit, max_row_bytes=config.max_row_bytes, skip_row_groups=skip.row_groups

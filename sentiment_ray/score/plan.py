@@ -1,17 +1,20 @@
 """The plan of a run: which rows are scored as one unit, written before anything is scored; knows no engine."""
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from typing import Any
 
+import pyarrow as pa
+
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import fingerprint, format_json
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
-from sentiment_ray.score.footers import Footer
+from sentiment_ray.score.footers import NO_COLUMNS, Footer
 from sentiment_ray.storage import Store
 
 PLAN_NAME = "_plan/plan.json"
@@ -55,6 +58,8 @@ class Plan:
     bad_files: list[BadFile]
     left_out_files: dict[str, Any] = field(default_factory=dict)
     """What else is in the input, as `Listing.describe_left_out` gives it."""
+    types: pa.Schema = NO_COLUMNS
+    """The types of the output's columns that differ between the files."""
 
     @property
     def num_rows(self) -> int:
@@ -74,7 +79,11 @@ def identify_run(config: ScoreConfig, bundle: PackedBundle, files: Sequence[Inpu
 
 
 def make_plan(
-    config: ScoreConfig, identity: dict[str, Any], files: Sequence[InputFile], footers: Sequence[Footer]
+    config: ScoreConfig,
+    identity: dict[str, Any],
+    files: Sequence[InputFile],
+    footers: Sequence[Footer],
+    types: pa.Schema = NO_COLUMNS,
 ) -> Plan:
     """Cut the files that can be scored into units; DataError when there are none."""
     bad_files = [
@@ -88,7 +97,7 @@ def make_plan(
     row_groups = {file: group_row_groups(group_rows, config.unit_rows) for file, group_rows in good.items()}
     parts = _name_parts({file: len(row_groups[file]) for file in good})
     units = [unit for file in good for unit in _make_units(file, good[file], row_groups[file], parts[file])]
-    return Plan(fingerprint(identity), identity, units, bad_files)
+    return Plan(fingerprint(identity), identity, units, bad_files, types=types)
 
 
 def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int]]:
@@ -108,6 +117,9 @@ def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int
 def write_plan(store: Store, plan: Plan) -> None:
     """Write the plan in one step. From then on a run with the same fingerprint continues this plan."""
     values = {FILE_KEYS.get(name, name): value for name, value in asdict(plan).items()}
+    types = values.pop("types")
+    if types.names:  # most plans need none; Arrow's own format keeps every detail of a type
+        values["types"] = base64.b64encode(types.serialize().to_pybytes()).decode()
     store.write(PLAN_NAME, format_json(values).encode())
 
 
@@ -125,8 +137,10 @@ def read_plan(store: Store) -> Plan | None:
         if not {"bundle", "settings", "files"} <= identity.keys():
             raise KeyError("wanted")
         bad_files = [BadFile(**bad) for bad in value["bad_files"]]
-        return Plan(value["fingerprint"], identity, units, bad_files, value.get("left_out_files", {}))
-    except (KeyError, TypeError, AttributeError):
+        left_out = value.get("left_out_files", {})
+        types = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["types"]))) if "types" in value else NO_COLUMNS
+        return Plan(value["fingerprint"], identity, units, bad_files, left_out, types)
+    except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException):
         raise DataError(
             f"{store.path(PLAN_NAME)} is not a plan of this release. Pass --restart to begin again."
         ) from None

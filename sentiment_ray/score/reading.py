@@ -9,9 +9,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import DataError
-from sentiment_ray.parquet_types import UNREADABLE, holds_texts, without_views
+from sentiment_ray.parquet_types import UNREADABLE, describe_damage, holds_strings, without_views
 from sentiment_ray.score.chunks import CHUNK_BYTES, RowChunk, count_row_bytes, cut_batch, make_unreadable_chunk
-from sentiment_ray.score.footers import first_line
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.storage import file_info, is_local, open_location
 
@@ -23,7 +22,10 @@ FEW_ROWS = 16
 
 @dataclass(frozen=True)
 class UnitFile:
-    """The open file of a unit: `plain` reads columns as they are, `as_dictionaries` reads strings as dictionaries."""
+    """The open file of a unit: `plain` reads columns as they are, `as_dictionaries` reads strings as dictionaries.
+
+    `schema` has plain strings instead of string views.
+    """
 
     plain: parquet.ParquetFile
     as_dictionaries: parquet.ParquetFile
@@ -40,8 +42,9 @@ def open_parquet(unit: Unit) -> Iterator[UnitFile]:
         fs.open(path, "rb", cache_type="readahead") as handle,
         parquet.ParquetFile(handle, page_checksum_verification=True) as plain,
     ):
-        schema = without_views(plain.schema_arrow)
-        strings = [field.name for field in schema if holds_texts(field.type)]
+        fields = [field.with_type(without_views(field.type)) for field in plain.schema_arrow]
+        schema = pa.schema(fields, plain.schema_arrow.metadata)
+        strings = [field.name for field in schema if holds_strings(field.type)]
         try:
             as_dictionaries = parquet.ParquetFile(
                 handle, metadata=plain.metadata, read_dictionary=strings, page_checksum_verification=True
@@ -116,7 +119,7 @@ def check_row_group(file: UnitFile, schema: pa.Schema, index: int, num_rows: int
                 most_bytes = max(most_bytes, chunk_bytes)
                 rows += len(batch)
         except UNREADABLE as error:
-            reason = f"this row group cannot be read ({first_line(error)})"
+            reason = f"this row group cannot be read ({describe_damage(error)})"
             if "DictAccumulator" in str(error):
                 continue
             return reason

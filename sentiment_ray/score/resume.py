@@ -67,7 +67,8 @@ def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle
     files = listing.files
     footers = read_footers(files)
     added = [field.name for field in list_added_fields(config, bundle.manifest.labels)]
-    plan = make_plan(config, identity, files, check_schemas(files, footers, config, added))
+    checked = check_schemas(files, footers, config, added)
+    plan = make_plan(config, identity, files, checked.footers, checked.types)
     return replace(plan, left_out_files=listing.describe_left_out())
 
 

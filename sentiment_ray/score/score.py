@@ -101,7 +101,9 @@ def _score_missing_units(
         planned = sum(unit.num_rows for unit in plan.units)
         with show_progress(config.progress, planned, scored, quarantined) as progress:
             cache = TextCacheActor.remote(config.max_cached_texts) if config.max_cached_texts else None
-            context = RunContext(config, plan.fingerprint, ray.put(missing), ray.put(bundle), lock, progress, cache)
+            context = RunContext(
+                config, plan.fingerprint, plan.types, ray.put(missing), ray.put(bundle), lock, progress, cache
+            )
             num_rows = [unit.num_rows for unit in missing]
             num_gpus = 1 if ENGINES[bundle.engine].is_gpu else None
             for receipt in score_units(context, num_rows, num_workers, num_gpus=num_gpus):

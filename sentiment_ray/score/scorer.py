@@ -49,6 +49,8 @@ class RunContext:
     config: ScoreConfig
     fingerprint: str
     """Fingerprint of the plan."""
+    types: pa.Schema
+    """The types of the output's columns that differ between the files."""
     units: Any
     """Object reference of the list of units to score; Ray Data hands out their indices."""
     bundle: Any
@@ -158,6 +160,7 @@ class Scorer:
                         self._config,
                         self._predictor,
                         temporary,
+                        types=self._context.types,
                         skip=_collect_crashing_inputs(record),
                         tokens_per_batch=shrink_batches(record, self._config.tokens_per_batch),
                         accept_unreadable=not is_url(unit.path) or attempt == READ_ATTEMPTS,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from sentiment_ray import log
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
+from sentiment_ray.column_names import resolve_column
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
@@ -148,6 +149,7 @@ def _read_texts(store: Store, unit: Unit, manifest: dict[str, Any], rows_of_part
     columns, longest = manifest["config"]["text_column"], manifest["config"]["max_row_bytes"]
     texts: dict[int, str | None] = {}
     with open_parquet(unit) as file:
+        columns = [resolve_column(name, file.schema.names) or name for name in columns]
         schema = pa.schema([file.schema.field(name) for name in columns])
         for chunk in read_chunks(file, schema, unit, max_row_bytes=longest):
             if chunk.table is not None:

@@ -217,7 +217,8 @@ def test_contradictory_label_mappings_are_refused(keys: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("columns", "keys", "message"),
     [
-        ({"text": [1, 2]}, {}, "b.parquet: the column 'text' holds int64, not texts.*--text-column"),
+        ({"text": [1, 2]}, {}, "b.parquet: the column 'text' holds int64, not texts. No column holds texts"),
+        ({"text": [1, 2], "body": ["a", "b"]}, {}, "int64, not texts. Pass --text-column, .*Texts are in: 'body'"),
         ({"text": [["a"], ["b"]]}, {}, "the column 'text' holds list<.*>, not texts"),
         (
             {"label": pa.array([1, None], pa.timestamp("ns"))},

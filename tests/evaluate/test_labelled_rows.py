@@ -10,6 +10,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.labelled_rows import LabelledRows, read_labelled, select_slice_columns
+from sentiment_ray.input_files.listing import InputFile
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -22,7 +23,8 @@ def _write(path: Path, **columns: Any) -> Path:
 
 def _read(*files: Path, **keys: Any) -> LabelledRows:
     config = EvaluateConfig(**{"bundle": "bundle", "input": "reviews", "output": "out"} | keys)
-    return read_labelled(files, config, LABELS)
+    inputs = [InputFile(str(file), "/".join(file.parts[-2:]), 1, "1") for file in files]
+    return read_labelled(inputs, config, LABELS)
 
 
 def test_rows_without_text_or_known_label_are_rejected_with_their_reasons(tmp_path: Path) -> None:
@@ -65,9 +67,9 @@ def test_a_long_label_is_not_quoted(tmp_path: Path) -> None:
     [
         ({"text": ["tea"], "stars": [3]}, r"'label' is missing \(found: 'text', 'stars'\)"),
         ({"body": ["tea"], "label": ["neutral"]}, r"'text' is missing \(found: 'body', 'label'\)"),
-        ({"text": [1], "label": ["neutral"]}, "row 0: text is not a string"),
-        ({"text": ["tea"], "label": [[1]]}, "row 0: label is not one of"),
-        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}, "there is no row"),
+        ({"text": [1], "label": ["neutral"]}, "holds int64, not texts. No column holds texts. Write them as strings"),
+        ({"text": ["tea"], "label": [[1]]}, "list<.*>, not texts or numbers. Pass --label-column"),
+        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}, "its 1 files have no row"),
     ],
     ids=["no label", "no text", "numbers", "lists", "no rows"],
 )
@@ -94,7 +96,7 @@ def test_files_with_different_types_of_a_column_are_refused(tmp_path: Path) -> N
         _write(tmp_path / f"{number}.parquet", text=["tea"], label=["neutral"], extra=[extra])
         for number, extra in enumerate(("x", [1]))
     ]
-    with pytest.raises(DataError, match="columns of different types"):
+    with pytest.raises(DataError, match="1.parquet: the column 'extra' is list<.*> here and string in most files"):
         _read(*files)
 
 

@@ -31,6 +31,7 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
     names = (source.id_column, source.label_column, source.split_column)
     indexes = [_find_index(name, columns) if name else None for name in names]
     text_indexes = [_find_index(name, columns) for name in source.text_column]
+    copied_indexes = [_find_optional_index(name, columns) for name in task.copied.names]
     path_values = list(task.path_columns.values())
     for number, cells in rows:
         if isinstance(cells, str):
@@ -42,7 +43,9 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
             row_id, label, split_value = [None if index is None else values[index] for index in indexes]
             whole = WHOLE_NUMBER.fullmatch(split_value.strip()) if split_value else None
             split_value = whole[1] if whole else split_value
-            yield Row(number, row_id, tuple([values[index] for index in text_indexes]), label, split_value)
+            texts = tuple([values[index] for index in text_indexes])
+            copied = tuple([None if index is None else values[index] for index in copied_indexes])
+            yield Row(number, row_id, texts, label, split_value, None, copied)
 
 
 def read_header(path: Path, file_format: str) -> list[str]:
@@ -52,6 +55,11 @@ def read_header(path: Path, file_format: str) -> list[str]:
 
 def _find_index(name: str, columns: list[str]) -> int:
     return columns.index(resolve_column(name, columns) or name)
+
+
+def _find_optional_index(name: str, columns: list[str]) -> int | None:
+    column = resolve_column(name, columns)
+    return None if column is None else columns.index(column)
 
 
 def _find_header(rows: Iterator[tuple[int, list[str] | str]], path: Path) -> list[str]:

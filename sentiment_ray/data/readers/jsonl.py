@@ -26,7 +26,8 @@ def read_jsonl(task: ReadTask, source: Source) -> Iterator[Row]:
             row_id = _get_value(columns, source.id_column) if source.id_column else None
             texts = tuple([_get_value(columns, name) for name in source.text_column])
             split_value = _get_value(columns, source.split_column) if source.split_column else None
-            yield Row(number, row_id, texts, _get_value(columns, source.label_column), split_value)
+            copied = tuple([_get_value(columns, name) for name in task.copied.names])
+            yield Row(number, row_id, texts, _get_value(columns, source.label_column), split_value, None, copied)
 
 
 def read_keys(path: Path, *, expected: Iterable[str] = ()) -> list[str]:

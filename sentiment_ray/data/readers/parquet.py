@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import accumulate
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_ray.column_names import resolve_column
-from sentiment_ray.data.readers.read_task import ReadTask, Row
+from sentiment_ray.data.copied_columns import make_text_array
+from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
-from sentiment_ray.parquet_types import UNREADABLE, holds_texts
+from sentiment_ray.parquet_types import (
+    UNREADABLE,
+    cast_column,
+    describe_damage,
+    get_value_type,
+    holds_strings,
+    read_texts,
+)
 
 MAX_BATCH_ROWS = 10_000
 MAX_BATCH_BYTES = 32 << 20
 MAX_EXPANSION = 100
 """Upper limit for the size of a file's rows, in file sizes; a footer may claim more."""
-NUMBER_TYPES = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
             batches = file.iter_batches(
                 batch_size=max(1, min(MAX_BATCH_ROWS, fitting_rows)),
                 row_groups=[task.row_group],
-                columns=_list_file_columns(file.schema_arrow.names, source, task),
+                columns=_list_file_columns(file.schema_arrow.names, [*source.columns, *task.copied.names], task),
                 use_threads=False,
             )
             number = task.first_row
@@ -63,13 +70,15 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
                 )
                 texts = zip(*(_read_column(batch, name, task) for name in source.text_column), strict=True)
                 labels = _read_column(batch, source.label_column, task)
-                yield from map(Row, range(number, number + len(batch)), ids, texts, labels, split_values)
+                copied = _copy_rows(batch, task)
+                numbers = range(number, number + len(batch))
+                yield from map(Row, numbers, ids, texts, labels, split_values, repeat(None), copied)
                 number += len(batch)
             if number != task.first_row + group.num_rows:
                 raise ValueError(f"{number - task.first_row} rows where the footer promises {group.num_rows}")
     except UNREADABLE as error:
         raise DataError(
-            f"{task.path}: row group {task.row_group} cannot be read ({_first_line(error)}). "
+            f"{task.path}: row group {task.row_group} cannot be read ({describe_damage(error)}). "
             "Restore the file, or leave it out."
         ) from error
 
@@ -88,7 +97,7 @@ def read_footer(path: Path) -> Footer:
             raise ValueError(f"the footer promises {metadata.num_rows} rows, its row groups {sum(num_rows)}")
     except UNREADABLE as error:
         raise DataError(
-            f"{path} is not a readable Parquet file ({_first_line(error)}). Restore the file, or leave it out."
+            f"{path} is not a readable Parquet file ({describe_damage(error)}). Restore the file, or leave it out."
         ) from error
     max_bytes, first_rows = MAX_EXPANSION * path.stat().st_size, accumulate(num_rows, initial=0)
     row_groups = [
@@ -99,22 +108,10 @@ def read_footer(path: Path) -> Footer:
     return Footer(schema, row_groups)
 
 
-def can_hold_texts(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold reviews. A column of nulls can; each of its rows is defective."""
-    kind = _get_value_type(kind)
-    return pa.types.is_null(kind) or holds_texts(kind)
-
-
-def can_hold_labels(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold labels: texts or numbers."""
-    kind = _get_value_type(kind)
-    return pa.types.is_decimal(kind) or holds_texts(kind) or any(is_type(kind) for is_type in NUMBER_TYPES)
-
-
-def _list_file_columns(names: list[str], source: Source, task: ReadTask) -> list[str]:
-    """Return the columns of the file, out of all its `names`, that the source names."""
-    columns = (resolve_column(name, [*names, *task.path_columns]) for name in source.columns)
-    return [column for column in columns if column in names]
+def _list_file_columns(names: list[str], wanted: list[str], task: ReadTask) -> list[str]:
+    """Return the columns of the file, out of all its `names`, that are wanted."""
+    columns = (resolve_column(name, [*names, *task.path_columns]) for name in wanted)
+    return [column for column in dict.fromkeys(columns) if column in names]
 
 
 def _read_column(batch: pa.RecordBatch, name: str, task: ReadTask) -> list[Any]:
@@ -128,37 +125,57 @@ def _read_optional_column(batch: pa.RecordBatch, name: str | None, task: ReadTas
     return _read_column(batch, name, task) if name else [None] * len(batch)
 
 
+def _copy_rows(batch: pa.RecordBatch, task: ReadTask) -> Iterator[tuple[()] | CopiedRow]:
+    """Yield the values of each row in the columns to copy, in the types that they get in the splits."""
+    if not task.copied.num_fields:
+        return repeat(())
+    columns = [_copy_column(batch, field, task) for field in task.copied]
+    values = pa.StructArray.from_arrays(columns, fields=list(task.copied))
+    return map(CopiedRow, repeat(values), range(len(batch)), repeat(values.nbytes // len(batch)))
+
+
+def _copy_column(batch: pa.RecordBatch, field: pa.Field, task: ReadTask) -> pa.Array:
+    names = batch.schema.names
+    column = resolve_column(field.name, [*names, *task.path_columns])
+    if column not in names:
+        value = task.path_columns.get(column) if column else None
+        return pa.repeat(pa.scalar(value, field.type), len(batch))
+    kind = batch[column].type
+    if pa.types.is_string(field.type) and not pa.types.is_string(get_value_type(kind)):
+        return make_text_array(_to_python(batch[column]))
+    return cast_column(batch[column], field.type)
+
+
 def _to_python(column: pa.Array) -> list[Any]:
-    """Return the values of a column: decimals and times as texts, a byte that is not UTF-8 as a lone surrogate.
+    """Return the values of a column: decimals, times and ids of a fixed size as texts.
 
     Decimals are not turned into float64, which cannot tell all numbers of twenty digits apart. A float32 is read as the
-    short number that a person wrote: 3.7, not 3.700000047683716.
+    short number that a person wrote: 3.7, not 3.700000047683716. A byte that is not UTF-8 becomes a lone surrogate.
     """
+    kind = get_value_type(column.type)
+    if holds_strings(kind):
+        return [_keep_wrong_bytes(value) for value in read_texts(column)]
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_decimal(column.type):
+    if pa.types.is_decimal(kind):
         return [None if value is None else _decimal_to_text(value) for value in column.to_pylist()]
-    if pa.types.is_floating(column.type) and column.type.bit_width < 64:
-        float_type = np.float16 if column.type.bit_width == 16 else np.float32
+    if pa.types.is_floating(kind) and kind.bit_width < 64:
+        float_type = np.float16 if kind.bit_width == 16 else np.float32
         return [None if value is None else float(str(float_type(value))) for value in column.to_pylist()]
-    if pa.types.is_temporal(column.type):
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         column = column.cast(pa.string())
-    if not holds_texts(column.type):
-        return list(column.to_pylist())
-    try:
-        return list(column.cast(pa.large_string()).to_pylist())
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        raw = column.cast(pa.large_binary()).to_pylist()
-        return [None if value is None else value.decode(errors="surrogateescape") for value in raw]
+    if pa.types.is_fixed_size_binary(kind):
+        return [value.hex() if isinstance(value, bytes) else _to_text(value) for value in column.to_pylist()]
+    return list(column.to_pylist())
+
+
+def _to_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _keep_wrong_bytes(value: str | bytes | None) -> str | None:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 
 def _decimal_to_text(value: Decimal) -> str:
     return format(value.to_integral_value() if value == value.to_integral_value() else value, "f")
-
-
-def _get_value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

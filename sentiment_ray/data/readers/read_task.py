@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 
 @dataclass(frozen=True)
 class ReadTask:
@@ -23,6 +25,17 @@ class ReadTask:
     """Index in the file of the row group's first row."""
     path_columns: dict[str, str | None] = field(default_factory=dict)
     """Columns given by the path (label=positive/). A column of the file with the same name has precedence."""
+    copied: pa.StructType = pa.struct([])
+    """Columns to copy into the splits, and their types there."""
+
+
+class CopiedRow(NamedTuple):
+    """The values of a row of a Parquet file: those at `index` of `values`, which neighbouring rows share."""
+
+    values: pa.StructArray
+    index: int
+    row_bytes: int
+    """Mean size of a row of `values`."""
 
 
 class Row(NamedTuple):
@@ -38,3 +51,5 @@ class Row(NamedTuple):
     split_value: Any = None
     """The group or the time that decides on the row's split; None if the text decides."""
     reason: str | None = None
+    copied: tuple[Any, ...] | CopiedRow = ()
+    """The values of the columns to copy, in order; of a text file, in Python values."""

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from sentiment_ray.data.copied_columns import append_struct, count_characters
 from sentiment_ray.data.readers.chat import read_chats
 from sentiment_ray.data.readers.delimited import read_delimited
 from sentiment_ray.data.readers.jsonl import read_jsonl
 from sentiment_ray.data.readers.parquet import read_row_group
-from sentiment_ray.data.readers.read_task import ReadTask, Row
+from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
 from sentiment_ray.data.readers.timestamps import NO_TIME, parse_microseconds
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.text.encoding import join_texts
@@ -43,22 +44,24 @@ class _TextRow(NamedTuple):
 
 
 def read_tables(task: ReadTask, source: Source) -> Iterator[pa.Table]:
-    """Yield the rows of a task as tables of SCHEMA with at most 10,000 rows each.
+    """Yield the rows of a task as tables of SCHEMA with at most 10,000 rows each, and with the columns to copy.
 
     `text` is kept as it is; the texts of several columns are joined as scoring joins them. `label` is the raw label as
     a string. A row that cannot have these has a `reason`. A row without an id gets one from the source's name, the
     file's path in the source and the row's number. DataError if a file cannot be read to its end.
     """
     rows: list[_TextRow] = []
+    copied: list[Any] = []
     num_characters = 0
     for row in READERS[task.format](task, source):
         rows.append(_to_text_row(row, source))
-        num_characters += len(rows[-1].text or "")
+        copied.append(row.copied)
+        num_characters += len(rows[-1].text or "") + count_characters(row.copied)
         if len(rows) == MAX_TABLE_ROWS or num_characters > MAX_TABLE_CHARACTERS:
-            yield _to_table(rows, task, source)
-            rows, num_characters = [], 0
+            yield _to_table(rows, copied, task, source)
+            rows, copied, num_characters = [], [], 0
     if rows:
-        yield _to_table(rows, task, source)
+        yield _to_table(rows, copied, task, source)
 
 
 def _to_text_row(row: Row, source: Source) -> _TextRow:
@@ -72,7 +75,8 @@ def _to_text_row(row: Row, source: Source) -> _TextRow:
     if label is None and row.label is not None:
         return _TextRow(row.number, reason="label is neither a string nor a number")
     row_id = None if row.id is None else str(row.id)
-    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, row_id)):
+    copied = [] if isinstance(row.copied, CopiedRow) else [value for value in row.copied if isinstance(value, str)]
+    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, row_id, *copied)):
         return _TextRow(row.number, reason="invalid UTF-8")
     if text is not None and 4 * len(text) > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
         return _TextRow(row.number, reason=f"text longer than {MAX_TEXT_BYTES} bytes")
@@ -119,11 +123,12 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _to_table(rows: list[_TextRow], task: ReadTask, source: Source) -> pa.Table:
+def _to_table(rows: list[_TextRow], copied: list[Any], task: ReadTask, source: Source) -> pa.Table:
     numbers, ids, texts, labels, split_values, reasons = zip(*rows, strict=True)
     nulls = [None] * len(rows)
     groups, times = (nulls, split_values) if source.time_column else (split_values, nulls)
     ids = tuple(row.id or f"{task.id_prefix}:{row.number}" for row in rows)
     columns = ([source.name] * len(rows), [task.path] * len(rows), numbers, ids, texts, labels, groups, times, reasons)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.table(arrays, schema=SCHEMA)
+    table = pa.table(arrays, schema=SCHEMA)
+    return append_struct(table, copied, task.copied) if task.copied.num_fields else table
