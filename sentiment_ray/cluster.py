@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,6 +16,7 @@ from sentiment_ray.ray_directory import choose_temporary_directory
 
 require_extra("data", "ray")
 
+LOST_S = 10.0
 START_ATTEMPTS = 3
 START_TIMEOUT = "timed out during startup"
 """What Ray says when its processes have not started within 30 s, which happens on a busy machine."""
@@ -69,9 +72,23 @@ def _join_or_start() -> None:
         _start_cluster(settings)
         return
     try:
-        ray.init(**settings)  # Ray reads RAY_ADDRESS, or finds the cluster of this machine, by itself
+        ray.init(address, **settings)
     except Exception as error:  # Ray raises a ConnectionError, a RuntimeError, a ValueError or one of its own
         raise ConfigError(f"the Ray cluster at {address}: {describe_refusal(error)}") from None
+    threading.Thread(target=_warn_when_lost, args=(address,), daemon=True).start()
+
+
+def _warn_when_lost(address: str) -> None:
+    """Say on stderr when the cluster no longer answers. Ray is silent for a minute and then ends the process."""
+    from sentiment_ray.cluster_address import find_obstacle
+
+    while not find_obstacle(address, LOST_S):
+        time.sleep(LOST_S)
+    log.notify(
+        f"the Ray cluster at {address} no longer answers. If it stays away, this job ends within a minute or two. "
+        "Then run the same command again: what is finished is kept.",
+        level=logging.WARNING,
+    )
 
 
 def _start_cluster(settings: dict[str, Any]) -> None:

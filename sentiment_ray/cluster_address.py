@@ -11,9 +11,11 @@ from typing import Any
 import ray
 from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
 from ray._private import services
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.authentication.authentication_token_setup import (
+    ensure_token_if_auth_enabled,
+    maybe_enable_token_auth_if_token_available,
+)
 from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
-from ray._raylet import GcsClient
 from ray.exceptions import AuthenticationError
 
 from sentiment_ray.errors import ConfigError
@@ -24,7 +26,7 @@ LISTEN_S = 10.0
 """How long a cluster may take to listen, as one that has just been started."""
 ANSWER_S = 20.0
 SUBMIT = "Submit the job to the cluster (ray job submit --working-dir . -- python -m jobs…)"
-UNSET = f"unset {VARIABLE} to start a cluster on this machine for this job"
+START_ONE = f"set {VARIABLE}=local to start a cluster on this machine for this job"
 
 
 def find_cluster() -> str | None:
@@ -40,12 +42,12 @@ def find_cluster() -> str | None:
         return _find_cluster_of_this_machine(given)
     named = f"{VARIABLE} = {given!r}"
     _refuse_unless_host_and_port(given, named)
-    reason = _listen_for(given, LISTEN_S)
+    reason = find_obstacle(given, LISTEN_S)
     if reason:
         raise ConfigError(
-            f"{named}: no Ray cluster answers there ({reason}). Start the cluster, correct the address, or {UNSET}."
+            f"{named}: no Ray cluster answers there ({reason}). Start the cluster, correct the address, or {START_ONE}."
         )
-    _check_cluster(given, named)
+    _check_answer(_ask_cluster(given), named)
     return given
 
 
@@ -55,21 +57,28 @@ def is_started_here() -> bool:
 
 
 def _find_cluster_of_this_machine(given: str) -> str | None:
-    """Return the address that `ray start` left on this machine, if the cluster still answers."""
-    try:
-        address: str | None = services.canonicalize_bootstrap_address(given or None)
-        reason = "the file of its address is left over" if address and _listen_for(address, 0) else ""
-    except ConnectionError:
-        address, reason = None, "there is no trace of one"
-    if address and not reason:
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does when it joins this cluster
-        _check_cluster(address, f"the Ray cluster of this machine ({address})")
-        return address
+    """Return the address of the cluster that `ray start` began here; with RAY_ADDRESS = auto there must be one.
+
+    Ray's own `auto` would also join the cluster that another job has started for itself, and end with that job.
+    """
+    noted = services.find_bootstrap_address(None)
+    addresses = [noted, *sorted(services.find_gcs_addresses())] if given else [noted]
+    for address in addresses:
+        if not address or find_obstacle(address, 0):
+            continue
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does when it finds a cluster
+        answer = _ask_cluster(address)
+        if address == noted and isinstance(answer, Exception):
+            raise ConfigError(f"the Ray cluster of this machine ({address}): {describe_refusal(answer)}")
+        if isinstance(answer, dict) and not answer.get("ray_init_cluster"):
+            _check_answer(answer, f"the Ray cluster of this machine ({address})")
+            return address
     if not given:
         return None
+    left_over = f" (the one at {noted} that `ray start` noted is gone)" if noted else ""
     raise ConfigError(
-        f"{VARIABLE} = {given!r}, but no Ray cluster runs on this machine ({reason}). Start one with "
-        f"`ray start --head`, or {UNSET}."
+        f"{VARIABLE} = {given!r}, but no Ray cluster runs on this machine{left_over}. Start one with "
+        f"`ray start --head`, or {START_ONE}."
     )
 
 
@@ -79,13 +88,13 @@ def _refuse_unless_host_and_port(given: str, named: str) -> None:
     host, _, port = given.rpartition(":")
     if "://" in given or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ConfigError(
-            f"{named} is no address of a cluster. Write HOST:PORT of its head node (the port is 6379 by default), "
-            f"or {UNSET}. For `ray job submit`, give the dashboard with --address."
+            f"{named} is not the address of a cluster. Write HOST:PORT of its head node (the port is 6379 by default), "
+            f"or {START_ONE}. For `ray job submit`, give the dashboard with --address."
         )
 
 
-def _listen_for(address: str, seconds: float) -> str:
-    """Return why nobody listens at HOST:PORT, or an empty string when somebody does within some seconds."""
+def find_obstacle(address: str, seconds: float) -> str:
+    """Return why no connection to HOST:PORT succeeds within some seconds, or an empty string when one does."""
     host, _, port = address.rpartition(":")
     end = time.monotonic() + seconds
     while True:
@@ -100,13 +109,12 @@ def _listen_for(address: str, seconds: float) -> str:
             time.sleep(1)
 
 
-def _check_cluster(address: str, named: str) -> None:
-    """Raise ConfigError unless a cluster that this process can join answers where somebody listens."""
-    answer = _ask_cluster(address)
+def _check_answer(answer: dict[str, Any] | Exception | None, named: str) -> None:
+    """Raise ConfigError unless a cluster that this process can join has answered where somebody listens."""
     if answer is None:
         raise ConfigError(
             f"{named}: something listens there, but no Ray cluster answered within {ANSWER_S:g} s. Write HOST:PORT of "
-            f"the head node, not of its dashboard or of its Ray Client, or {UNSET}."
+            f"the head node, not of its dashboard or of its Ray Client, or {START_ONE}."
         )
     if isinstance(answer, Exception):
         raise ConfigError(f"{named}: {describe_refusal(answer)}")
@@ -114,7 +122,7 @@ def _check_cluster(address: str, named: str) -> None:
         if there != here:
             raise ConfigError(
                 f"{named}: the cluster has {name} {there}, and this job has {name} {here}. Run the job with the "
-                f"versions of the cluster, for example with `ray job submit`, or {UNSET}."
+                f"versions of the cluster, for example with `ray job submit`, or {START_ONE}."
             )
     if not services.find_node_ids():
         raise ConfigError(f"{named}: this machine is no node of that cluster. {SUBMIT}, or run it on one of its nodes.")
@@ -128,7 +136,7 @@ def describe_refusal(error: Exception) -> str:
             "the cluster wants a token, and this job has none or another one. Set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN_PATH to the file with the cluster's token."
         )
-    return f"the cluster does not let this job join ({message}). Look at the logs of the cluster, or {UNSET}."
+    return f"this job cannot join what answers there ({message}). Correct the address, or {START_ONE}."
 
 
 def _compare_versions(cluster: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -151,7 +159,8 @@ def _ask_cluster(address: str) -> dict[str, Any] | Exception | None:
 
     def ask() -> None:
         try:
-            client = GcsClient(address=address)
+            ensure_token_if_auth_enabled(create_token_if_missing=False)  # without a token the client ends the process
+            client = ray._raylet.GcsClient(address=address)
             metadata = client.internal_kv_get(CLUSTER_METADATA_KEY, namespace=KV_NAMESPACE_CLUSTER)
             answers.append(json.loads(metadata) if metadata else {})
         except Exception as error:  # whatever Ray raises is an answer

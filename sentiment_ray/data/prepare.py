@@ -52,7 +52,9 @@ from sentiment_ray.paths import check_output
 from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "prepared.json"
-OWN_FILES = re.compile(r"(train|validation|test|rejected)/part-\d+\.parquet|prepared\.json|report\.html")
+OWN_FILES = re.compile(
+    r"(train|validation|test|rejected)/part-\d+\.parquet|(prepared|report)\.json|report\.html|label_issues\.jsonl"
+)
 """The files of an output. One with other files in it is not replaced."""
 KEYS_WITHOUT_EFFECT = {"output", "restart", "check", "to_chat", "system_message"}
 """Keys that do not change the prepared rows, so they are not part of the fingerprint."""

@@ -13,6 +13,7 @@ from sentiment_ray.input_files.location import Location, list_matching_directori
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, matches
 from sentiment_ray.input_files.selection import Selection, Wanted, select
 from sentiment_ray.input_files.tables import keep_rows_of_tables
+from sentiment_ray.paths import is_url
 from sentiment_ray.storage import full_path, is_local, open_location
 
 PREPARED = "prepared.json"
@@ -150,7 +151,7 @@ def _join(found: Sequence[str]) -> str:
 
 
 def _find_real_path(path: str) -> str:
-    return path if "://" in path else os.path.realpath(path)
+    return path if is_url(path) else os.path.realpath(path)
 
 
 def _select_of_glob(place: Location, wanted: Wanted) -> Selection:
