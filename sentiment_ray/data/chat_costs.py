@@ -55,11 +55,11 @@ class ChatCounts:
         return self
 
 
-def count_chats(task: ReadTask, hosted: Hosted) -> tuple[int, ChatCounts]:
+def count_chats(task: ReadTask, hosted: Hosted, encoding: str | None = None) -> tuple[int, ChatCounts]:
     """Read a chat file and return its source's index and its counts."""
     counts = ChatCounts()
     encoder = load_tokenizer(hosted)
-    examples = (example for _, _, example in read_examples(Path(task.path)))
+    examples = (example for _, _, example in read_examples(Path(task.path), encoding))
     while batch := list(islice(examples, BATCH_EXAMPLES)):
         well_formed = [example.contents for example in batch if example.contents]
         counts.examples += len(batch)

@@ -20,12 +20,14 @@ from sentiment_ray.config.sections import Names, SectionConfig, Share, ValueOfBa
 from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.check_config import CheckConfig
 from sentiment_ray.data.readers.timestamps import parse_microseconds
-from sentiment_ray.data.source_config import Format, Source, check_source_labels, resolve_usual_stars
+from sentiment_ray.data.source_config import Source, check_source_labels, resolve_usual_stars
+from sentiment_ray.data.text_format import Format
 from sentiment_ray.labels import DEFAULT_LABELS, check_labels
 from sentiment_ray.text.cleaning import check_cleaning_steps
 
 SINGLE_SOURCE_KEYS = (
-    "input", "format", "text_column", "label_column", "stars", "label_map", "cut_points", "leave_out",
+    "input", "format", "encoding", "separator", "quote", "escape",
+    "text_column", "label_column", "stars", "label_map", "cut_points", "leave_out",
 )  # fmt: skip
 """Keys of [prepare] that describe one source; all but `input` are also keys of [[prepare.sources]]."""
 SPLITS = ("train", "validation", "test")
@@ -85,6 +87,15 @@ class PrepareConfig(CheckConfig):
     """The only source: a file, a directory or a glob."""
     format: Format | None = Field(default=None, exclude=True)
     """Format of --input: auto, parquet, csv, tsv, jsonl or chat."""
+    encoding: str | None = Field(default=None, exclude=True)
+    """Encoding of --input, such as cp1252 or utf-16. Default: UTF-8."""
+    separator: str | None = Field(default=None, exclude=True)
+    """Character between the cells of --input (csv, tsv), or tab. Default: a comma or a tab, or the usual one that the
+    header shows."""
+    quote: str | None = Field(default=None, exclude=True)
+    """Character around cells of --input (csv, tsv), or none. Default: the double quote, but none between tabs."""
+    escape: str | None = Field(default=None, exclude=True)
+    """Character before a quote inside a cell of --input (csv, tsv), or none. Default: a quote is doubled."""
     text_column: Names | None = Field(default=None, exclude=True)
     """Column of --input that holds the review. The texts of several columns, as in title,body, are joined by line
     breaks."""

@@ -24,8 +24,11 @@ MAX_REASONS = 50
 MAX_REASONS_IN_ERROR = 3
 LABEL_REASON = re.compile("label .*is not (in|a finite number)")
 REMEDIES = (
-    ("invalid UTF-8", "Convert the files to UTF-8, for example with iconv -f WINDOWS-1252 -t UTF-8."),
-    ("cells where the header has|^not [CT]SV", "Correct the separators and the quotes in the file."),
+    ("^invalid ", "Name the encoding with --encoding, such as --encoding cp1252, or convert the files to UTF-8."),
+    (
+        "cells where the header has|^not [CT]SV",
+        "Correct the separators and the quotes in the file, or name them with --separator, --quote and --escape.",
+    ),
     ("text is not a string|(null|empty) text", "Name the column of the reviews with --text-column."),
     ("null label|label is neither", "Name the column of the labels with --label-column."),
     ("(null|neither) (group|time)|^(group|time) is", "Name another group_column or time_column."),

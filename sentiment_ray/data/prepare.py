@@ -190,7 +190,9 @@ def add_global_counts(job: PrepareJob, bucket_files: Sequence[Path], run: Callab
 def _describe_chat_sources(config: PrepareConfig, tasks: Sequence[ReadTask]) -> dict[str, Any]:
     from sentiment_ray.data.ray_tasks import run_tasks
 
-    chat_tasks = [(task, config.hosted) for task in tasks if task.format == "chat"]
+    chat_tasks = [
+        (task, config.hosted, config.sources[task.source_index].encoding) for task in tasks if task.format == "chat"
+    ]
     if not chat_tasks:
         return {}
     return {"chat": describe_chats(config, run_tasks(count_chats, chat_tasks, title="Counting tokens"))}

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sentiment_ray.column_names import describe_missing_column, quote_names, resolve_column
-from sentiment_ray.data.readers.delimited import DELIMITERS, read_header
+from sentiment_ray.data.readers.delimited import read_header
+from sentiment_ray.data.readers.dialect import SEPARATORS
 from sentiment_ray.data.readers.jsonl import read_keys
 from sentiment_ray.data.readers.parquet import Footer
 from sentiment_ray.data.source_config import Source
@@ -32,7 +33,8 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None, copie
     A Parquet file without a row may lack columns: nothing is read from it. The `copied` columns may be missing.
     """
     names_by_key = _list_names_by_key(source)
-    columns = footer.schema.names if footer else _read_text_columns(file, [*sum(names_by_key.values(), ()), *copied])
+    expected = [*sum(names_by_key.values(), ()), *copied]
+    columns = footer.schema.names if footer else _read_text_columns(file, source, expected)
     has_rows = footer.row_groups if footer else columns or file.format != "jsonl"
     if file.format == "chat":
         if columns and "messages" not in columns:
@@ -61,7 +63,7 @@ def recognise_chat(file: SourceFile, source: Source) -> SourceFile:
     """
     if file.format != "jsonl" or source.format != "auto":
         return file
-    keys = read_keys(file.path)
+    keys = read_keys(file.path, source.encoding)
     if "messages" not in keys:
         return file
     if resolve_column(source.text_column[0], keys):
@@ -85,10 +87,10 @@ def find_types(
     }
 
 
-def _read_text_columns(file: SourceFile, expected: list[str]) -> list[str]:
-    if file.format in DELIMITERS:
-        return read_header(file.path, file.format)
-    return read_keys(file.path, expected=() if file.format == "chat" else expected)
+def _read_text_columns(file: SourceFile, source: Source, expected: list[str]) -> list[str]:
+    if file.format in SEPARATORS:
+        return read_header(file.path, file.format, source, file.path_columns)
+    return read_keys(file.path, source.encoding, expected=() if file.format == "chat" else expected)
 
 
 def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> str:

@@ -7,11 +7,11 @@ from itertools import pairwise
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from sentiment_ray.config.sections import Names, is_unset
+from sentiment_ray.data.text_format import TextFormat
 
-Format = Literal["auto", "parquet", "csv", "tsv", "jsonl", "chat"]
 USUAL_STARS: Mapping[str, tuple[float, ...]] = {"negative": (1.0, 2.0), "neutral": (3.0,), "positive": (4.0, 5.0)}
 STARS_OF_LABEL = re.compile(r"([^=]+)=([-+.\d\s,]*)")
 """A label and its ratings in the text of --stars."""
@@ -43,17 +43,13 @@ def _split_numbers(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
-class Source(BaseModel):
+class Source(TextFormat):
     """One source of reviews: a file, a directory or a glob, with its own columns and labels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     path: str
     """File, directory or glob."""
     name: str = ""
     """Name of the source in counts and ids. Default: the name of the file or directory, without its ending."""
-    format: Format = "auto"
-    """parquet, csv, tsv, jsonl or chat. auto goes by the file's ending; JSON Lines with the key `messages` are chat."""
     text_column: Annotated[Names, Field(min_length=1)] = ("text",)
     """Column that holds the review. The texts of several, as in ["title", "body"], are joined by line breaks."""
     label_column: str = "label"

@@ -98,6 +98,7 @@ def zstandard(content: bytes) -> bytes:
     return pa.compress(content, codec="zstd", asbytes=True)
 
 
+PROBABLY_CP1252 = "invalid UTF-8 (probably cp1252: set encoding)"
 NOT_QUOTED = "(not quoted: it may be a review)"
 USER, ANSWER = message("user", "fine"), message("assistant", "neutral")
 RATED = {"label_map": {1: "negative", 2: "neutral", 3: "positive"}}
@@ -119,8 +120,8 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "csv-open-quote": BrokenRow(
         "a.csv", separated(b'"open,neutral', b"a row after it,neutral"), {5: "not CSV: unexpected end of data"}, good=4
     ),
-    "csv-invalid-utf8-text": BrokenRow("a.csv", separated(b"caf\xe9,neutral"), {5: "invalid UTF-8"}),
-    "csv-invalid-utf8-label": BrokenRow("a.csv", separated(b"fine,neutr\xe4l"), {5: "invalid UTF-8"}),
+    "csv-invalid-utf8-text": BrokenRow("a.csv", separated(b"caf\xe9,neutral"), {5: PROBABLY_CP1252}),
+    "csv-invalid-utf8-label": BrokenRow("a.csv", separated(b"fine,neutr\xe4l"), {5: PROBABLY_CP1252}),
     "csv-hole-of-nuls": BrokenRow("a.csv", separated(b"\0" * 512), {5: "1 cells where the header has 2"}),
     "csv-huge-cell": BrokenRow(
         "a.csv",
@@ -136,8 +137,28 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "tsv-with-commas": BrokenRow(
         "a.tsv", separated(b"fine,neutral", separator="\t"), {5: "1 cells where the header has 2"}
     ),
-    "tsv-stray-quote": BrokenRow(
-        "a.tsv", separated(b'"a"b\tneutral', separator="\t"), {5: "not TSV: '\t' expected after '\"'"}
+    "tsv-quoted-tab-among-stray-quotes": BrokenRow(
+        "a.tsv",
+        separated(b'"a"b\tneutral', b'"a\tb"\tneutral', separator="\t"),
+        {6: "3 cells where the header has 2 (with a quote before a cell: set quote)"},
+        good=4,
+    ),
+    "csv-quote-that-merges-rows": BrokenRow(
+        "a.csv",
+        separated(b'"cut off,neutral', b"a swallowed row,positive", b'the end",negative'),
+        {5: "not CSV: a quote has no end before the next row"},
+        good=5,
+    ),
+    "csv-backslash-before-quote": BrokenRow(
+        "a.csv",
+        separated(rb'"a \"b\"",neutral', b"one,cell,more"),
+        {
+            5: "not CSV: ',' expected after '\"' (with a backslash before a quote: set escape)",
+            6: "3 cells where the header has 2",
+        },
+    ),
+    "csv-cp1252-hole": BrokenRow(
+        "a.csv", separated(b"fine\x81,neutral"), {5: "invalid cp1252"}, {"encoding": "cp1252"}
     ),
     "label-map-miss": BrokenRow(
         "a.csv", separated(b"fine,4", labels=(1, 2, 3)), {5: "label '4' is not in label_map"}, RATED
@@ -168,7 +189,7 @@ BROKEN_ROWS: dict[str, BrokenRow] = {
     "jsonl-half-a-pair": BrokenRow(
         "a.jsonl", objects(rb'{"text": "\ud83d", "label": "neutral"}'), {4: "invalid UTF-8"}
     ),
-    "jsonl-invalid-utf8": BrokenRow("a.jsonl", objects(b'{"text": "\xff", "label": "neutral"}'), {4: "invalid UTF-8"}),
+    "jsonl-invalid-utf8": BrokenRow("a.jsonl", objects(b'{"text": "\xff", "label": "neutral"}'), {4: PROBABLY_CP1252}),
     "jsonl-list-label": BrokenRow(
         "a.jsonl", objects(b'{"text": "fine", "label": ["neutral"]}'), {4: "label is neither a string nor a number"}
     ),
@@ -291,11 +312,10 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "csv-second-text-column-missing": ("a.csv", b"text,label\na,b\n", TITLED, "the column 'title' is missing"),
     "csv-header-twice": ("a.csv", b"text,label,text\na,b,c\n", {}, "has 2 columns 'text'"),
     "csv-header-with-stray-quote": ("a.csv", b'"te"xt,label\n', {}, "the header cannot be read"),
-    "csv-header-no-utf8": ("a.csv", b"text,label,gr\xf6sse\n", {}, "the header is not UTF-8"),
+    "csv-header-no-utf8": ("a.csv", b"text,label,gr\xf6sse\n", {}, "its header is invalid UTF-8"),
     "csv-utf16": ("a.csv", "text,label\nfine,neutral\n".encode("utf-16"), {}, "is in UTF-16"),
     "jsonl-utf16": ("a.jsonl", '{"text": "fine"}\n'.encode("utf-16"), {}, "is in UTF-16"),
-    "csv-old-mac-line-ends": ("a.csv", b"text,label\rfine,neutral\r", {}, "the header cannot be read"),
-    "csv-is-a-zip": ("a.csv", b"PK\x03\x04\x14\x00\xff\xfe\n" * 9, {}, "the header is not UTF-8"),
+    "csv-is-a-zip": ("a.csv", b"PK\x03\x04\x14\x00\xff\xfe\n" * 9, {}, "is a ZIP archive. Unpack it"),
     "jsonl-empty": ("a.jsonl", b"", {}, "hold no rows"),
     "jsonl-column-missing": ("a.jsonl", b'{"body": "a"}\n', {}, r"the column 'text' is missing \(found: 'body'\)"),
     "jsonl-is-chat": ("a.jsonl", b'{"messages": []}\n', {"format": "jsonl"}, "Pass --format chat"),
@@ -310,10 +330,10 @@ BROKEN_FILES: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "jsonl-preferences": ("a.jsonl", b'{"preferred_output": [], "non_preferred_output": []}\n', {}, "are no labels"),
     "jsonl-other-chats": ("a.jsonl", b'{"conversations": [{"from": "human"}]}\n', {}, 'Write each example as {"mess'),
     "chat-is-jsonl": ("a.jsonl", b'{"text": "a"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),
-    "gzip-no-gzip": ("a.csv.gz", b"text,label\nfine,neutral\n", {}, "cannot be read to its end"),
+    "gzip-no-gzip": ("a.csv.gz", b"text,label\nfine,neutral\n", {}, "is not compressed as its ending .gz says"),
     "gzip-cut-off": ("a.jsonl.gz", gzip.compress(LINES)[:-5000], {}, "cannot be read to its end"),
     "gzip-wrong-sum": ("a.jsonl.gz", _flipped(gzip.compress(LINES), -8, -4), {}, "cannot be read to its end"),
-    "zstandard-no-zstandard": ("a.csv.zst", b"text,label\nfine,neutral\n", {}, "cannot be read to its end"),
+    "zstandard-no-zstandard": ("a.csv.zst", b"text,label\nfine,neutral\n", {}, "is not compressed as its ending .zst"),
     "zstandard-cut-off": ("a.jsonl.zst", zstandard(LINES)[:-5000], {}, "cannot be read to its end"),
     "zstandard-damaged": ("a.jsonl.zst", _flipped(zstandard(LINES), 9000, 9100), {}, "cannot be read to its end"),
     "parquet-empty": ("a.parquet", b"", {}, "is not a readable Parquet file"),

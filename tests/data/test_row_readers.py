@@ -12,29 +12,12 @@ import pytest
 
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers import jsonl, parquet, text_lines
-from sentiment_ray.data.readers.rows import SCHEMA, read_tables
+from sentiment_ray.data.readers.rows import read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.errors import ConfigError, DataError
+from tests.data.raw_rows import read, reasons, texts_and_labels
 
 ROWS = [("A fine day.", "positive"), ('She said "no",\nand left.', "negative"), ("Ärger 🙂\u2028ja", "neutral")]
-
-
-def read(path: Path | str, **keys: Any) -> list[dict[str, Any]]:
-    """Return all rows of a source as dictionaries of SCHEMA's columns."""
-    source = {"path": str(path), "name": "s", **keys}
-    config = resolve_paths(PrepareConfig(output=str(Path(path).parent / "output"), sources=[source]))
-    units = make_read_tasks(config, list_files(config))
-    tables = [table for unit in units for table in read_tables(unit, config.sources[0])]
-    assert all(table.schema == SCHEMA for table in tables)
-    return [row for table in tables for row in table.to_pylist()]
-
-
-def texts_and_labels(rows: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
-    return [(row["text"], row["label"]) for row in rows]
-
-
-def reasons(rows: list[dict[str, Any]]) -> dict[int, str | None]:
-    return {row["row"]: row["reason"] for row in rows}
 
 
 def write_csv(path: Path, rows: list[tuple[str, str]], *, delimiter: str = ",") -> Path:
@@ -71,7 +54,8 @@ def test_every_format_gives_the_same_texts_and_labels(tmp_path: Path) -> None:
     write_parquet(tmp_path / "dictionary.parquet", text=pa.array(texts).dictionary_encode(), label=labels)
     write_parquet(tmp_path / "bytes.parquet", text=[text.encode() for text in texts], label=labels)
     for path in sorted(tmp_path.iterdir()):
-        rows = read(path, format="chat" if path.stem == "chat" else "auto")
+        keys = {"quote": '"'} if path.suffix == ".tsv" else {}
+        rows = read(path, format="chat" if path.stem == "chat" else "auto", **keys)
         assert texts_and_labels(rows) == ROWS, path.name
         assert all(row["reason"] is None for row in rows), path.name
 
@@ -142,7 +126,7 @@ def test_defects_of_csv_rows(tmp_path: Path) -> None:
         2: None,
         3: "1 cells where the header has 2",
         4: "3 cells where the header has 2",
-        6: "invalid UTF-8",
+        6: "invalid UTF-8 (probably cp1252: set encoding)",
         7: "not CSV: ',' expected after '\"'",
         8: "not CSV: field larger than field limit (1048576)",
         9: None,
@@ -166,7 +150,7 @@ def test_defects_of_json_lines(tmp_path: Path) -> None:
         1: None,
         2: "not a JSON object",
         3: "not a JSON object",
-        5: "invalid UTF-8",
+        5: "invalid UTF-8 (probably cp1252: set encoding)",
         6: "invalid UTF-8",
         7: "text is not a string",
         8: "label is neither a string nor a number",
@@ -260,7 +244,7 @@ def test_names_of_sources_come_from_their_paths_and_must_differ(tmp_path: Path) 
         ),
         ("a.csv", b"text,label\n", {"id_column": "key"}, "the column 'key' is missing .*Set id_column"),
         ("a.csv", "text,label\n".encode("utf-16"), {}, "a.csv is in UTF-16"),
-        ("a.csv", b"text,l\xe4bel\n", {}, "a.csv: the header is not UTF-8"),
+        ("a.csv", b"text,l\xe4bel\n", {}, r"a.csv: its header is invalid UTF-8 \(probably cp1252: set encoding\)"),
         ("a.jsonl", b'{"body": "x"}\n', {}, r"a.jsonl: the column 'text' is missing \(found: 'body'\)"),
         ("a.jsonl", b'{"messages": []}\n', {"format": "jsonl"}, "the column 'text' is missing .* Pass --format chat"),
         ("a.jsonl", b'{"text": "x"}\n', {"format": "chat"}, "the key 'messages' of a chat is missing"),

@@ -63,7 +63,8 @@ def test_zstandard_files_of_every_text_format(tmp_path: Path, mark: bytes) -> No
     (tmp_path / "chat.jsonl").write_text("\n".join(json.dumps({"messages": messages}) for messages in said))
     for path in sorted(tmp_path.iterdir()):
         packed = write_zst(tmp_path / f"{path.name}.zst", mark + path.read_bytes())
-        assert pairs(read(packed, format="chat" if path.stem == "chat" else "auto")) == ROWS, path.name
+        keys = {"format": "chat"} if path.stem == "chat" else {"quote": '"'} if path.suffix == ".tsv" else {}
+        assert pairs(read(packed, **keys)) == ROWS, path.name
 
 
 def test_a_large_zstandard_file_of_several_frames_is_read_to_its_end(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_text_files_can_have_several_text_columns(tmp_path: Path) -> None:
         rows = read(tmp_path / name, text_column=["title", "body"])
         assert [row["reason"] or row["text"] for row in rows] == expected
     with pytest.raises(
-        DataError, match=r"the column 'subtitle' is missing \(found: 'label', 'body', 'title'\). Did you mean 'title'\?"
+        DataError, match=r"the column 'subtitle' is missing \(found: 'label', 'body', 'title'\)"
     ):
         read(tmp_path / "a.csv", text_column=["title", "subtitle"])
 

@@ -32,7 +32,7 @@ class Example:
 
 def read_chats(task: ReadTask, source: Source) -> Iterator[Row]:
     """Yield the rows of a chat file: the user's message is the text, the assistant's message is the label."""
-    for number, value, example in read_examples(Path(task.path)):
+    for number, value, example in read_examples(Path(task.path), source.encoding):
         if example.reason or not example.contents:
             yield Row(number, reason=example.reason)
         else:
@@ -43,9 +43,9 @@ def read_chats(task: ReadTask, source: Source) -> Iterator[Row]:
             yield Row(number, row_id, (contents["user"],), contents["assistant"], split_value, None, copied)
 
 
-def read_examples(path: Path) -> Iterator[tuple[int, dict[str, Any], Example]]:
+def read_examples(path: Path, encoding: str | None = None) -> Iterator[tuple[int, dict[str, Any], Example]]:
     """Yield each line's number, its JSON object, and its example."""
-    for number, value, reason in read_json_lines(path):
+    for number, value, reason in read_json_lines(path, encoding):
         yield number, value or {}, read_example(value) if value is not None else Example(None, reason)
 
 

@@ -1,6 +1,8 @@
 """Reads one task of any format into tables of raw rows; knows formats, not labels, splits or Ray."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from sentiment_ray.data.readers.delimited import read_delimited
 from sentiment_ray.data.readers.jsonl import read_jsonl
 from sentiment_ray.data.readers.parquet import read_row_group
 from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
+from sentiment_ray.data.readers.text_lines import explain_invalid_bytes
 from sentiment_ray.data.readers.timestamps import NO_TIME, parse_microseconds
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.text.encoding import join_texts
@@ -22,6 +25,8 @@ SCHEMA = pa.schema(
 MAX_TEXT_BYTES = 1 << 20
 MAX_TABLE_ROWS = 10_000
 MAX_TABLE_CHARACTERS = 16 << 20
+UNDECODED_BYTE = re.compile("[\udc80-\udcff]")
+"""What the error handler `surrogateescape` makes of a byte."""
 READERS = {
     "parquet": read_row_group,
     "csv": read_delimited,
@@ -54,7 +59,7 @@ def read_tables(task: ReadTask, source: Source) -> Iterator[pa.Table]:
     copied: list[Any] = []
     num_characters = 0
     for row in READERS[task.format](task, source):
-        rows.append(_to_text_row(row, source))
+        rows.append(_to_text_row(row, task, source))
         copied.append(row.copied)
         num_characters += len(rows[-1].text or "") + count_characters(row.copied)
         if len(rows) == MAX_TABLE_ROWS or num_characters > MAX_TABLE_CHARACTERS:
@@ -64,7 +69,7 @@ def read_tables(task: ReadTask, source: Source) -> Iterator[pa.Table]:
         yield _to_table(rows, copied, task, source)
 
 
-def _to_text_row(row: Row, source: Source) -> _TextRow:
+def _to_text_row(row: Row, task: ReadTask, source: Source) -> _TextRow:
     """Return the row with its id, text and label as strings, or with the reason why it has none."""
     if row.reason is not None:
         return _TextRow(row.number, reason=row.reason)
@@ -76,8 +81,9 @@ def _to_text_row(row: Row, source: Source) -> _TextRow:
         return _TextRow(row.number, reason="label is neither a string nor a number")
     row_id = None if row.id is None else str(row.id)
     copied = [] if isinstance(row.copied, CopiedRow) else [value for value in row.copied if isinstance(value, str)]
-    if not all(value is None or value.isascii() or _is_utf8(value) for value in (text, label, row_id, *copied)):
-        return _TextRow(row.number, reason="invalid UTF-8")
+    texts = (text, label, row_id, *copied)
+    if not all(value is None or value.isascii() or _is_utf8(value) for value in texts):
+        return _TextRow(row.number, reason=_explain_surrogates(texts, task, source))
     if text is not None and 4 * len(text) > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
         return _TextRow(row.number, reason=f"text longer than {MAX_TEXT_BYTES} bytes")
     return _add_split_value(_TextRow(row.number, row_id, text, label), row.split_value, source)
@@ -121,6 +127,14 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _explain_surrogates(texts: tuple[str | None, ...], task: ReadTask, source: Source) -> str:
+    """Return the reason for a text with lone surrogates: bytes in another encoding, or half of a \\u pair in JSON."""
+    has_bytes = any(text and UNDECODED_BYTE.search(text) for text in texts)
+    if task.format == "parquet" or not has_bytes:
+        return "invalid UTF-8"
+    return explain_invalid_bytes(Path(task.path), source.encoding)
 
 
 def _to_table(rows: list[_TextRow], copied: list[Any], task: ReadTask, source: Source) -> pa.Table:

@@ -1,0 +1,133 @@
+"""Chooses how the cells of a CSV or TSV file are separated and quoted; opens no file."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sentiment_ray.column_names import resolve_column
+from sentiment_ray.data.source_config import Source
+from sentiment_ray.data.text_format import NONE
+
+SEPARATORS = {"csv": ",", "tsv": "\t"}
+OTHER_SEPARATORS = (",", ";", "\t", "|")
+QUOTE, BACKSLASH = '"', "\\"
+SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
+"""The line above the header with which Excel names the separator."""
+QUOTED_CELL = re.compile(r'"(?:[^"]|"")*"')
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The special characters of a CSV or TSV file. Without a quote, a quote is a character like any other."""
+
+    separator: str
+    quote: str | None = QUOTE
+    escape: str | None = None
+    """The character before a quote, a separator or itself that makes it part of the cell."""
+
+    def read_rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """Return the cells of each row; of a blank line, none. The iterator raises csv.Error at misplaced quotes."""
+        if self.quote is None and self.escape is None:
+            return map(self.split, lines)
+        if self.escape:
+            lines = map(self._keep_other_escapes, lines)
+        return csv.reader(
+            lines, delimiter=self.separator, quotechar=self.quote, escapechar=self.escape, strict=True,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+        )  # fmt: skip
+
+    def split(self, line: str) -> list[str]:
+        """Return the cells of a line in which quotes have no meaning; of a blank line, none."""
+        line = line.rstrip("\r\n")
+        return line.split(self.separator) if line else []
+
+    def _keep_other_escapes(self, line: str) -> str:
+        """Return a line in which an escape that makes nothing part of the cell is itself part of it, as in C:\\new."""
+        escape, special = str(self.escape), (self.quote, self.separator, self.escape)
+        return re.sub(
+            re.escape(escape) + "(.?)",
+            lambda found: found[0] if found[1] in special else escape + found[0],
+            line,
+            flags=re.DOTALL,
+        )
+
+
+def choose_dialect(
+    lines: Sequence[str], file_format: str, source: Source, path_columns: Mapping[str, str | None]
+) -> tuple[Dialect, int]:
+    """Return the dialect of a file from its first lines, and the number of lines above its header: 1 for `sep=;`.
+
+    The source's keys decide, then the line `sep=;`, then the header: if it lacks wanted columns, but has all of them
+    with another usual separator, that one is used.
+    """
+    named = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
+    header_lines = lines[1:] if named else lines
+    stated = source.separator or (named[1] if named else None)
+    own = SEPARATORS[file_format]
+    separators = [stated] if stated else [own, *(other for other in OTHER_SEPARATORS if other != own)]
+    dialects = [_make_dialect(separator, source) for separator in separators]
+    headers = [_read_header(dialect, header_lines) for dialect in dialects]
+    for dialect, header in zip(dialects, headers, strict=True):
+        columns = [*header, *path_columns]
+        if all(resolve_column(name, columns) is not None for name in source.columns):
+            return dialect, len(lines) - len(header_lines)
+    widest = max(range(len(headers)), key=lambda index: len(headers[index])) if len(headers[0]) == 1 else 0
+    return dialects[widest], len(lines) - len(header_lines)
+
+
+def suggest_keys(dialect: Dialect, source: Source, lines: Sequence[str], *, has_more: bool) -> str | None:
+    """Return what speaks for another quote or escape than the dialect's, and which keys decide; None if nothing does.
+
+    `lines` are the header and the first rows; `has_more` tells whether the last row may go on after them.
+    """
+    text = "".join(lines)
+    if dialect.quote is None and source.quote is None and QUOTE in text:
+        quoted = replace(dialect, quote=QUOTE)
+        is_quoted = _fits(quoted, lines, has_more) and (
+            not _fits(dialect, lines, has_more, len(_read_header(quoted, lines))) or _shows_quoting(dialect, lines)
+        )
+        if is_quoted:
+            return "its cells seem to be in quotes. Pass --quote '\"' if they are, or --quote none if quotes are text"
+    if dialect.quote and source.escape is None and BACKSLASH + dialect.quote in text:
+        escaped = replace(dialect, escape=BACKSLASH)
+        if not _fits(dialect, lines, has_more) and _fits(escaped, lines, has_more):
+            return "it has backslashes before quotes, as Spark writes them. Pass --escape '\\', or --escape none"
+    return None
+
+
+def _make_dialect(separator: str, source: Source) -> Dialect:
+    quote = source.quote or (NONE if separator == "\t" else QUOTE)
+    escape = None if source.escape in (NONE, quote) else source.escape
+    return Dialect(separator, None if quote == NONE else quote, escape)
+
+
+def _read_header(dialect: Dialect, lines: Iterable[str]) -> list[str]:
+    try:
+        return next((cells for cells in dialect.read_rows(lines) if cells), [])
+    except csv.Error:
+        return []
+
+
+def _fits(dialect: Dialect, lines: Iterable[str], has_more: bool, num_cells: int = 0) -> bool:
+    """Whether every row of some lines has as many cells as the first, or `num_cells`, and well-placed quotes."""
+    try:
+        for cells in dialect.read_rows(lines):
+            num_cells = num_cells or len(cells)
+            if cells and len(cells) != num_cells:
+                return False
+    except csv.Error as error:
+        return has_more and str(error) == "unexpected end of data"
+    return True
+
+
+def _shows_quoting(dialect: Dialect, lines: Iterable[str]) -> bool:
+    """Whether a quote is doubled inside a cell in quotes, or most rows have a cell in quotes.
+
+    A quote in another cell shows that quotes are text: who puts cells in quotes does so with each that has a quote.
+    """
+    rows = [[cell for cell in cells if QUOTE in cell] for cells in dialect.read_rows(lines) if cells]
+    cells = [cell for row in rows for cell in row]
+    if not all(map(QUOTED_CELL.fullmatch, cells)):
+        return False
+    return any('""' in cell[1:-1] for cell in cells) or 2 * sum(map(bool, rows)) > len(rows)
