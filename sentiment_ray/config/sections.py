@@ -122,10 +122,17 @@ def _warn_renamed(old: str, new: str) -> None:
 def read_toml(file: str) -> dict[str, dict[str, Any]]:
     """Read a configuration file; ConfigError when it is missing, is not TOML, or has an unknown section."""
     try:
-        document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise _refuse_utf16(file)
+        document = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"--config {file}: there is no such file. See jobs/configs/ for examples.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        if b"\0" in error.object:
+            raise _refuse_utf16(file) from None
+        raise ConfigError(f"--config {file}: this is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {file}: this is not a readable TOML file ({error}).") from None
     for name, value in document.items():
         if name not in SECTIONS:
@@ -133,6 +140,10 @@ def read_toml(file: str) -> dict[str, dict[str, Any]]:
         if not isinstance(value, dict):
             raise ConfigError(f"{file}: {name} has a value, but it is a section. Write [{name}] above its keys.")
     return document
+
+
+def _refuse_utf16(file: str) -> ConfigError:
+    return ConfigError(f"--config {file}: this is UTF-16, as PowerShell and Notepad may write it. Save it as UTF-8.")
 
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:

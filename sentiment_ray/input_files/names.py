@@ -14,7 +14,7 @@ FORMATS_BY_SUFFIX = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-COMPRESSED_SUFFIXES = (".gz", ".zst")
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2")
 """Endings of compressed text files, after the ending of their format. Parquet files are compressed inside."""
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 MARKER_DIRECTORIES = (

@@ -53,6 +53,28 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
     assert file in str(error.value)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_file_may_begin_with_a_byte_order_mark_and_have_any_line_ends(tmp_path: Path, line_end: str) -> None:
+    text = f"\ufeff[train]\n{GOOD}".replace("\n", line_end)
+    (tmp_path / "a.toml").write_bytes(text.encode())
+    assert load_config(TrainConfig, "train", file=str(tmp_path / "a.toml"), flags={}).model == "m"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-16", "this is UTF-16, as PowerShell"),
+        ("utf-16-le", "this is UTF-16, as PowerShell"),
+        ("cp1252", r"this is not UTF-8 \(byte 10\). Save the file as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str, message: str) -> None:
+    text = f"[train]\n# \u00fc\n{GOOD}"
+    (tmp_path / "a.toml").write_bytes(text.encode(encoding))
+    with pytest.raises(ConfigError, match=message):
+        load_config(TrainConfig, "train", file=str(tmp_path / "a.toml"), flags={})
+
+
 def test_a_misspelt_key_of_a_source_is_answered_with_the_nearest_key(tmp_path: Path) -> None:
     file = _file(tmp_path, '[prepare]\noutput = "o"\n[[prepare.sources]]\npath = "p"\ntext_colum = "body"')
     with pytest.raises(ConfigError, match=r"unknown key 'sources\.0\.text_colum'. Did you mean 'text_column'"):

@@ -84,7 +84,7 @@ def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys
     (tmp_path / "elsewhere").mkdir()
     (directory / "linked").symlink_to(tmp_path / "elsewhere")
     (directory / "loop").symlink_to(directory)
-    for name in ("_SUCCESS", ".hidden.csv", "_logs/x.csv", "part-00000", "notes.txt", "old.csv.bz2"):
+    for name in ("_SUCCESS", ".hidden.csv", "_logs/x.csv", "part-00000", "notes.txt", "old.csv.xz"):
         (directory / name).write_text("text,label\nunread,positive\n")
     manifest = prepare_sources(
         tmp_path / "out", write_csv(directory / "a.csv", make_reviews(60)), near_duplicates=False
@@ -97,10 +97,10 @@ def test_other_files_in_a_directory_are_counted_and_named(tmp_path: Path, capsys
         "loops": 1,
         "markers": 2,
         "other_formats": 3,
-        "names": [".hidden.csv", "loop", "notes.txt", "old.csv.bz2", "part-00000"],
+        "names": [".hidden.csv", "loop", "notes.txt", "old.csv.xz", "part-00000"],
     }
     stderr = capsys.readouterr().err
-    assert f"Not read in {directory}: other formats (3): notes.txt, old.csv.bz2, part-00000;" in stderr
+    assert f"Not read in {directory}: other formats (3): notes.txt, old.csv.xz, part-00000;" in stderr
 
 
 @needs_ray

@@ -146,7 +146,7 @@ def test_defective_rows_are_rejected_with_file_row_and_reason(tmp_path: Path) ->
         "label 'mixed' is not in labels": 2,
         "label is not in labels (not quoted: it may be a review)": 1,
         "empty text": 1,
-        "invalid UTF-8": 1,
+        "invalid UTF-8 (probably cp1252: set encoding)": 1,
         "not a JSON object": 1,
         "null label": 1,
         "null text": 1,

@@ -144,9 +144,7 @@ def test_text_files_can_have_several_text_columns(tmp_path: Path) -> None:
     }.items():
         rows = read(tmp_path / name, text_column=["title", "body"])
         assert [row["reason"] or row["text"] for row in rows] == expected
-    with pytest.raises(
-        DataError, match=r"the column 'subtitle' is missing \(found: 'label', 'body', 'title'\)"
-    ):
+    with pytest.raises(DataError, match=r"the column 'subtitle' is missing \(found: 'label', 'body', 'title'\)"):
         read(tmp_path / "a.csv", text_column=["title", "subtitle"])
 
 

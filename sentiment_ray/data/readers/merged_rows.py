@@ -18,7 +18,7 @@ class MergeFinder:
         labels = Counter(filter(None, map(self._find_label, first_lines)))
         self.labels = {label for label, count in labels.items() if count > 1}
 
-    def add_label(self, label: str) -> None:
+    def add_label(self, label: str | None) -> None:
         """Remember the label of a row."""
         if label and len(self.labels) < MAX_LABELS:
             self.labels.add(label)

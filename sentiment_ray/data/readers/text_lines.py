@@ -80,7 +80,7 @@ def guess_file_encoding(path: Path) -> str | None:
 
 def _open(path: Path) -> io.BufferedReader:
     suffix = path.suffix.lower()
-    file = path.open("rb", BUFFER_BYTES)
+    file = io.BufferedReader(io.FileIO(path), BUFFER_BYTES)
     start = file.peek(BUFFER_BYTES)
     if suffix not in SIGNATURES or not start:
         return file
