@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_ray import log
 from sentiment_ray.data.balance import EXTRAS
 from sentiment_ray.data.config import SPLITS, PrepareConfig
 from sentiment_ray.data.label_advice import advise_on_labels
@@ -116,6 +117,16 @@ def warn_about_rejected(counts: dict[str, int], rejected: dict[str, dict[str, An
     reasons = {reason: each["rows"] for reason, each in rejected.items()}
     where = f"See {place}."
     warn_about_rejected_rows(counts["rejected"], counts["rows_in"], reasons, first=first, where=where)
+
+
+def tell_about_left_out(config: PrepareConfig, counts: dict[str, int]) -> None:
+    """Write one line to stderr that counts the rows that `leave_out` names, if there are any."""
+    values = list(dict.fromkeys(value for source in config.sources for value in source.leave_out))
+    if values and counts["left_out"]:
+        reason = (
+            " or are not in the share of their source" if any(source.share < 1 for source in config.sources) else ""
+        )
+        log.notify(f"Left out {counts['left_out']:,} rows that have the label {' or '.join(values)}{reason}.")
 
 
 def check_splits(config: PrepareConfig, counts: Counts) -> None:

@@ -23,7 +23,14 @@ from sentiment_ray.data.checks import (
     search_label_issues,
 )
 from sentiment_ray.data.config import PrepareConfig
-from sentiment_ray.data.counts import add_reports, check_rejected, check_splits, describe_counts, warn_about_rejected
+from sentiment_ray.data.counts import (
+    add_reports,
+    check_rejected,
+    check_splits,
+    describe_counts,
+    tell_about_left_out,
+    warn_about_rejected,
+)
 from sentiment_ray.data.first_labels import check_first_labels
 from sentiment_ray.data.job import PrepareJob
 from sentiment_ray.data.ranks import SortedKeys
@@ -106,6 +113,7 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
             return finish_check(manifest, results)
         warn_about_crossed_limits(manifest["checks"]["crossed"])
     counts = manifest["counts"]
+    tell_about_left_out(config, counts)
     warn_about_rejected(counts, manifest["checks"]["rejected"], str(output / REJECTED_DIRECTORY))
     write_chats(config, output, made_from)
     result = {"output": config.output, "counts": counts, "skipped": bool(finished)}
