@@ -24,7 +24,8 @@ class Progress:
     """How far a training is: `epoch` epochs are finished, and the share `done` of the next one.
 
     `history` holds the metrics of each finished epoch. `loss_sum`, `rows`, `tokens` and `seconds` belong to the
-    unfinished epoch and are totals over all workers. The field names are the keys in checkpoint.json.
+    unfinished epoch and are totals over all workers; so do `steps`, the number of its steps, and `skipped_steps` of
+    them with `skipped_rows` rows. The field names are the keys in checkpoint.json.
     """
 
     epoch: int = 0
@@ -34,6 +35,9 @@ class Progress:
     rows: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    steps: int = 0
+    skipped_steps: int = 0
+    skipped_rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from a checkpoint takes exactly the steps that were still to come.
 """
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ from sentiment_ray.train.batches import CHUNK_ROWS, Batch, Chunk, training_batch
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, seal_checkpoint
 from sentiment_ray.train.collectives import MAX, SUM, all_reduce, any_worker
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.divergence import SkippedSteps, describe_divergence, find_non_finite_weight
 from sentiment_ray.train.model import compute_logits, merge_additions
-from sentiment_ray.train.optimizer import clip_gradients
+from sentiment_ray.train.optimizer import clip_gradients, update_weights
 from sentiment_ray.train.schedule import compute_learning_rate, compute_score, should_stop
 from sentiment_ray.train.setup import Training, Worker, set_up_training
 from sentiment_ray.train.task import Task
@@ -67,32 +69,63 @@ def _train_epoch(training: Training, progress: Progress, chunks: Iterator[Chunk]
     started = shown = saved = time.monotonic()
     check_clock_every = max(1, CHECK_CLOCK_EVERY_BATCHES // config.accumulation_steps)
     loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
-    rows, tokens, done = progress.rows, progress.tokens, progress.done
+    reached, skipped = progress, SkippedSteps(progress.skipped_steps, progress.skipped_rows)
     batches = _build_batches(training, progress, chunks)
     for step, group in enumerate(_group_batches(batches, config.accumulation_steps), start=1):
-        middle = (done + group[-1].done) / 2
+        middle = (reached.done + group[-1].done) / 2
         rate = compute_learning_rate((progress.epoch + middle) / config.epochs, config)
-        loss_sum += _take_step(training, group, progress.epoch, rate=rate)
-        done = group[-1].done
-        rows += sum(batch.num_texts for batch in group)
-        tokens += sum(batch.num_tokens for batch in group)
+        loss, is_finite = _take_step(training, group, progress.epoch, rate=rate)
+        loss_sum += torch.where(is_finite, loss, 0.0)
+        reached = _pass_over(reached, group)
+        skipped.note(is_finite, sum(batch.num_texts for batch in group))
         now = time.monotonic()
+        if now - shown > SHOW_EVERY_S or worker.device.type == "cpu":
+            _refuse_divergence(training, reached, skipped)
         if now - shown > SHOW_EVERY_S:
             shown = now
-            worker.show(progress.epoch + done, float(loss_sum) / max(rows - progress.rows, 1) * worker.world_size)
-        if step % check_clock_every == 0 and done < 1 and any_worker(now - saved > config.checkpoint_every_s):
-            so_far = _advance(progress, loss_sum, rows, tokens, now - started, done)
-            _save_checkpoint(training, so_far, score=None)
+            num_rows = max(reached.rows - progress.rows, 1)
+            worker.show(progress.epoch + reached.done, float(loss_sum) / num_rows * worker.world_size)
+        is_clock_due = step % check_clock_every == 0 and reached.done < 1
+        if is_clock_due and any_worker(now - saved > config.checkpoint_every_s):
+            _save_checkpoint(training, _add_up(training, reached, loss_sum, skipped, now - started), score=None)
             saved = time.monotonic()
-    return _advance(progress, loss_sum, rows, tokens, time.monotonic() - started, 1.0)
+    return _add_up(training, reached, loss_sum, skipped, time.monotonic() - started)
 
 
-def _advance(
-    progress: Progress, loss_sum: torch.Tensor, rows: int, tokens: int, seconds: float, done: float
+def _pass_over(progress: Progress, group: list[Batch]) -> Progress:
+    """Return the progress after the step of a group of batches; its loss and time are not yet added."""
+    return replace(
+        progress,
+        done=group[-1].done,
+        steps=progress.steps + 1,
+        rows=progress.rows + sum(batch.num_texts for batch in group),
+        tokens=progress.tokens + sum(batch.num_tokens for batch in group),
+    )
+
+
+def _add_up(
+    training: Training, reached: Progress, loss_sum: torch.Tensor, skipped: SkippedSteps, seconds: float
 ) -> Progress:
-    """Return the progress after some steps, with the loss summed over all workers."""
-    total = progress.loss_sum + float(all_reduce(loss_sum.cpu().numpy(), SUM))
-    return replace(progress, done=done, loss_sum=total, rows=rows, tokens=tokens, seconds=progress.seconds + seconds)
+    """Return the progress with the loss, summed over all workers, the time, and the skipped steps."""
+    _refuse_divergence(training, reached, skipped)
+    return replace(
+        reached,
+        loss_sum=reached.loss_sum + float(all_reduce(loss_sum.cpu().numpy(), SUM)),
+        seconds=reached.seconds + seconds,
+        skipped_steps=skipped.steps,
+        skipped_rows=skipped.rows,
+    )
+
+
+def _refuse_divergence(training: Training, reached: Progress, skipped: SkippedSteps) -> None:
+    """Raise ConfigError when steps were skipped and the next ones could do no better."""
+    num_before = skipped.steps
+    is_over = skipped.count() or (reached.done >= 1 and skipped.rows == reached.rows)
+    # A skipped step changes no weight, so they are looked at after the first one, and when the training is to end.
+    if is_over or (num_before == 0 < skipped.steps and find_non_finite_weight(training.model)):
+        where = f"epoch {reached.epoch + 1}, step {reached.steps}"
+        what = f"the loss or its gradient is not finite, and {skipped.steps} steps of the epoch were skipped"
+        raise describe_divergence(training.config, training.model, where, what)
 
 
 def _build_batches(training: Training, progress: Progress, chunks: Iterator[Chunk]) -> Iterator[Batch]:
@@ -120,8 +153,11 @@ def _group_batches(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]
             group = []
 
 
-def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: float) -> torch.Tensor:
-    """Update the weights by the gradient of the mean loss of a group's texts; return this worker's summed loss."""
+def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Update the weights by the gradient of the mean loss of a group's texts, if loss and gradient are finite.
+
+    Return this worker's summed loss and whether they are finite on all workers, both `()` on the training's device.
+    """
     config, worker, model = training.config, training.worker, training.parallel
     # Data-parallel gradients are means over workers; the mean over the texts of all workers is needed.
     scale = worker.world_size / sum(batch.num_texts for batch in group)
@@ -134,15 +170,13 @@ def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: floa
             on_device = batch.to(worker.device)
             logits = compute_logits(model, on_device, training.encoder.truncation, bf16=training.bf16)
             loss = training.loss(logits, on_device)
-            (loss * scale).backward()
+            scaled = loss * scale
+            # A loss that is not finite may have a finite gradient. It gets NaN, which reaches all workers.
+            scaled.backward(torch.where(scaled.isfinite(), 1.0, math.nan))
         loss_sum += loss.detach()
-    clip_gradients(model.parameters(), config.max_grad_norm)
-    for optimizer in training.optimizers:
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = rate * parameters["scale"]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return loss_sum
+    is_finite = clip_gradients(model.parameters(), config.max_grad_norm).isfinite()
+    update_weights(training.optimizers, is_finite, learning_rate=rate)
+    return loss_sum, is_finite
 
 
 def _keep_gradients_local(model: torch.nn.Module) -> contextlib.AbstractContextManager[Any]:
@@ -154,12 +188,16 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
     """Measure the model on the validation split and return the progress with the epoch's metrics in the history."""
     started = time.monotonic()
     measured = measure_validation_split(training)
+    if not math.isfinite(measured["validation_loss"]):
+        what = f"the validation loss is {measured['validation_loss']}"
+        raise describe_divergence(training.config, training.model, f"epoch {progress.epoch + 1}", what)
     metrics = {
         "epoch": progress.epoch + 1,
         **measured,
-        "loss": progress.loss_sum / progress.rows,
+        "loss": progress.loss_sum / (progress.rows - progress.skipped_rows),
         "precision": "bf16" if training.bf16 else "fp32",
         "train_rows": progress.rows,
+        "skipped_steps": progress.skipped_steps,
         "tokens": progress.tokens,
         "tokens_per_s": round(progress.tokens / progress.seconds, 1),
         "seconds": round(progress.seconds + time.monotonic() - started, 2),
@@ -168,9 +206,15 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
 
 
 def _save_checkpoint(training: Training, progress: Progress, score: float | None) -> None:
-    """Report a checkpoint that a training can resume from; rank 0 writes it, and all workers call this together."""
+    """Report a checkpoint that a training can resume from; rank 0 writes it, and all workers call this together.
+
+    ConfigError, and no checkpoint, when a weight is not finite.
+    """
     name = f"epoch-{progress.epoch}" + (f"-and-{progress.done:.6f}" if progress.done else "")
-    if training.worker.rank != 0:
+    if find_non_finite_weight(training.model):
+        where = f"epoch {progress.epoch + 1}, step {progress.steps}" if progress.done else f"epoch {progress.epoch}"
+        raise describe_divergence(training.config, training.model, where, "a step made weights that are not finite")
+    if training.worker.rank != 0 or not training.worker.keeps_checkpoints:
         training.worker.report(None, name, progress, score)
         return
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""The optimizers of a training, their parameter groups and gradient clipping; knows no data and no schedule."""
+"""The optimizers of a training: parameter groups, gradient clipping, updates; knows no data and no schedule."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -62,8 +62,8 @@ def parameter_groups(
     return list(groups.values())
 
 
-def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> None:
-    """Scale all gradients down when their common norm exceeds `max_norm`.
+def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
+    """Scale all gradients down when their common norm exceeds `max_norm`; return the norm before that.
 
     Does what torch's clip_grad_norm_ does, and takes sparse gradients as well.
     """
@@ -76,3 +76,20 @@ def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) ->
             values.append(parameter.grad)
     norm = torch.nn.utils.get_total_norm(values)
     torch._foreach_mul_(values, torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+    return norm
+
+
+def update_weights(
+    optimizers: Iterable[torch.optim.Optimizer], is_finite: torch.Tensor, *, learning_rate: float
+) -> None:
+    """Take a step with every optimizer if `is_finite`, a bool `()`, holds; remove the gradients either way."""
+    for optimizer in optimizers:
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = learning_rate * parameters["scale"]
+        if is_finite.is_cuda:
+            # Fused AdamW reads this on the GPU and leaves weights and state as they are, so the CPU does not wait.
+            optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]
+            optimizer.step()
+        elif is_finite:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from sentiment_ray import log
+from sentiment_ray.errors import SentimentRayError
 
 READ_BOARD_EVERY_S = 1.0
 CHECK_CLUSTER_EVERY_S = 15.0
@@ -31,10 +32,19 @@ class BoardState:
 
 @ray.remote(num_cpus=0)
 class ProgressBoard:
-    """An actor that the first worker writes its progress to and the driver reads."""
+    """An actor that the workers write their progress and their errors to, and the driver reads."""
 
     def __init__(self) -> None:
         self._state = BoardState()
+        self._error: SentimentRayError | None = None
+
+    def set_error(self, error: SentimentRayError) -> None:
+        """Store an error that would come again if the workers started again."""
+        self._error = self._error or error
+
+    def read_error(self) -> SentimentRayError | None:
+        """Return the first such error, or None."""
+        return self._error
 
     def advance(self, epochs_done: float, loss: float) -> None:
         """Store the number of epochs done, with a fraction, and the mean loss of the current epoch."""
@@ -47,6 +57,14 @@ class ProgressBoard:
     def read(self) -> BoardState:
         """Return what was stored last."""
         return self._state
+
+
+def read_input_error(board: Any) -> SentimentRayError | None:
+    """Return the error on a ProgressBoard, or None; None as well when the board was lost with its node."""
+    try:
+        return ray.get(board.read_error.remote())
+    except ray.exceptions.RayError:
+        return None
 
 
 @contextmanager
@@ -120,8 +138,10 @@ def _show_line(message: str, level: int = logging.INFO) -> None:
 
 def _format_epoch(metrics: dict[str, Any], epochs: int) -> str:
     """Return the line for a finished epoch."""
+    skipped = metrics.get("skipped_steps")  # older checkpoints do not have it
     return (
         f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, "
         f"validation macro-F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f} "
         f"on {metrics['rows']:,} rows; {metrics['tokens_per_s']:,.0f} tokens/s, {metrics['seconds']:.0f} s"
+        + (f"; {skipped:,} steps skipped, whose loss or gradient was not finite" if skipped else "")
     )

@@ -17,6 +17,7 @@ from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress
 from sentiment_ray.train.collectives import any_worker
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.divergence import find_non_finite_weight
 from sentiment_ray.train.loss import Loss, build_loss
 from sentiment_ray.train.model import choose_trained, load_model, load_tokenizer_files
 from sentiment_ray.train.optimizer import build_optimizers
@@ -41,6 +42,8 @@ class Worker:
     epoch (None within an epoch). All workers call it together."""
     show: Callable[[float, float], None]
     """Takes the epochs done, with a fraction, and the mean loss of the current epoch."""
+    keeps_checkpoints: bool = True
+    """Whether `report` needs the checkpoint's directory; without it nothing is written."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ def set_up_training(
         source, revision = str(checkpoint.path), None
     load_tokenizer_files(source, directory, revision)
     model = load_model(source, task.labels, dropout=config.dropout, device=worker.device, revision=revision)
+    weight = find_non_finite_weight(model)
+    if weight:
+        raise ConfigError(
+            f"model = {source!r}: its weight {weight} holds NaN or infinite numbers. Name a sound copy of the model."
+        )
     check_encoder(
         model.config.to_dict(), config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers
     )

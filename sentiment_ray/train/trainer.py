@@ -4,7 +4,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from sentiment_ray.train.preflight import (
     worker_resources,
 )
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
-from sentiment_ray.train.progress import show_progress
+from sentiment_ray.train.progress import read_input_error, show_progress
 from sentiment_ray.train.schedule import compute_class_weights, should_stop
 from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
 from sentiment_ray.train.task import Task, WorkerPlan
@@ -115,6 +115,9 @@ def _train_until_finished(config: TrainConfig, task: Task, parts: dict[str, list
                 trainer.fit()
         except WorkerGroupError as error:
             raise _find_input_error(error) or error from None
+        input_error = read_input_error(board)
+        if input_error:
+            raise input_error
 
 
 @contextmanager
@@ -261,10 +264,22 @@ def _build_trainer(plan: WorkerPlan, parts: dict[str, list[Part]], cpus: float) 
 
 
 def _run_worker(train_loop_config: dict[str, Any]) -> None:
-    """Import the loop on the worker, so that the driver needs no torch."""
+    """Import the loop on the worker, so that the driver needs no torch.
+
+    Ray Train starts all workers again after any error. An error about the input would come again, so the next workers
+    end at once when they find it on the board, and the driver raises it.
+    """
+    plan: WorkerPlan = train_loop_config["plan"]
+    if read_input_error(plan.board):
+        return
     from sentiment_ray.train.worker import train_loop_per_worker
 
-    train_loop_per_worker(train_loop_config["plan"])
+    try:
+        train_loop_per_worker(plan)
+    except SentimentRayError as error:
+        with suppress(ray.exceptions.RayError):  # the board is lost with its node
+            ray.get(plan.board.set_error.remote(error))
+        raise
 
 
 @ray.remote

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 from pyarrow import parquet
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from export.held_out import TorchEngine
+from sentiment_ray.errors import ConfigError
 from sentiment_ray.inference.predictor import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Pooling, TokenWindows
 from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import Distill, TrainConfig
+from sentiment_ray.train.divergence import MAX_SKIPPED_IN_A_ROW, SkippedSteps
 from sentiment_ray.train.loop import fine_tune
 from sentiment_ray.train.setup import Worker
 from sentiment_ray.train.task import Task
@@ -66,6 +68,21 @@ def _chunk_reader(
             yield Chunk(texts[start:end], ids[start:end])
 
     return read_chunks
+
+
+def _with_a_broken_row(
+    read_chunks: Callable[[str, int], Iterator[Chunk]], row: int
+) -> Callable[[str, int], Iterator[Chunk]]:
+    """Read the same chunks, with a teacher who answers NaN for one training row: the loss of its step is NaN."""
+
+    def read(split: str, num_rows: int) -> Iterator[Chunk]:
+        for number, chunk in enumerate(read_chunks(split, num_rows)):
+            teacher = np.zeros((len(chunk.texts), len(LABELS)), dtype=np.float32)
+            if number == 0 and split == "train":
+                teacher[row] = np.nan
+            yield replace(chunk, teacher=teacher)
+
+    return read
 
 
 def _config(tiny_encoder: Path, **changes: Any) -> TrainConfig:
@@ -178,7 +195,23 @@ def _train_together(rank: int, ports: list[int], prepared: str, model: str, resu
             (line,) = fine_tune(config, Task(LABELS, [1.0] * len(LABELS), rows), worker, None)
             if rank == 0:
                 Path(results, f"{world_size}-{rows}.json").write_text(json.dumps(line))
+        if world_size == 2:
+            _train_with_a_broken_row(rank, prepared, model, results)
         dist.destroy_process_group()
+
+
+def _train_with_a_broken_row(rank: int, prepared: str, model: str, results: str) -> None:
+    """Train as one of two workers, of which only the second one has a row whose loss is NaN."""
+    reader = _chunk_reader(Path(prepared), rank, 2, 50)
+    worker = Worker(
+        rank=rank, world_size=2, device=torch.device("cpu"),
+        read_chunks=_with_a_broken_row(reader, 3) if rank == 1 else reader,
+        wrap=torch.nn.parallel.DistributedDataParallel,
+        report=lambda *arguments: None, show=lambda epochs_done, loss: None,
+    )  # fmt: skip
+    config = _config(Path(model), epochs=1, distill=Distill(scores="s"))
+    (line,) = fine_tune(config, Task(LABELS, [1.0] * len(LABELS), 50), worker, None)
+    Path(results, f"broken-{rank}.json").write_text(json.dumps(line))
 
 
 def test_one_to_four_workers_report_the_same_counts(
@@ -194,6 +227,11 @@ def test_one_to_four_workers_report_the_same_counts(
             assert {key: line[key] for key in exact} == {key: alone[key] for key in exact}
             assert line["loss"] == pytest.approx(alone["loss"], abs=1e-5)
             assert line["validation_loss"] == pytest.approx(alone["validation_loss"], abs=1e-6)
+
+    one, other = [json.loads((tmp_path / f"broken-{rank}.json").read_text()) for rank in (0, 1)]
+    assert one["skipped_steps"] == other["skipped_steps"] == 1
+    assert {key: one[key] for key in exact} == {key: other[key] for key in exact}
+    assert one["loss"] == other["loss"] < 2
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
@@ -274,3 +312,75 @@ def test_upper_layers_learn_faster_with_layer_decay(train: Train, store: Checkpo
         for value in (before[f"encoder.layer.{layer}.output.dense.weight"],)
     ]
     assert 20 < moved[1] / moved[0] < 500
+
+
+def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(
+    train: Train, store: CheckpointStore, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk_reader = _chunk_reader
+    monkeypatch.setattr(
+        "tests.train.test_loop._chunk_reader", lambda *place: _with_a_broken_row(chunk_reader(*place), 3)
+    )
+    history = train(distill=Distill(scores="s"), checkpoint_every_s=1e-6)
+    assert [line["skipped_steps"] for line in history] == [1, 1]
+    assert all(0 < line["loss"] < 2 and np.isfinite(line["validation_loss"]) for line in history)
+    checkpoints = store.checkpoints()
+    assert all(value.isfinite().all() for checkpoint in checkpoints for value in _weights(checkpoint).values())
+    within = [each for each in checkpoints if each.progress.skipped_steps and each.progress.epoch == 1]
+    assert train(within[0], distill=Distill(scores="s"), checkpoint_every_s=1e6) == history
+    assert _equal(store.checkpoints()[-1], checkpoints[-1])
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1e30}, {"learning_rate": 1e6, "tokens_per_batch": 32}])
+def test_a_training_that_diverges_ends_and_leaves_no_such_checkpoint(
+    train: Train, store: CheckpointStore, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"diverged in epoch \d.*: set learning_rate below 1e\+"):
+        train(**changes, epochs=20, checkpoint_every_s=1e-6)
+    assert all(value.isfinite().all() for each in store.checkpoints() for value in _weights(each).values())
+
+
+def test_a_training_in_which_every_step_of_an_epoch_is_skipped_ends(train: Train, store: CheckpointStore) -> None:
+    with pytest.raises(ConfigError, match=r"diverged in epoch 1, step 1: .* 1 steps of the epoch were skipped"):
+        train(weights=[float("inf")] * len(LABELS), tokens_per_batch=100_000)
+    assert not store.paths
+
+
+def test_many_skipped_steps_in_a_row_end_a_training(train: Train) -> None:
+    with pytest.raises(ConfigError, match=rf"step {MAX_SKIPPED_IN_A_ROW}: .* {MAX_SKIPPED_IN_A_ROW} steps of the"):
+        train(weights=[float("nan")] * len(LABELS), tokens_per_batch=32)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_model_whose_weights_are_not_finite_is_refused_by_the_name_of_the_weight(
+    train: Train, tiny_encoder: Path, tmp_path: Path, value: float
+) -> None:
+    shutil.copytree(tiny_encoder, tmp_path / "model")
+    weights = load_file(tmp_path / "model/model.safetensors")
+    weights["encoder.layer.1.output.dense.weight"][3, 4] = value
+    save_file(weights, tmp_path / "model/model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"its weight bert\.encoder\.layer\.1\.output\.dense\.weight holds NaN"):
+        train(model=str(tmp_path / "model"))
+
+
+def test_skipped_steps_are_counted_when_they_are_read() -> None:
+    skipped, taken = SkippedSteps(2, 7), torch.tensor(True)
+    for is_finite in (taken, ~taken, ~taken, taken, ~taken):
+        skipped.note(is_finite, 10)
+    assert (skipped.steps, skipped.rows) == (2, 7)
+    assert not skipped.count()
+    assert (skipped.steps, skipped.rows, skipped.in_a_row) == (5, 37, 1)
+    for is_finite in (*[~taken] * MAX_SKIPPED_IN_A_ROW, taken):  # a GPU may have gone on before they are read
+        skipped.note(is_finite, 1)
+    assert skipped.count()
+
+
+def test_a_trial_of_a_search_writes_no_checkpoint(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    reported: list[tuple[Path | None, str]] = []
+    worker = Worker(
+        rank=0, world_size=1, device=torch.device("cpu"), read_chunks=_chunk_reader(prepared, 0, 1, 40),
+        wrap=lambda model: model, report=lambda *arguments: reported.append(arguments[:2]),
+        show=lambda epochs_done, loss: None, keeps_checkpoints=False,
+    )  # fmt: skip
+    fine_tune(_config(tiny_encoder), Task(LABELS, [1.0] * len(LABELS), 40), worker, None)
+    assert reported == [(None, "epoch-1"), (None, "epoch-2")]

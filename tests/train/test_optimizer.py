@@ -1,13 +1,14 @@
 """Only the used rows of the word embeddings are updated, and gradients are clipped as torch clips them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.model import load_model
-from sentiment_ray.train.optimizer import build_optimizers, clip_gradients
+from sentiment_ray.train.optimizer import build_optimizers, clip_gradients, parameter_groups, update_weights
 
 CPU = torch.device("cpu")
 
@@ -78,3 +79,31 @@ def test_sparse_gradients_count_in_the_norm(tiny_encoder: Path, max_norm: float)
         assert clipped.grad is not None
         assert expected.grad is not None
         torch.testing.assert_close(clipped.grad.to_dense() if clipped.grad.is_sparse else clipped.grad, expected.grad)
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says that it is on a GPU, where fused AdamW decides by itself whether it takes a step."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, OnGpu])
+def test_a_step_that_is_not_finite_changes_neither_weights_nor_state(
+    tiny_encoder: Path, kind: type[torch.Tensor]
+) -> None:
+    words = torch.tensor([[7, 9, 9, 300]])
+    model, expected = _model(tiny_encoder), _model(tiny_encoder)
+    for trained, outcomes in ((model, (True, False, True)), (expected, (True, True))):
+        if kind is OnGpu:
+            optimizers: Any = (torch.optim.AdamW(parameter_groups(trained, _config()), lr=1e-3, fused=True),)
+        else:
+            optimizers = build_optimizers(trained, _config(), CPU)
+        for is_finite in outcomes:
+            _lose(trained, words)
+            for parameter in trained.parameters() if not is_finite else ():
+                parameter.grad = None if parameter.grad is None else parameter.grad * float("nan")
+            norm = clip_gradients(trained.parameters(), 1.0)
+            assert bool(norm.isfinite()) == is_finite
+            update_weights(optimizers, norm.isfinite().as_subclass(kind), learning_rate=1e-3)
+    for weight, other in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(weight, other)
