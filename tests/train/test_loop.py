@@ -103,12 +103,17 @@ def train(prepared: Path, tiny_encoder: Path, store: CheckpointStore) -> Train:
     """Train with one worker and return the history without its times; `store` gets the checkpoints."""
 
     def call(
-        checkpoint: Checkpoint | None = None, weights: list[float] | None = None, **changes: Any
+        checkpoint: Checkpoint | None = None,
+        weights: list[float] | None = None,
+        broken_row: int | None = None,
+        **changes: Any,
     ) -> list[dict[str, Any]]:
         torch.set_num_threads(1)
         rows = parquet.read_metadata(next((prepared / "train").glob("*.parquet"))).num_rows
+        reader = _chunk_reader(prepared, 0, 1)
         worker = Worker(
-            rank=0, world_size=1, device=torch.device("cpu"), read_chunks=_chunk_reader(prepared, 0, 1),
+            rank=0, world_size=1, device=torch.device("cpu"),
+            read_chunks=reader if broken_row is None else _with_a_broken_row(reader, broken_row),
             wrap=lambda model: model, report=store.report, show=lambda epochs_done, loss: None,
         )  # fmt: skip
         task = Task(LABELS, weights or [1.0] * len(LABELS), rows)
@@ -314,20 +319,14 @@ def test_upper_layers_learn_faster_with_layer_decay(train: Train, store: Checkpo
     assert 20 < moved[1] / moved[0] < 500
 
 
-def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(
-    train: Train, store: CheckpointStore, prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chunk_reader = _chunk_reader
-    monkeypatch.setattr(
-        "tests.train.test_loop._chunk_reader", lambda *place: _with_a_broken_row(chunk_reader(*place), 3)
-    )
-    history = train(distill=Distill(scores="s"), checkpoint_every_s=1e-6)
+def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(train: Train, store: CheckpointStore) -> None:
+    history = train(broken_row=3, distill=Distill(scores="s"), checkpoint_every_s=1e-6)
     assert [line["skipped_steps"] for line in history] == [1, 1]
     assert all(0 < line["loss"] < 2 and np.isfinite(line["validation_loss"]) for line in history)
     checkpoints = store.checkpoints()
     assert all(value.isfinite().all() for checkpoint in checkpoints for value in _weights(checkpoint).values())
     within = [each for each in checkpoints if each.progress.skipped_steps and each.progress.epoch == 1]
-    assert train(within[0], distill=Distill(scores="s"), checkpoint_every_s=1e6) == history
+    assert train(within[0], broken_row=3, distill=Distill(scores="s"), checkpoint_every_s=1e6) == history
     assert _equal(store.checkpoints()[-1], checkpoints[-1])
 
 
