@@ -45,12 +45,12 @@ from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
     hash_file,
-    read_json,
     write_json,
 )
 from sentiment_ray.paths import local_path
-from sentiment_ray.pretrained.model_files import checkpoint_of_run
+from sentiment_ray.pretrained.directory import explain_no_weights
 from sentiment_ray.pretrained.open import OpenedModel, open_model
+from sentiment_ray.pretrained.runs import find_checkpoint, read_run
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import read_truncation
@@ -72,13 +72,10 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     refuse_kernels()
     signer = _load_signer(config)
     output, run_path = local_path(config.output, "output"), local_path(config.run, "run")
-    run = read_json(run_path / "run.json")
-    if config.checkpoint:
-        checkpoint = run_path / config.checkpoint
-    else:
-        checkpoint = checkpoint_of_run(run_path, run["best"]["checkpoint"])
+    run = read_run(run_path)
+    checkpoint = run_path / config.checkpoint if config.checkpoint else find_checkpoint(run_path, run)
     if not (checkpoint / "model.safetensors").is_file():
-        raise ConfigError(f"checkpoint = {str(checkpoint)!r} has no model.safetensors. Train the run again.")
+        raise ConfigError(f"checkpoint = {str(checkpoint)!r} {explain_no_weights(checkpoint)} Or train the run again.")
     settings = config.model_dump(mode="json", exclude=NOT_SETTINGS)
     made_from = {"run": run["fingerprint"], "checkpoint": hash_file(checkpoint / "model.safetensors")}
     wanted = fingerprint([settings, made_from])

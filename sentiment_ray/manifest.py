@@ -11,6 +11,7 @@ from typing import Any
 
 from sentiment_ray.atomic_files import write_file
 from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.file_content import describe_json_fault
 from sentiment_ray.paths import check_output, refuse_file, refuse_other_files
 
 UNFINISHED_JSON = re.compile(r"\..+\.json\.[0-9a-f]{8}")
@@ -37,14 +38,17 @@ def describe_files(paths: list[Path]) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. DataError, naming the file, when it is missing or holds something else."""
+    remedy = "Write it again with the stage that made it."
+    data = b""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        value = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that writes it first.") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueError also for bytes that are not UTF-8
-        raise DataError(
-            f"{path} cannot be read as JSON ({error}): write it again with the stage that made it."
-        ) from None
+    except ValueError as error:  # also for bytes that are not UTF-8
+        raise DataError(f"{path} {describe_json_fault(data, error, remedy=remedy)}") from None
+    except (OSError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}). {remedy}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds {type(value).__name__}, not a JSON object: write it again.")
     return value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import BundleError
+from sentiment_ray.file_content import describe_json_fault
 
 MAX_FILES = 64
 MAX_JSON_DEPTH = 32
@@ -87,7 +88,7 @@ def parse_json(
     except RecursionError:
         raise BundleError(f"{source} is nested deeper than {MAX_JSON_DEPTH} levels. {remedy}") from None
     except ValueError as error:  # also for bytes that are not UTF-8, and for integers of thousands of digits
-        raise BundleError(f"{source} cannot be read as JSON ({error}). {remedy}") from None
+        raise BundleError(f"{source} {describe_json_fault(data, error, remedy=remedy)}") from None
     if not isinstance(value, dict):
         raise BundleError(f"{source} holds {type(value).__name__}, not a JSON object. {remedy}")
     return value
@@ -115,17 +116,17 @@ def _too_many_files(root: Path) -> BundleError:
 
 
 def _check_plain(info: os.stat_result, root: Path, name: str) -> None:
-    kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
     kind = stat.S_IFMT(info.st_mode)
-    if kind != stat.S_IFREG:
-        fault = kinds.get(kind, "not a plain file (a pipe, a socket or a device)")
-    elif info.st_nlink > 1:
-        fault = f"a hard link ({info.st_nlink} names for one file)"
-    else:
+    if kind == stat.S_IFREG and info.st_nlink == 1:
         return
-    raise BundleError(
-        f"{root / name!s} is {fault}; a bundle holds plain files only. Copy the file itself, or remove it."
-    )
+    fault, remedy = "not a plain file (a pipe, a socket or a device)", "Remove it."
+    if kind == stat.S_IFLNK:
+        fault, remedy = "a symbolic link", "Copy the bundle with the files themselves: cp -rL"
+    elif kind == stat.S_IFDIR:
+        fault = "a directory"
+    elif kind == stat.S_IFREG:
+        fault, remedy = f"a hard link ({info.st_nlink} names for one file)", "Copy the bundle: cp -r"
+    raise BundleError(f"{root / name!s} is {fault}; a bundle holds plain files only. {remedy}")
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -191,12 +191,18 @@ def check_tokenizer(tokenizer: dict[str, Any], source: str | Path, *, vocab_size
         part if isinstance(part, dict) else {} for part in (tokenizer.get("model"), tokenizer.get("padding"))
     )
     vocabulary = model.get("vocab")
+    if type(vocab_size) is not int:
+        raise BundleError(f"{source}: vocab_size in config.json is {quote(vocab_size)}, not a number. {remedy}")
     if model.get("type") not in TOKENIZER_MODELS or not isinstance(vocabulary, list | dict):
         raise BundleError(f"{source}: model is not one of {', '.join(TOKENIZER_MODELS)} with a vocabulary. {remedy}")
     ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else [*range(len(vocabulary))]
     ids += _numbers([tokenizer.get("added_tokens"), tokenizer.get("post_processor"), padding.get("pad_id")])
-    if type(vocab_size) is not int or not all(type(number) is int and 0 <= number < vocab_size for number in ids):
-        raise BundleError(f"{source}: it has token ids outside vocab_size = {quote(vocab_size)}. {remedy}")
+    wrong = [number for number in ids if type(number) is not int or not 0 <= number < vocab_size]
+    if wrong:
+        raise BundleError(
+            f"{source}: it has token ids outside vocab_size = {vocab_size:,} of config.json, as {quote(wrong[0])}: it "
+            f"is of another model, or the embeddings were not resized when tokens were added. {remedy}"
+        )
     check_patterns(tokenizer, source, remedy=remedy)
 
 

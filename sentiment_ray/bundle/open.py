@@ -4,6 +4,7 @@ docs/bundle.md describes the format.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,12 @@ from sentiment_ray.bundle.manifest import (
 from sentiment_ray.bundle.model_config import check_model_files
 from sentiment_ray.bundle.onnx_scan import scan_model
 from sentiment_ray.errors import BundleError
+from sentiment_ray.file_content import START_BYTES, describe_content
 from sentiment_ray.manifest import hash_file
+
+MAX_STAND_IN_BYTES = 1 << 20
+"""A file that stands in for another, such as a pointer or a web page, is smaller than this."""
+COPY = "Copy the bundle again, or export it again."
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ def open_bundle(path: str | Path, *, require_signature: str | Path | None = None
     With `require_signature`, the file of a public key, the bundle must carry a signature of all its files by that key.
     """
     root = Path(path)
-    if not root.is_dir():
-        raise BundleError(f"There is no bundle at {root}. Make one with: python -m jobs.export_bundle")
+    if not os.path.lexists(root / MANIFEST_NAME):
+        raise BundleError(_explain_no_bundle(root))
     sizes = list_files(root, folders=(MODELS_FOLDER,))
     contents = {MANIFEST_NAME: read_file(root, MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)}
     manifest = _parse_manifest(contents[MANIFEST_NAME], root / MANIFEST_NAME)
@@ -133,9 +139,34 @@ def _check_listing(root: Path, files: dict[str, FileEntry], sizes: dict[str, int
             raise BundleError(f"{root / name} is not listed in {MANIFEST_NAME}. Remove it, or export the bundle again.")
     for name, entry in files.items():
         if name not in sizes:
-            raise BundleError(f"{root / name} is missing. Copy the bundle again, or export it again.")
+            raise BundleError(f"{root / name} is missing. {COPY}")
         if sizes[name] != entry.bytes:
-            raise _altered(root, name, f"{sizes[name]:,} bytes, {entry.bytes:,} expected")
+            raise _explain_size(root, name, sizes[name], entry.bytes)
+
+
+def _explain_size(root: Path, name: str, num_bytes: int, expected: int) -> BundleError:
+    """Return what a file of another size than the manifest's is, such as a pointer or half of a file."""
+    if num_bytes < min(expected, MAX_STAND_IN_BYTES):
+        description = describe_content(read_file(root, name, max_bytes=num_bytes)[:START_BYTES], remedy=COPY)
+        if description:
+            return BundleError(f"{root / name} {description}")
+    return _altered(root, name, f"{num_bytes:,} bytes, {expected:,} expected")
+
+
+def _explain_no_bundle(root: Path) -> str:
+    """Return what is at a path where no bundle is, and what to do."""
+    make = "Make one with: python -m jobs.export_bundle"
+    if root.exists() and not root.is_dir():
+        return f"{root} is a file, not the directory of a bundle. {make}"
+    if not root.exists():
+        return f"There is no bundle at {root}. {make}"
+    for name, kind in (("run.json", "a run"), ("config.json", "a model"), ("prepared.json", "prepared reviews")):
+        if (root / name).exists():
+            return f"{root} holds {kind}, not a bundle ({MANIFEST_NAME} is missing). {make}"
+    inside = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST_NAME}"))
+    if inside:
+        return f"{root} is no bundle, but holds one. Name it: {root / inside[0]}"
+    return f"{root / MANIFEST_NAME} is missing. {COPY}"
 
 
 def _read_listed(root: Path, name: str, entry: FileEntry) -> bytes:
@@ -146,6 +177,4 @@ def _read_listed(root: Path, name: str, entry: FileEntry) -> bytes:
 
 
 def _altered(root: Path, name: str, reason: str) -> BundleError:
-    return BundleError(
-        f"{root / name} is not the file that was exported ({reason}). Copy the bundle again, or export it again."
-    )
+    return BundleError(f"{root / name} is not the file that was exported ({reason}). {COPY}")

@@ -5,7 +5,7 @@ names to files that it writes. Other unknown keys, which published models hold i
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sentiment_ray.bundle.model_config import (
     known_keys,
 )
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.file_content import START_BYTES, describe_content
 from sentiment_ray.pretrained.model_files import REMEDY, WEIGHTS_FILE
 
 NAMES_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
@@ -30,6 +31,8 @@ DTYPES = (None, "float64", "float32", "float16", "bfloat16")
 LAYERS = ("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num")
 MAX_LAYERS, MAX_NUMBER = 1000, 1 << 22
 MAX_STRING = 1000
+UNKNOWN_PIECES = frozenset(("[UNK]", "<unk>"))
+"""One of these is in every vocab.txt, so that a file which is none, to which a link may lead, is not taken for one."""
 RENAMED_CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
 """Names that transformers 5 gave to classes of transformers 4."""
 
@@ -43,9 +46,11 @@ def clean_config(config: Mapping[str, Any], source: Path) -> dict[str, Any]:
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ConfigError(
             f"{source}: model_type is {quote(kind)}, of which no bundle can be made. "
-            f"Choose one of: {', '.join(FAMILIES)}."
+            f"Choose an encoder of one of the families {', '.join(FAMILIES)}."
         )
     _refuse_code(config, source)
+    if config.get("is_decoder") or config.get("is_encoder_decoder"):
+        raise ConfigError(f"{source}: is_decoder says that the model writes text. Choose an encoder, which reads it.")
     kept = {key: config[key] for key in config if key in known_keys(kind) and key != "problem_type"}
     for key, value in kept.items():
         if not _is_known_value(key, value):
@@ -72,10 +77,46 @@ def clean_special_tokens(values: Mapping[str, Any], source: Path) -> dict[str, A
 
 def check_added_tokens(values: Mapping[str, Any], source: Path) -> dict[str, int]:
     """Return an added_tokens.json, ids by token; ConfigError when an id is none."""
-    for token, token_id in values.items():
+    for number, (token, token_id) in enumerate(values.items(), start=1):
         if len(token) > MAX_STRING or type(token_id) is not int or not 0 <= token_id < MAX_NUMBER:
-            raise ConfigError(f"{source}: the token {quote(token)} has the id {quote(token_id)}. {REMEDY}")
+            raise ConfigError(f"{source}: entry {number} is no token with its id. {REMEDY}")
     return dict(values)
+
+
+def check_vocabulary(data: bytes, source: Path, *, vocab_size: Any) -> None:
+    """Refuse a vocab.txt that is no list of word pieces, or has more than the embedding's rows, `vocab_size`."""
+    lines = _decode_lines(data, source)
+    if not UNKNOWN_PIECES & set(lines):
+        raise ConfigError(f"{source} is no vocabulary: it has no line {' or '.join(sorted(UNKNOWN_PIECES))}. {REMEDY}")
+    if type(vocab_size) is int and len(lines) > vocab_size:
+        raise ConfigError(
+            f"{source} has {len(lines):,} tokens, so it has token ids outside vocab_size = {vocab_size:,} of "
+            f"config.json. {REMEDY}"
+        )
+
+
+def check_merges(merges: bytes, source: Path, vocabulary: Mapping[str, Any], *, vocab_size: Any) -> None:
+    """Refuse a merges.txt unless each line joins two tokens of vocab.json, whose ids are below `vocab_size`."""
+    limit = vocab_size if type(vocab_size) is int else MAX_NUMBER
+    for number, token_id in enumerate(vocabulary.values(), start=1):
+        if type(token_id) is not int or not 0 <= token_id < limit:
+            raise ConfigError(
+                f"{source.with_name('vocab.json')}: entry {number} has a token id outside vocab_size = {limit:,} of "
+                f"config.json, or is no token with its id. {REMEDY}"
+            )
+    for number, line in enumerate(_decode_lines(merges, source), start=1):
+        parts = line.split(" ")
+        if (number > 1 or not line.startswith("#version")) and (len(parts) != 2 or not set(parts) <= vocabulary.keys()):
+            raise ConfigError(f"{source}: line {number} does not join two tokens of vocab.json. {REMEDY}")
+
+
+def check_added_ids(ids: Iterable[int], source: Path, *, vocab_size: Any) -> None:
+    """Refuse ids of added tokens outside the embedding's `vocab_size` rows."""
+    largest = max(ids, default=0)
+    if type(vocab_size) is int and largest >= vocab_size:
+        raise ConfigError(
+            f"{source}: it has token ids outside vocab_size = {vocab_size:,} of config.json, as {largest:,}. {REMEDY}"
+        )
 
 
 def check_index(index: Mapping[str, Any], source: Path, present: Collection[str]) -> dict[str, str]:
@@ -90,8 +131,21 @@ def check_index(index: Mapping[str, Any], source: Path, present: Collection[str]
         if not isinstance(name, str) or not WEIGHTS_FILE.fullmatch(name):
             raise ConfigError(f"{source}: weight_map names {quote(name)}, no *.safetensors file beside it. {REMEDY}")
         if name not in present:
-            raise ConfigError(f"{source}: weight_map names {name}, which is missing. {REMEDY}")
+            raise ConfigError(f"{source}: weight_map names {name}, which is missing. Download it as well.")
     return dict(weight_map)
+
+
+def _decode_lines(data: bytes, source: Path) -> list[str]:
+    """Return the lines of a text file without their ends, and without empty ones at its end."""
+    try:
+        lines = data.decode("utf-8").rstrip("\r\n").split("\n")
+    except UnicodeDecodeError:
+        description = describe_content(data[:START_BYTES]) or f"is not text in UTF-8. {REMEDY}"
+    else:
+        description = describe_content(data[:START_BYTES])
+        if description is None:
+            return [line.rstrip("\r") for line in lines]
+    raise ConfigError(f"{source} {description}")
 
 
 def _refuse_code(values: Mapping[str, Any], source: Path) -> None:

@@ -41,9 +41,10 @@ def check_size(opened: OpenedModel, config: PretrainedConfig) -> None:
     with torch.device("meta"):
         built = AutoModelForSequenceClassification.from_config(config)
     num_values = sum(parameter.numel() for parameter in built.parameters())
-    if num_values > 2 * opened.num_values + MAX_HEAD_VALUES:
+    found = sum(tensor.num_values for tensor in opened.tensors.values())
+    if num_values > 2 * found + MAX_HEAD_VALUES:
         raise ConfigError(
-            f"{opened.name}: config.json asks for {num_values:,} values, the weights hold {opened.num_values:,}. "
+            f"{opened.name}: config.json asks for {num_values:,} values, the weights hold {found:,}. "
             "One of them is of another model. Take both from its maker again."
         )
 

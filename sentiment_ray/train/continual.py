@@ -8,8 +8,8 @@ from typing import Any
 import ray
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import hash_file, read_json
-from sentiment_ray.pretrained.model_files import checkpoint_of_run
+from sentiment_ray.manifest import hash_file
+from sentiment_ray.pretrained.runs import find_checkpoint, read_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.prepared import MANIFEST_NAME, PreparedReviews, read_prepared
@@ -42,7 +42,7 @@ def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> Previou
     if not config.start_from:
         return None
     path = Path(config.start_from)
-    run = read_json(path / "run.json")
+    run = read_run(path)
     if tuple(run["labels"]) != prepared.labels:
         raise ConfigError(
             f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, but {config.prepared} has "
@@ -50,7 +50,7 @@ def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> Previou
         )
     directory = Path(run["config"]["prepared"])
     manifest = directory / MANIFEST_NAME
-    checkpoint = checkpoint_of_run(path, run["best"]["checkpoint"])
+    checkpoint = find_checkpoint(path, run)
     if not manifest.is_file() or hash_file(manifest) != run["made_from"]["prepared"]:
         raise ConfigError(
             f"start_from = {config.start_from!r}: the reviews that it was trained on, {directory}, were changed or "

@@ -21,6 +21,7 @@ from sentiment_ray.bundle.files import parse_json
 from sentiment_ray.bundle.model_config import check_tokenizer
 from sentiment_ray.errors import BundleError, ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
+from sentiment_ray.pretrained.directory import explain_no_tokenizer
 from sentiment_ray.pretrained.load import FROM_DISK, check_size, naming_model
 from sentiment_ray.pretrained.model_files import MAX_BYTES, REMEDY
 from sentiment_ray.pretrained.open import open_model
@@ -39,8 +40,9 @@ def load_tokenizer_files(model: str, directory: Path, revision: str | None = Non
     `revision` is a commit of a model on the Hub. ConfigError when there is no tokenizer, or one that could do harm.
     """
     with open_model(model, revision) as opened, tempfile.TemporaryDirectory() as saved:
-        if opened.has_tokenizer:
-            _save_tokenizer(opened.directory, Path(saved), model)
+        if not opened.has_tokenizer:
+            raise ConfigError(f"{opened.name}: {opened.root} {explain_no_tokenizer(opened.root)}")
+        _save_tokenizer(opened.directory, Path(saved), model)
         if not (Path(saved) / "tokenizer.json").is_file():
             raise ConfigError(
                 f"model = {model!r} has no fast tokenizer, and none can be made of its files; a bundle needs one. Save "

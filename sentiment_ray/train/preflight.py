@@ -2,15 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import ray
 
+from sentiment_ray import log
+from sentiment_ray.bundle.manifest import MAX_MODEL_BYTES
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError, DataError, require_extra
-from sentiment_ray.manifest import fingerprint, hash_file, read_json
+from sentiment_ray.manifest import fingerprint, hash_file
 from sentiment_ray.paths import local_path
-from sentiment_ray.pretrained.model_files import checkpoint_of_run
+from sentiment_ray.pretrained.directory import explain_no_tokenizer
+from sentiment_ray.pretrained.fit import count_encoder_values
 from sentiment_ray.pretrained.open import open_model
+from sentiment_ray.pretrained.runs import find_checkpoint, read_run
+from sentiment_ray.pretrained.weights import find_unusable_number
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.prepared import PreparedReviews
 
@@ -21,11 +27,16 @@ MODEL_FILES = (
 """Files of a model whose content its hash covers."""
 
 
-def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+Inspected = dict[tuple[str, str | None], dict[str, Any]]
+"""The config.json of models that were read, by their name and their commit."""
+
+
+def with_absolute_paths(config: TrainConfig, inspected: Inspected | None = None) -> TrainConfig:
     """Return a configuration that means the same on every node: absolute local paths, and a commit as revision.
 
     A model that is not a local directory is a name on the Hub. With `start_from`, the model is the best checkpoint of
-    that run. ConfigError for a model that could do harm, or that no bundle can be made from.
+    that run. ConfigError for a model that is broken or could do harm, or that no bundle can be made from. All of it is
+    read for that, unless it is in `inspected`, to which it is added.
     """
     if config.start_from:
         config = _from_earlier_run(config, local_path(config.start_from, "start_from"))
@@ -36,11 +47,18 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
                 f"revision = {config.revision!r} is for a model on the Hub; model = {config.model!r} is a directory "
                 "here. Leave revision out."
             )
-        _check_model(config, Path(model))
     else:
         from sentiment_ray.pretrained.hub import find_commit
 
         revision = find_commit(model, config.revision)
+    inspected = {} if inspected is None else inspected
+    if (model, revision) not in inspected:
+        inspected[model, revision] = _inspect_model(model, revision)
+    check_encoder(
+        inspected[model, revision], config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers
+    )
+    if config.lora_rank:
+        require_extra("lora", "peft")
     paths = {
         "output": str(local_path(config.output, "output")),
         "prepared": str(local_path(config.prepared, "prepared")),
@@ -55,21 +73,28 @@ def absolute_model(model: str) -> str:
     return model
 
 
-def _check_model(config: TrainConfig, model: Path) -> None:
-    """ConfigError for a local model that cannot be trained with these keys, or that no bundle can be made from."""
-    if not (model / "config.json").exists():
-        raise ConfigError(
-            f"model = {config.model!r} is not a model: it has no config.json. Name a directory with "
-            "config.json, tokenizer.json and model.safetensors (python -m jobs.fetch_samples brings one)."
-        )
-    with open_model(model) as opened:
-        check_encoder(opened.config, config.model, max_tokens=config.max_tokens, frozen_layers=config.frozen_layers)
-        if not opened.has_tokenizer:
+def _inspect_model(model: str, revision: str | None) -> dict[str, Any]:
+    """Read all files of a model and return its config.json; ConfigError for one that is broken or could do harm."""
+    with open_model(model, revision) as opened:
+        num_bytes = 4 * count_encoder_values(opened.tensors)
+        if num_bytes > MAX_MODEL_BYTES:
             raise ConfigError(
-                f"model = {config.model!r} has no tokenizer.json. Save its tokenizer in the same directory."
+                f"{opened.name}: the encoder has {num_bytes:,} bytes in fp32, more than the {MAX_MODEL_BYTES:,} bytes "
+                "of an ONNX file, so no bundle can be made of it. Choose a smaller model."
             )
-    if config.lora_rank:
-        require_extra("lora", "peft")
+        if not opened.has_tokenizer:
+            raise ConfigError(f"{opened.name}: {opened.root} {explain_no_tokenizer(opened.root)}")
+        for path, tensors in opened.weights.items():
+            name = find_unusable_number(path, tensors)
+            if name:
+                raise ConfigError(
+                    f"{opened.name}: {path}: the tensor {name} holds NaN or an infinite number, so nothing can be "
+                    "learned from it. Take the model from its maker again, or choose another."
+                )
+        if opened.links:
+            links = ", ".join(f"{name} -> {target}" for name, target in opened.links.items())
+            log.notify(f"{opened.name} holds links to files elsewhere, which are read: {links}")
+        return opened.config
 
 
 def hash_model(model: str, revision: str | None = None) -> str | None:
@@ -98,7 +123,7 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
         raise ConfigError(
             f"revision = {config.revision!r} is for a model on the Hub, not for start_from. Leave it out."
         )
-    checkpoint = checkpoint_of_run(run, read_json(run / "run.json")["best"]["checkpoint"])
+    checkpoint = find_checkpoint(run, read_run(run))
     return config.model_copy(update={"start_from": str(run), "model": str(checkpoint)})
 
 

@@ -31,7 +31,7 @@ from sentiment_ray.manifest import (
 )
 from sentiment_ray.paths import local_path
 from sentiment_ray.train.config import TrainConfig, use_first_names
-from sentiment_ray.train.preflight import absolute_model, check_rows, hash_model, with_absolute_paths
+from sentiment_ray.train.preflight import Inspected, absolute_model, check_rows, hash_model, with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 from sentiment_ray.train.schedule import compute_class_weights, compute_score
 from sentiment_ray.train.task import Task
@@ -88,16 +88,17 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
 def _find_revisions(configs: Iterable[TrainConfig]) -> dict[str, str | None]:
     """Return the models of some configurations, local ones by absolute path, with the commit of each on the Hub."""
     revisions: dict[str, str | None] = {}
+    inspected: Inspected = {}
     for config in configs:
-        pinned = _pin(config, revisions)
+        pinned = _pin(config, revisions, inspected)
         revisions[pinned.model] = pinned.revision
     return revisions
 
 
-def _pin(config: TrainConfig, revisions: dict[str, str | None]) -> TrainConfig:
+def _pin(config: TrainConfig, revisions: dict[str, str | None], inspected: Inspected | None = None) -> TrainConfig:
     """Return a configuration with absolute paths, and with the commit that its model has in `revisions`, if any."""
     revision = revisions.get(config.model) or config.revision
-    return with_absolute_paths(config.model_copy(update={"revision": revision}))
+    return with_absolute_paths(config.model_copy(update={"revision": revision}), inspected)
 
 
 def _summarise(output: Path, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:

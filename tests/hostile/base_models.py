@@ -89,37 +89,25 @@ def overlap(values: dict[str, Any]) -> None:
 
 
 FILES: Cases = {
-    "a link out of the model": (
-        replaced("vocab.txt", lambda path: path.symlink_to("/etc/passwd")),
-        "vocab.txt is a link to /etc/passwd, outside the model's directory",
+    "a link to the settings of a process": (
+        replaced("tokenizer_config.json", lambda path: path.symlink_to("/proc/self/environ")),
+        "tokenizer_config.json is a link to /proc/.*, a file of the system",
     ),
-    "a link to a file beside the model": (
-        replaced("config.json", lambda path: path.symlink_to("../elsewhere")),
-        "config.json is a link to .*elsewhere, outside",
+    "a link to a setting of the kernel": (
+        replaced("config.json", lambda path: path.symlink_to("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "config.json is a link to /sys/.*, a file of the system",
     ),
-    "linked weights": (
-        replaced("model.safetensors", lambda path: path.symlink_to("../elsewhere")),
-        "model.safetensors is a link to .*elsewhere, outside",
-    ),
-    "a blob that is none of the Hub's cache": (
-        replaced("tokenizer.json", lambda path: _link_to_blob(path, "notes/blobs", "0" * 40)),
-        "tokenizer.json is a link to .*outside",
-    ),
-    "a blob with a name that is no hash": (
-        replaced("tokenizer.json", lambda path: _link_to_blob(path, "models--a--b/blobs", "passwords")),
-        "tokenizer.json is a link to .*outside",
-    ),
-    "a link to a link out of the model": (
-        replaced("tokenizer.json", lambda path: _link_through(path, Path("/etc/passwd"))),
-        "tokenizer.json is a link to /etc/passwd",
+    "a link to a link to a file of the system": (
+        replaced("tokenizer.json", lambda path: _link_through(path, Path("/proc/self/environ"))),
+        "tokenizer.json is a link to /proc/",
     ),
     "a link to nothing": (
         replaced("tokenizer_config.json", lambda path: path.symlink_to("nowhere")),
-        "tokenizer_config.json cannot be read",
+        "tokenizer_config.json is a link to nowhere, which cannot be read",
     ),
     "a link to itself": (
         replaced("tokenizer.json", lambda path: path.symlink_to("tokenizer.json")),
-        "tokenizer.json cannot be read",
+        "tokenizer.json is a link to tokenizer.json, which cannot be read",
     ),
     "a link to a device": (
         replaced("tokenizer.json", lambda path: path.symlink_to("/dev/zero")),
@@ -138,19 +126,12 @@ FILES: Cases = {
         lambda path: [(path / "tokenizer.json").unlink(), os.truncate(path / "vocab.txt", 1 << 34)],
         "vocab.txt has 17,179,869,184 bytes",
     ),
-    "no weights": (lambda path: (path / "model.safetensors").unlink(), "holds neither model.safetensors nor"),
+    "no weights": (lambda path: (path / "model.safetensors").unlink(), "has no model.safetensors"),
     "a pickle for weights": (
         replaced("model.safetensors", lambda path: (path.parent / "pytorch_model.bin").write_bytes(b"\x80\x04.")),
-        "holds neither model.safetensors nor",
+        "pytorch_model.bin is a pickle, which can run code and is not opened",
     ),
 }
-
-
-def _link_to_blob(path: Path, folder: str, name: str) -> None:
-    blob = path.parent.parent / folder / name
-    blob.parent.mkdir(parents=True)
-    (path.parent.parent / "elsewhere").rename(blob)
-    path.symlink_to(blob)
 
 
 def _link_through(path: Path, target: Path) -> None:
@@ -180,19 +161,15 @@ INDEX: Cases = {
 }  # fmt: skip
 
 WEIGHTS: Cases = {
-    "weights that are a pickle": (written("model.safetensors", b"\x80\x04\x95." * 9), "is no safetensors file"),
-    "weights that are cut off": (lambda path: os.truncate(path / "model.safetensors", 500), "is no safetensors file"),
-    "no bytes": (written("model.safetensors", b""), "is no safetensors file"),
-    "a pointer of Git LFS": (
-        written("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-        "is a pointer of Git LFS",
-    ),
+    "weights that are a pickle": (written("model.safetensors", b"\x80\x04\x95." * 9), "is a Python pickle"),
+    "weights that are a zip of pickles": (written("model.safetensors", b"PK\x03\x04" * 9), "is a zip archive"),
+    "weights that are any bytes": (written("model.safetensors", b"evil" * 9), "is no safetensors file"),
     "a header without end": (
         written("model.safetensors", struct.pack("<Q", 1 << 62) + b"{}"),
-        "is no safetensors file, or is cut off",
+        "is no safetensors file",
     ),
     "a header that is no JSON": (
-        written("model.safetensors", struct.pack("<Q", 4) + b"evil"),
+        written("model.safetensors", struct.pack("<Q", 5) + b"{evil"),
         "cannot be read as JSON",
     ),
     "a name twice in the header": (
@@ -211,7 +188,7 @@ WEIGHTS: Cases = {
     "a negative size": (header(lambda found: first(found).update(shape=[-1, -8])), "which no encoder's is"),
     "an unknown type": (header(lambda found: first(found).update(dtype="F4")), "which no encoder's is"),
     "a tensor with code": (header(lambda found: first(found).update(code="os.system")), "which no encoder's is"),
-    "tensors that overlap": (header(overlap), "its tensors overlap, leave gaps"),
+    "tensors that overlap": (header(overlap), "its tensors overlap or leave gaps"),
     "bytes after the last tensor": (header(lambda found: None, more=b"\x80\x04."), "do not end where the file does"),
 }
 
@@ -243,7 +220,7 @@ CONFIG: Cases = {
     "an unknown tokenizer in config.json": (config(tokenizer_class="EvilTokenizer"), "tokenizer_class is 'EvilTok"),
     "a deep configuration": (config(dtype=deep(50)), "config.json is nested deeper than 32 levels"),
     "a key twice": (written("config.json", b'{"model_type": "bert", "model_type": "a"}'), "'model_type' comes twice"),
-    "a configuration that is no JSON": (written("config.json", b"\x80\x04."), "config.json cannot be read as JSON"),
+    "a configuration that is no JSON": (written("config.json", b"\x80\x04."), "config.json is a Python pickle"),
     "NaN": (written("config.json", b'{"model_type": "bert", "dropout": NaN}'), "NaN is not a JSON number"),
 }
 
@@ -266,9 +243,12 @@ TOKENIZER: Cases = {
         edited("special_tokens_map.json", lambda found: found.update(sep_token="x" * 5000)),
         "special_tokens_map.json: sep_token is",
     ),
-    "an added token with an id below 0": (written("added_tokens.json", b'{"x": -1}'), "the token 'x' has the id -1"),
-    "an added token with a path for an id": (written("added_tokens.json", b'{"x": "/"}'), "the token 'x' has the id"),
-    "a tokenizer that is no JSON": (written("tokenizer.json", b"\x80\x04."), "tokenizer.json cannot be read as JSON"),
+    "an added token with an id below 0": (
+        written("added_tokens.json", b'{"x": -1}'),
+        "entry 1 is no token with",
+    ),
+    "an added token with a path for an id": (written("added_tokens.json", b'{"x": "/"}'), "entry 1 is no token with"),
+    "a tokenizer that is no JSON": (written("tokenizer.json", b"\x80\x04."), "tokenizer.json is a Python pickle"),
     "a deep tokenizer": (tokenizer(normalizer=deep(200)), "tokenizer.json is nested deeper than 32 levels"),
     "an unknown key of a tokenizer": (tokenizer(code="x"), "the key 'code' is not allowed"),
     "an unknown tokenizer model": (tokenizer(model={"type": "Code", "vocab": {}}), "model is not one of WordPiece"),

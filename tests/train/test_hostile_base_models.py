@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.pretrained.model_files import checkpoint_of_run
 from sentiment_ray.pretrained.open import open_model
+from sentiment_ray.pretrained.runs import find_checkpoint
 from sentiment_ray.text.encoding import encode, load_encoder
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.baseline import checkpoint_metrics
@@ -24,6 +24,8 @@ from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import load_model, load_tokenizer_files
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.teacher import find_teacher_rows
+from tests.export.test_families import MORE
+from tests.export.test_first_token import FAMILIES, SIZES
 from tests.hostile import base_models
 from tests.hostile.damage import Cases
 
@@ -55,7 +57,8 @@ def test_a_copy_that_nobody_harmed_is_the_same_model(model: Path, tiny_encoder: 
         for file in opened.directory.iterdir():
             assert file.read_bytes() == (tiny_encoder / file.name).read_bytes()
         assert opened.has_tokenizer
-        assert opened.num_values == sum(value.numel() for value in load_file(model / "model.safetensors").values())
+        expected = {name: tuple(value.shape) for name, value in load_file(model / "model.safetensors").items()}
+        assert {name: tensor.shape for name, tensor in opened.tensors.items()} == expected
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -146,26 +149,86 @@ def test_a_published_model_is_read_with_all_that_lies_beside_it(model: Path, tmp
     assert "backend" not in (tmp_path / "saved/tokenizer_config.json").read_text()
 
 
-def test_a_snapshot_of_the_hub_is_made_of_links_and_is_read(model: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "models--someone--tiny"
-    snapshot = cache / "snapshots" / ("c" * 40)
-    for folder in (snapshot, cache / "blobs"):
-        folder.mkdir(parents=True)
+SECRET = "TOP-SECRET-41"
+SECRETS = {
+    "lines": f"root:x:0:0:{SECRET}:/root:/bin/sh\nuser {SECRET}\n".encode(),
+    "a JSON of settings": json.dumps({"api_key": SECRET, "auths": {"hub": {"auth": SECRET}}}).encode(),
+    "a private key": f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n".encode(),
+    "bytes": b"SQLite format 3\0" + SECRET.encode() * 99,
+}
+LINKED = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "model.safetensors", "model.safetensors.index.json",
+)  # fmt: skip
+IGNORED = {("tokenizer_config.json", "a JSON of settings"), ("special_tokens_map.json", "a JSON of settings")}
+"""Files of which only known keys are kept, so that other JSON changes nothing."""
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("name", LINKED)
+def test_a_link_to_a_file_that_is_no_part_of_a_model_gives_nothing_away(model: Path, name: str, secret: str) -> None:
+    (model.parent / "secret").write_bytes(SECRETS[secret])
+    if name in ("vocab.txt", "vocab.json", "merges.txt"):  # otherwise nobody would read them
+        (model / "tokenizer.json").unlink()
+        (model / "vocab.json").write_text('{"<unk>": 0, "a": 1, "b": 2, "ab": 3}')
+        (model / "merges.txt").write_text("#version: 0.2\na b\n")
+    if name == "model.safetensors.index.json":
+        (model / "model.safetensors").unlink()
+    (model / name).unlink(missing_ok=True)
+    (model / name).symlink_to("../secret")
+    if (name, secret) in IGNORED:
+        with open_model(model) as opened:
+            assert not any(SECRET in file.read_text("latin-1") for file in opened.directory.iterdir())
+        return
+    with pytest.raises(ConfigError, match=name) as refused, open_model(model):
+        pass
+    assert SECRET not in str(refused.value)
+
+
+def _put(file: Path, stored: Path) -> None:
+    """Move a file to another place and leave a link to it."""
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    file.rename(stored)
+    file.symlink_to(os.path.relpath(stored, file.parent))
+
+
+STORES: dict[str, Callable[[int, str], str]] = {
+    "the Hub's cache": lambda number, name: f"models--someone--tiny/blobs/{number:040x}",
+    "git-annex": lambda number, name: f".git/annex/objects/Xx/{number:02}/SHA256E-s9--{number:064x}.json/{number:064x}",
+    "DVC": lambda number, name: f"cache/files/md5/ab/{number:030x}",
+    "another disk": lambda number, name: f"mnt/models/tiny/{name}",
+}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_model_of_links_is_what_they_lead_to(model: Path, store: str, tmp_path: Path) -> None:
     for number, file in enumerate(sorted(model.iterdir())):
-        blob = f"{number:040x}"
-        file.rename(cache / "blobs" / blob)
-        (snapshot / file.name).symlink_to(f"../../blobs/{blob}")
-    load_tokenizer_files(str(snapshot), tmp_path)
-    load_model(str(snapshot), LABELS, dropout=None, device=CPU)
+        _put(file, tmp_path / STORES[store](number, file.name))
+    (tmp_path / "linked").symlink_to("model")
+    (tmp_path / "tokenizer").mkdir()
+    load_tokenizer_files(str(tmp_path / "linked"), tmp_path / "tokenizer")
+    load_model(str(model), LABELS, dropout=None, device=CPU)
+    with open_model(model) as opened:
+        assert ("model.safetensors" in opened.links) is (store in ("another disk", "git-annex"))
 
 
-def test_a_configuration_that_asks_for_more_than_there_is_costs_no_memory(model: Path) -> None:
-    base_models.config(hidden_size=1 << 20, num_attention_heads=1, intermediate_size=1 << 22)(model)
+def test_links_to_another_place_are_shown_once(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _put(model / "model.safetensors", tmp_path / "weights/file")
+    with_absolute_paths(TrainConfig(model=str(model), prepared="p", output="o", max_tokens=8))
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert f"model.safetensors -> {tmp_path / 'weights/file'}" in shown
+
+
+def test_a_configuration_that_asks_for_more_than_there_is_costs_no_memory(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("modernbert", **SIZES | (FAMILIES | MORE)["modernbert"])
+    AutoModel.from_config(config).save_pretrained(tmp_path / "model")
+    base_models.config(intermediate_size=1 << 22)(tmp_path / "model")
     with pytest.raises(ConfigError, match=r"config.json asks for [\d,]+ values, the weights hold"):
-        load_model(str(model), LABELS, dropout=None, device=CPU)
+        load_model(str(tmp_path / "model"), LABELS, dropout=None, device=CPU)
 
 
-@pytest.mark.parametrize("values", [{"hidden_act": "nonsense"}, {"num_attention_heads": 3}, {"hidden_size": -1}])
+@pytest.mark.parametrize("values", [{"hidden_act": "nonsense"}, {"num_attention_heads": 3}, {"num_attention_heads": 0}])
 def test_a_configuration_of_which_nothing_can_be_built_is_named(model: Path, values: dict[str, object]) -> None:
     base_models.config(**values)(model)
     with pytest.raises(ConfigError, match="cannot be loaded as its config.json says"):
@@ -197,10 +260,13 @@ def test_a_costly_expression_doubles_its_time_with_each_character(model: Path) -
 
 
 def test_a_checkpoint_that_run_json_names_is_one_of_the_run(tmp_path: Path) -> None:
-    assert checkpoint_of_run(tmp_path, "attempts/1/epoch-1") == tmp_path / "attempts/1/epoch-1"
+    def find(name: str) -> Path:
+        return find_checkpoint(tmp_path, {"best": {"checkpoint": name}})
+
+    assert find("attempts/1/epoch-1") == tmp_path / "attempts/1/epoch-1"
     for name in ("../other/epoch-1", "/etc", "attempts/../../other"):
         with pytest.raises(ConfigError, match="outside the run"):
-            checkpoint_of_run(tmp_path, name)
+            find(name)
 
 
 @pytest.mark.parametrize("name", ["../secret.parquet", "/etc/passwd", "a/../../secret.parquet"])

@@ -48,19 +48,19 @@ def _read_padding(revision: str | None) -> int:
 
 
 def test_a_branch_becomes_the_commit_that_it_is_now_and_stays_it(hub: Hub) -> None:
-    config = with_absolute_paths(TrainConfig(prepared="p", output="o", model=NAME))
+    config = with_absolute_paths(TrainConfig(prepared="p", output="o", model=NAME, max_tokens=8))
     assert config.revision == OLD
     hub.branches["main"] = NEW
     assert _read_padding(config.revision) == 0
     assert with_absolute_paths(config).revision == OLD
-    assert with_absolute_paths(TrainConfig(prepared="p", output="o", model=NAME)).revision == NEW
+    assert with_absolute_paths(TrainConfig(prepared="p", output="o", model=NAME, max_tokens=8)).revision == NEW
     assert _read_padding(NEW) == 1
 
 
 def test_the_commit_stands_in_the_run_and_in_its_fingerprint(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "prepared.json").write_text("{}")
     prepared = PreparedReviews(tmp_path, (), {}, {}, ())
-    config = TrainConfig(prepared=str(tmp_path), output="o", model=NAME, revision="v1")
+    config = TrainConfig(prepared=str(tmp_path), output="o", model=NAME, revision="v1", max_tokens=8)
     plan = _describe_run(with_absolute_paths(config), prepared)
     assert plan["config"]["revision"] == plan["made_from"]["model"] == OLD
     hub.branches["v1"] = NEW

@@ -164,7 +164,7 @@ def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
     ("changes", "error", "message"),
     [
         ({"prepared": "/nowhere"}, DataError, "/nowhere/prepared.json is missing"),
-        ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' is not a model"),
+        ({"model": "/nowhere/model"}, ConfigError, "'/nowhere/model' does not exist"),
         ({"num_workers": 50, "output": "/tmp/never"}, ConfigError, "the cluster has 2"),
         ({"use_gpu": True, "output": "/tmp/never"}, ConfigError, "needs as many GPUs"),
     ],

@@ -1,0 +1,82 @@
+"""Reads run.json of a training and finds the checkpoint that it names; loads no model."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sentiment_ray.bundle.files import quote
+from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import read_json
+
+RUN_NAME, PLAN_NAME = "run.json", "config.json"
+
+
+class _Parts(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Best(_Parts):
+    checkpoint: str
+
+
+class _Settings(_Parts):
+    prepared: str
+    model: str
+    max_tokens: int
+
+
+class _MadeFrom(_Parts):
+    prepared: str
+
+
+class _Run(_Parts):
+    """The parts of run.json that later stages read."""
+
+    fingerprint: str
+    labels: list[str]
+    best: _Best
+    base_model: dict[str, Any] | None
+    config: _Settings
+    made_from: _MadeFrom
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Return run.json of a finished training; ConfigError or DataError when it is missing or is no such file."""
+    path = run / RUN_NAME
+    if not path.exists():
+        raise ConfigError(f"{path} is missing. {_explain_no_run(run)}")
+    values = read_json(path)
+    try:
+        _Run.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{path} is not what train_encoder writes: {key}: {first['msg']}. Name a run, or train it again."
+        ) from None
+    return values
+
+
+def find_checkpoint(run: Path, values: dict[str, Any]) -> Path:
+    """Return the directory of the best checkpoint of a run; ConfigError when it is not inside the run."""
+    name: str = values["best"]["checkpoint"]
+    path = run / name
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise ConfigError(f"{run / RUN_NAME} names the checkpoint {quote(name)}, outside the run. Train it again.")
+    return path
+
+
+def _explain_no_run(run: Path) -> str:
+    """Return what is where a run should be, and what to do."""
+    if (run / "attempts").is_dir() and (run / PLAN_NAME).is_file():
+        return "The training has not ended: give its command again, and it goes on."
+    if (run / "bundle.json").is_file():
+        return f"{run} is a bundle. Name the run that it was made from."
+    if (run / "prepared.json").is_file():
+        return f"{run} holds prepared reviews. Train on them with train_encoder and name its output."
+    if (run / PLAN_NAME).is_file():
+        return f"{run} is a model. Train it with train_encoder and name its output."
+    if not run.is_dir():
+        return f"{run} {'is a file' if run.exists() else 'does not exist'}. Name the output of train_encoder."
+    return "Name the output of train_encoder."
