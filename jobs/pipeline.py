@@ -2,14 +2,12 @@
 
 import importlib
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from export.config import ExportConfig
 from sentiment_ray import log
-from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.config.flags import add_verbose_flag
 from sentiment_ray.config.sections import StageConfig, load_config, read_toml
 from sentiment_ray.config.shell import print_result, run, run_stage
@@ -42,26 +40,10 @@ def main(config: str) -> None:
     # All sections are checked before the first stage does any work.
     flags = {"restart": True}
     configs = {section: load_config(STAGES[section][0], section, file=config, flags=flags) for section in present}
-    _check_models(configs)
+    importlib.import_module("sentiment_ray.train.preflight").check_models(configs)
     results = {section: _run_stage(section, configs[section]) for section in present}
     print_summary(results)
     print_result({"output": results[present[-1]]["output"], "stages": results})
-
-
-def _check_models(configs: dict[str, StageConfig]) -> None:
-    """Raise what is wrong with a base model or a bundle that no stage makes, before the first stage does any work."""
-    made, train = None, configs.get("train")
-    if isinstance(train, TrainConfig):
-        from sentiment_ray.train.preflight import with_absolute_paths
-
-        with_absolute_paths(train)
-    if "export" in configs:
-        made = Path(configs["export"].output).resolve()
-    for config in configs.values():
-        for key in ("bundle", "against"):
-            bundle = getattr(config, key, None)
-            if isinstance(bundle, str) and Path(bundle).resolve() != made:
-                open_bundle(bundle, require_signature=getattr(config, "require_signature", None))
 
 
 def _run_stage(section: str, config: StageConfig) -> dict[str, Any]:

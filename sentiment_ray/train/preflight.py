@@ -1,6 +1,7 @@
 """Checks a training before it starts: its paths, its model, its rows, and the room on the cluster."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import ray
 from sentiment_ray import log
 from sentiment_ray.bundle.manifest import MAX_MODEL_BYTES
 from sentiment_ray.bundle.model_config import check_encoder
+from sentiment_ray.bundle.open import open_bundle
+from sentiment_ray.config.sections import SectionConfig
 from sentiment_ray.errors import ConfigError, DataError, require_extra
 from sentiment_ray.manifest import fingerprint, hash_file
 from sentiment_ray.paths import local_path
@@ -64,6 +67,19 @@ def with_absolute_paths(config: TrainConfig, inspected: Inspected | None = None)
         "prepared": str(local_path(config.prepared, "prepared")),
     }
     return config.model_copy(update={"model": model, "revision": revision, **paths})
+
+
+def check_models(configs: Mapping[str, SectionConfig]) -> None:
+    """Raise what is wrong with the base model and the bundles of a pipeline, by section, that no stage of it makes."""
+    train, export = configs.get("train"), configs.get("export")
+    if isinstance(train, TrainConfig):
+        with_absolute_paths(train)
+    made = local_path(getattr(export, "output", ""), "output") if export else None
+    for config in configs.values():
+        for key in ("bundle", "against"):
+            bundle = getattr(config, key, None)
+            if bundle and local_path(bundle, key) != made:
+                open_bundle(bundle, require_signature=getattr(config, "require_signature", None))
 
 
 def absolute_model(model: str) -> str:

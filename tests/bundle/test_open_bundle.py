@@ -46,7 +46,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a symbolic link": (_link, r"config\.json is a symbolic link"),
     "a linked directory": (lambda path: (path / "more").symlink_to(path.parent), "more is a symbolic link"),
     "no manifest": (lambda path: (path / "bundle.json").unlink(), r"bundle\.json is missing"),
-    "a manifest that is not JSON": (lambda path: (path / "bundle.json").write_text("{"), "cannot be read as JSON"),
+    "a manifest that is not JSON": (lambda path: (path / "bundle.json").write_text("{"), "bundle.json is cut off"),
     "a newer format": (_edit(lambda manifest: manifest.update(format_version=2)), "format_version is 2"),
     "an unknown key": (_edit(lambda manifest: manifest.update(auto_map={})), "auto_map"),
 }
