@@ -117,7 +117,7 @@ def can_cast(kind: pa.DataType, target: pa.DataType) -> bool:
         return True
     kind = get_value_type(kind)
     if pa.types.is_integer(kind) or pa.types.is_integer(target):
-        return pa.types.is_floating(kind) or pa.types.is_floating(target)
+        return any(pa.types.is_floating(each) for each in (kind, target))
     return any(is_type(kind) for is_type in BINARY_TYPES) and any(is_type(target) for is_type in STRING_TYPES)
 
 

@@ -87,7 +87,7 @@ def _concatenate_slices(rows: Sequence[CopiedRow]) -> pa.StructArray:
     starts = [index for index, row in enumerate(rows) if not index or row.values is not rows[index - 1].values]
     ends = [*starts[1:], len(rows)]
     return pa.concat_arrays(
-        [rows[start].values.slice(rows[start].index, end - start) for start, end in zip(starts, ends, strict=True)]
+        [rows[start].values.slice(rows[start].position, end - start) for start, end in zip(starts, ends, strict=True)]
     )
 
 

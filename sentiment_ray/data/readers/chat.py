@@ -38,7 +38,7 @@ def read_chats(task: ReadTask, source: Source) -> Iterator[Row]:
         else:
             row_id = value.get(source.id_column) if source.id_column else None
             split_value = value.get(source.split_column) if source.split_column else None
-            copied = tuple([value.get(name) for name in task.copied.names])
+            copied = tuple([value.get(name, task.path_columns.get(name)) for name in task.copied.names])
             contents = example.contents
             yield Row(number, row_id, (contents["user"],), contents["assistant"], split_value, None, copied)
 

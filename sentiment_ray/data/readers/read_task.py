@@ -30,10 +30,10 @@ class ReadTask:
 
 
 class CopiedRow(NamedTuple):
-    """The values of a row of a Parquet file: those at `index` of `values`, which neighbouring rows share."""
+    """The values of a row of a Parquet file: those at `position` of `values`, which neighbouring rows share."""
 
     values: pa.StructArray
-    index: int
+    position: int
     row_bytes: int
     """Mean size of a row of `values`."""
 
