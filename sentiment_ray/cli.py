@@ -1,5 +1,6 @@
 """The command `sentiment-ray`: uses, serves and checks a bundle; knows no stage of the pipeline."""
 
+import codecs
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -191,7 +192,7 @@ def _read_batches() -> Iterator[list[str]]:
     """Yield lists of lines of stdin, without their ends; bytes that are not UTF-8 become replacement characters."""
     batch: list[str] = []
     for line in sys.stdin.buffer:
-        batch.append(line.decode("utf-8", "replace").rstrip("\r\n"))
+        batch.append(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").rstrip("\r\n"))
         if len(batch) == LINES_PER_BATCH:
             yield batch
             batch = []

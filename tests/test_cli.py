@@ -35,7 +35,7 @@ def test_predict_prints_one_json_line_for_each_text() -> None:
 
 
 def test_predict_reads_lines_of_any_bytes_from_stdin() -> None:
-    rows = _run("predict", str(BUNDLE), stdin=b"tea\r\n\n\xff\xfe broken\nlast")
+    rows = _run("predict", str(BUNDLE), stdin=b"\xef\xbb\xbftea\r\n\n\xff\xfe broken\nlast")
     assert [row["text"] for row in rows] == ["tea", "", "\ufffd\ufffd broken", "last"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.copied_columns import choose_copied_columns
+from sentiment_ray.data.readers.content import read_start, suggest_format
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.source_columns import check_columns, find_types, recognise_chat
@@ -153,10 +154,10 @@ def _warn_about_shared_files(config: PrepareConfig, listings: Sequence[Listing])
 
 def _refuse_unknown_format(file: InputFile, source: Source) -> str:
     known = ", ".join(FORMATS_BY_SUFFIX)
-    raise DataError(
-        f"{file.path}: its ending names no format (known: {known}). Pass --format, or set format for the source "
-        f"{source.name!r}."
+    advice = (
+        suggest_format(read_start(Path(file.path))) or f"Pass --format, or set format for the source {source.name!r}"
     )
+    raise DataError(f"{file.path}: its ending names no format (known: {known}). {advice}.")
 
 
 def _split_into_tasks(file: SourceFile, footer: Footer | None) -> list[ReadTask]:

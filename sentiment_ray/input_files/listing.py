@@ -11,7 +11,7 @@ from sentiment_ray.errors import ConfigError, DataError, SentimentRayError
 from sentiment_ray.input_files import names
 from sentiment_ray.input_files.location import Location, list_matching_directories, look_up
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, matches
-from sentiment_ray.input_files.selection import Selection, Wanted, select
+from sentiment_ray.input_files.selection import PARQUET, Selection, Wanted, select
 from sentiment_ray.input_files.tables import keep_rows_of_tables
 from sentiment_ray.paths import is_url
 from sentiment_ray.storage import full_path, is_local, open_location
@@ -97,6 +97,8 @@ def list_input(
         place = look_up(location, label)
         wanted = Wanted(formats, stated_format, keep_defective)
         selection = _select_of_glob(place, wanted) if place.kind == "glob" else select(place, wanted)
+        if place.kind == "file" and set(formats) == {PARQUET}:
+            _refuse_other_format(selection, location, label)
         if place.kind == "directory":
             _refuse_hub_cache(place, label)
             _keep_splits(selection, location, splits, label)
@@ -182,6 +184,22 @@ def _refuse_hub_cache(place: Location, label: str) -> None:
         )
 
 
+def _refuse_other_format(selection: Selection, location: str, label: str) -> None:
+    """Raise DataError if the file that an input names is not Parquet, by its ending or its content."""
+    ((name, found),) = selection.formats.items()
+    if found != PARQUET and not selection.entries[name].defect:
+        what = found.upper() if found else "not a Parquet file"
+        raise DataError(f"{label} is {what}, and only Parquet is read here. {_explain_conversion(location)}")
+
+
+def _explain_conversion(path: str) -> str:
+    """Return a command that writes a text file as Parquet."""
+    directory, slash, name = path.rpartition("/")
+    target = f"{directory}{slash}{name.partition('.')[0] or name}.parquet"
+    source, target = (each.replace("'", "''") for each in (path, target))
+    return f"Write it as Parquet, for example: duckdb -c \"COPY (FROM '{source}') TO '{target}'\""
+
+
 def _keep_splits(selection: Selection, location: str, splits: Sequence[str], label: str) -> None:
     """Leave out all but some splits, if prepare_reviews wrote the directory, and say so on stderr."""
     present = {entry.name for entry in selection.location.tree.entries}
@@ -207,5 +225,9 @@ def _describe_emptiness(selection: Selection, label: str, wanted: Wanted) -> str
         message += "; the table no longer has the files that are there"
     elif others:
         message += f", only {_join(others)}"
-    pointer = next((name for name in others if name.endswith(".dvc")), None)
-    return f"{message}. {'Run: dvc pull' if pointer else 'Correct its path or its format'}."
+    if any(name.endswith(".dvc") for name in others):
+        return f"{message}. Run: dvc pull."
+    tables = [name for name in others if names.find_format(name)] if set(wanted.formats) == {PARQUET} else []
+    if tables:
+        return f"{message}. Only Parquet is read here. {_explain_conversion(selection.location.path(tables[0]))}"
+    return f"{message}. Correct its path or its format."

@@ -135,6 +135,38 @@ def test_without_quotes_a_csv_keeps_them_as_text(tmp_path: Path) -> None:
     assert texts_and_labels(read(path, quote="none")) == [('"wow" so', "positive"), ('"open', "negative")]
 
 
+SPARK_TEXTS = [
+    'she said "no", and left', r"C:\new, or \d", "ends with a backslash" "\\", r"two \\ slashes", r'a "quoted\" x',
+    'line1\nline2, "q"', "comma, only", '"', r"\"", "\\", 'x\\\ny "z"', '5" screen', r"a\,b", "x",
+]  # fmt: skip
+SPARK_FILE = r"""text,label
+"she said \"no\", and left",positive
+"C:\\new, or \\d",positive
+ends with a backslash\,positive
+two \\ slashes,positive
+"a \"quoted\\\" x",positive
+"line1
+line2, \"q\"",positive
+"comma, only",positive
+"\"",positive
+"\\\"",positive
+\,positive
+"x\\
+y \"z\"",positive
+"5\" screen",positive
+"a\\,b",positive
+x,positive
+"""
+
+
+def test_a_csv_is_read_as_spark_wrote_it(tmp_path: Path) -> None:
+    """Spark 4 wrote this file from these texts, and reads them from it."""
+    path = write(tmp_path / "a.csv", SPARK_FILE)
+    assert [row["text"] for row in read(path, escape="\\")] == SPARK_TEXTS
+    semicolons = SPARK_FILE.replace(",positive", ";positive").replace("text,label", "text;label")
+    assert [row["text"] for row in read(write(path, semicolons), escape="\\")] == SPARK_TEXTS
+
+
 SPARK = 'text,label\n"she said \\"no\\", and left",negative\n"C:\\new, or \\d",neutral\n"a \\\\",positive\n'
 
 

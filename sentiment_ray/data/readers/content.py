@@ -39,10 +39,15 @@ MIN_UTF8_BYTES = 12
 """Bytes outside ASCII from which on text that is valid UTF-8 is not taken for text in another encoding."""
 
 
+def read_start(path: Path) -> bytes:
+    """Return the first bytes of a file, decompressed by its ending."""
+    with open_bytes(path) as file:
+        return file.peek(BUFFER_BYTES)
+
+
 def check_content(path: Path, file_format: str, encoding: str | None) -> None:
     """Raise DataError if the first bytes of a text file show another format, or UTF-8 in spite of `encoding`."""
-    with open_bytes(path) as file:
-        start = file.peek(BUFFER_BYTES)
+    start = read_start(path)
     found = describe_content(start)
     if not found and file_format in ("csv", "tsv") and JSON_START.match(start.removeprefix(codecs.BOM_UTF8)):
         found = "JSON. Pass --format jsonl, or end its name in .jsonl"
@@ -52,6 +57,14 @@ def check_content(path: Path, file_format: str, encoding: str | None) -> None:
         raise DataError(
             f"{path} is in UTF-8, but encoding is {encoding!r}. Leave encoding out, or name the file in its own source."
         )
+
+
+def suggest_format(start: bytes) -> str | None:
+    """Return what to do with a file of which the name tells no format, or a wrong one; None if it is not recognised."""
+    found = describe_content(start)
+    if found:
+        return f"It is {found}"
+    return "It is JSON. Pass --format jsonl" if JSON_START.match(start.removeprefix(codecs.BOM_UTF8)) else None
 
 
 def describe_content(start: bytes) -> str | None:

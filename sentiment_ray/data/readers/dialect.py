@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sentiment_ray.column_names import resolve_column
+from sentiment_ray.data.readers.escapes import double_escaped_quotes, keep_other_escapes
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.text_format import NONE
 
@@ -24,33 +25,25 @@ class Dialect:
     separator: str
     quote: str | None = QUOTE
     escape: str | None = None
-    """The character before a quote, a separator or itself that makes it part of the cell."""
+    """The character before a quote inside a quoted cell or, without a quote, before a separator, that makes it text."""
 
     def read_rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Return the cells of each row; of a blank line, none. The iterator raises csv.Error at misplaced quotes."""
         if self.quote is None and self.escape is None:
             return map(self.split, lines)
+        if self.quote is None:
+            lines = keep_other_escapes(lines, separator=self.separator, escape=str(self.escape))
+            return csv.reader(
+                lines, delimiter=self.separator, escapechar=self.escape, quoting=csv.QUOTE_NONE, strict=True
+            )
         if self.escape:
-            lines = map(self._keep_other_escapes, lines)
-        return csv.reader(
-            lines, delimiter=self.separator, quotechar=self.quote, escapechar=self.escape, strict=True,
-            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
-        )  # fmt: skip
+            lines = double_escaped_quotes(lines, separator=self.separator, quote=self.quote, escape=self.escape)
+        return csv.reader(lines, delimiter=self.separator, quotechar=self.quote, strict=True)
 
     def split(self, line: str) -> list[str]:
         """Return the cells of a line in which quotes have no meaning; of a blank line, none."""
         line = line.rstrip("\r\n")
         return line.split(self.separator) if line else []
-
-    def _keep_other_escapes(self, line: str) -> str:
-        """Return a line in which an escape that makes nothing part of the cell is itself part of it, as in C:\\new."""
-        escape, special = str(self.escape), (self.quote, self.separator, self.escape)
-        return re.sub(
-            re.escape(escape) + "(.?)",
-            lambda found: found[0] if found[1] in special else escape + found[0],
-            line,
-            flags=re.DOTALL,
-        )
 
 
 def choose_dialect(

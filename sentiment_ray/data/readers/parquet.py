@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.copied_columns import make_text_array
+from sentiment_ray.data.readers.content import suggest_format
 from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
@@ -27,6 +28,7 @@ from sentiment_ray.parquet_types import (
 
 MAX_BATCH_ROWS = 10_000
 MAX_BATCH_BYTES = 32 << 20
+MAX_START_BYTES = 4096
 MAX_EXPANSION = 100
 """Upper limit for the size of a file's rows, in file sizes; a footer may claim more."""
 
@@ -83,6 +85,12 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
         ) from error
 
 
+def _suggest_format(path: Path) -> str | None:
+    with path.open("rb") as file:
+        start = file.read(MAX_START_BYTES)
+    return None if start.startswith(b"PAR1") else suggest_format(start)
+
+
 def read_footer(path: Path) -> Footer:
     """Return what the footer of a Parquet file says; DataError if it cannot be read or its row counts do not add up.
 
@@ -96,9 +104,8 @@ def read_footer(path: Path) -> Footer:
         if min(num_rows, default=0) < 0 or sum(num_rows) != metadata.num_rows:
             raise ValueError(f"the footer promises {metadata.num_rows} rows, its row groups {sum(num_rows)}")
     except UNREADABLE as error:
-        raise DataError(
-            f"{path} is not a readable Parquet file ({describe_damage(error)}). Restore the file, or leave it out."
-        ) from error
+        remedy = _suggest_format(path) or "Restore the file, or leave it out"
+        raise DataError(f"{path} is not a readable Parquet file ({describe_damage(error)}). {remedy}.") from error
     max_bytes, first_rows = MAX_EXPANSION * path.stat().st_size, accumulate(num_rows, initial=0)
     row_groups = [
         RowGroup(index, first_row, min(max(0, group.total_byte_size), max_bytes))
