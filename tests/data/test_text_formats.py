@@ -5,19 +5,25 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.encodings import guess_encoding
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
+from sentiment_ray.evaluate.evaluate import list_labelled
+from sentiment_ray.score.score import list_corpus
 from tests.data.broken_inputs import PARQUET
 from tests.data.raw_rows import read, reasons, texts_and_labels
+from tests.situations.run_job import run_job
 
 GOOD = [("good", "positive"), ("bad", "negative"), ("so so", "neutral")]
 
@@ -452,3 +458,61 @@ def test_keys_that_are_not_set_leave_the_fingerprint_as_it_was() -> None:
     added = {"encoding", "separator", "quote", "escape"}
     assert not added & first.keys()
     assert {key: second[key] for key in added & second.keys()} == {"separator": "\t", "encoding": "cp1252"}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_flags_describe_how_a_file_is_written(tmp_path: Path) -> None:
+    labels = ("negative", "neutral", "positive")
+    lines = [f"{number};'Gerät {number}; schön';{labels[number % 3]}\r\n" for number in range(90)]
+    path = write(tmp_path / "a.csv", ("id;text;label\r\n" + "".join(lines)).encode("cp1252"))
+    arguments = ["--input", str(path), "--output", str(tmp_path / "out"), "--quote", "'", "--no-near-duplicates"]
+    refused = run_job("prepare_reviews", *arguments)
+    assert refused.exit_code == 2
+    assert "invalid UTF-8 (probably cp1252: set encoding)" in refused.error_lines[0]
+    actual = run_job("prepare_reviews", *arguments, "--separator", ";", "--escape", "none", "--encoding", "cp1252")
+    assert (actual.exit_code, actual.error_lines) == (0, [])
+    assert (actual.result["counts"]["rows_in"], actual.result["counts"]["rejected"]) == (90, 0)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.txt", "a.dat.gz", "a.csv.xz"])
+def test_a_file_without_a_known_ending_is_recognised(tmp_path: Path, name: str) -> None:
+    content = {
+        "a.json": b'[{"text": "fine"}]',
+        "a.dat.gz": gzip.compress(b'{"text": "fine"}'),
+        "a.csv.xz": b"\xfd7zXZ\0" + bytes(9),
+        "a.txt": b"text,label\n",
+    }[name]
+    advice = {"a.csv.xz": "It is compressed with xz. Unpack it: xz -d.", "a.txt": "Pass --format, or set format"}
+    with pytest.raises(DataError, match="its ending names no format") as caught:
+        read(write(tmp_path / name, content))
+    assert advice.get(name, "It is JSON. Pass --format jsonl.") in str(caught.value)
+
+
+def test_a_parquet_file_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a readable Parquet file .*It is a ZIP archive. Unpack it."):
+        read(write(tmp_path / "a.parquet", zip_of("a.csv")))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "it's.v2.tsv", "a.jsonl", "in"])
+def test_scoring_says_that_it_reads_parquet_and_how_to_write_it(tmp_path: Path, name: str) -> None:
+    if name == "in":
+        (tmp_path / "in").mkdir()
+        path = write(tmp_path / "in" / "a.csv", format_rows(GOOD)).parent
+    elif name.endswith("jsonl"):
+        path = write(tmp_path / name, "".join(json.dumps(dict(zip("tl", row, strict=True))) + "\n" for row in GOOD))
+    else:
+        path = write(tmp_path / name, format_rows(GOOD, delimiter="\t" if name.endswith("tsv") else ","))
+    for list_rows in (lambda: list_corpus(str(path), "out"), lambda: list_labelled(str(path), tmp_path / "out", {})):
+        with pytest.raises(DataError, match="nly Parquet is read here. Write it as Parquet") as caught:
+            list_rows()
+        command = re.search(r'duckdb -c "(.*)"', str(caught.value))
+        assert command is not None
+        duckdb.sql(command[1])
+        (written,) = tmp_path.rglob("*.parquet")
+        assert len(pq.read_table(written)) == 3
+        written.unlink()
+
+
+def test_a_file_without_an_ending_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a Parquet file, and only Parquet is read here"):
+        list_corpus(str(write(tmp_path / "reviews", "a\nb\nand more of it\n")), "out")
