@@ -48,7 +48,8 @@ class Batch:
     text left for a step gets a batch of one row without a label.
 
     `num_texts` and `num_tokens` (padding excluded) are totals over the batches of all workers in the step. `done` is
-    the share of the epoch that is over after the step; it is the same on every worker.
+    the share of the epoch that is over after the step, and `per_epoch` the number of batches in the epoch if every
+    chunk has as many as this one; both are the same on every worker.
     """
 
     input_ids: torch.Tensor
@@ -59,6 +60,7 @@ class Batch:
     num_texts: int
     num_tokens: int
     done: float
+    per_epoch: int
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; the copy to a GPU runs while the CPU prepares the next batch."""
@@ -80,6 +82,7 @@ def training_batches(
     *,
     num_chunks: int,
     tokens_per_batch: int,
+    rows_per_batch: int | None = None,
     seed: tuple[int, ...],
     after: float,
     max_over_workers: AllReduce,
@@ -90,6 +93,9 @@ def training_batches(
     Every worker has `num_chunks` chunks, some of them perhaps empty. Each chunk is cut into as many batches as the
     worker with the most batches has, so no worker waits for a step that another does not take. The order depends only
     on `seed` and the position in the epoch: a training that resumes gets the batches that were still to come.
+
+    With `rows_per_batch` a batch also has at most so many texts. They are drawn without regard to their length: of few
+    texts, sorting would put the same ones together in every epoch.
     """
     for chunk_index in range(num_chunks):
         chunk = next(chunks, EMPTY_CHUNK)
@@ -98,7 +104,12 @@ def training_batches(
         rng = np.random.default_rng([*seed, chunk_index])
         encoded = encode(encoder, chunk.texts)
         shuffled = rng.permutation(len(chunk.texts))
-        batches = [shuffled[batch] for batch in _split_into_batches(encoded, shuffled, encoder, tokens_per_batch)]
+        num_groups = -(-len(shuffled) // rows_per_batch) if rows_per_batch else 1
+        batches = [
+            group[batch]
+            for group in np.array_split(shuffled, max(num_groups, 1))
+            for batch in _split_into_batches(encoded, group, encoder, tokens_per_batch)
+        ]
         num_batches = int(max_over_workers(np.array([len(batches)]))[0])
         batches = halve_until(batches, num_batches)
         batches = [batches[index] for index in rng.permutation(num_batches)]
@@ -107,7 +118,8 @@ def training_batches(
         for number, (texts, (num_texts, num_tokens)) in enumerate(zip(batches, totals, strict=True), start=1):
             done = (chunk_index + number / num_batches) / num_chunks
             if done > after:
-                yield _build_batch(encoded, chunk, texts, encoder.pad_id, (num_texts, num_tokens), done)
+                position = done, num_batches * num_chunks
+                yield _build_batch(encoded, chunk, texts, encoder.pad_id, (num_texts, num_tokens), position)
 
 
 def evaluation_batches(chunk: Chunk, encoder: TextEncoder, *, tokens_per_batch: int) -> Iterator[Batch]:
@@ -115,7 +127,7 @@ def evaluation_batches(chunk: Chunk, encoder: TextEncoder, *, tokens_per_batch: 
     encoded = encode(encoder, chunk.texts)
     for texts in _split_into_batches(encoded, np.arange(len(chunk.texts)), encoder, tokens_per_batch):
         totals = len(texts), int(encoded.num_tokens[texts].sum())
-        yield _build_batch(encoded, chunk, texts, encoder.pad_id, totals, done=1.0)
+        yield _build_batch(encoded, chunk, texts, encoder.pad_id, totals)
 
 
 def select_own_chunks(chunks: Iterator[Chunk], *, rank: int, world_size: int) -> Iterator[Chunk]:
@@ -153,9 +165,9 @@ def _build_batch(
     texts: NDArray[np.intp],
     pad_id: int,
     totals: tuple[int, int],
-    done: float,
+    position: tuple[float, int] = (1.0, 1),
 ) -> Batch:
-    """Return the batch of some texts of a chunk.
+    """Return the batch of some texts of a chunk; `position` holds `done` and `per_epoch`.
 
     Without texts it has one row that a model accepts and the loss ignores, because all workers step together.
     """
@@ -169,7 +181,7 @@ def _build_batch(
         input_ids, attention_mask = np.full((1, 2), pad_id), np.ones((1, 2), dtype=np.int64)
         owners, label_ids = np.array([0]), np.array([NO_LABEL])
     teacher = chunk.teacher[texts] if chunk.teacher is not None and len(texts) else None
-    num_texts, num_tokens = totals
+    (num_texts, num_tokens), (done, per_epoch) = totals, position
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
@@ -179,6 +191,7 @@ def _build_batch(
         num_texts=num_texts,
         num_tokens=num_tokens,
         done=done,
+        per_epoch=per_epoch,
     )
 
 

@@ -54,6 +54,11 @@ class Checkpoint:
         return self.progress.epoch, self.progress.done
 
 
+def count_steps(progress: Progress) -> int:
+    """Return the number of optimizer steps until here, those of all epochs together."""
+    return progress.steps + sum(metrics.get("steps", 0) for metrics in progress.history)
+
+
 def seal_checkpoint(directory: Path, progress: Progress, score: float | None) -> None:
     """Write checkpoint.json, the last file of a checkpoint: the hashes of the others, the progress and the score."""
     files = {file.name: hash_file(file) for file in sorted(directory.iterdir())}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sentiment_ray.config.sections import Names, SectionConfig, Share, StageConfig
+from sentiment_ray.config.sections import Names, SectionConfig, Share, StageConfig, is_unset
 from sentiment_ray.text.truncation import Mode, NumWindows, Overlap, Pooling
 
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -13,6 +13,8 @@ WINDOW_KEYS = ("pooling", "window_overlap", "max_windows")
 """Keys that apply to truncation = "windows" only."""
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
 """The module that each tracker of `track` imports; the extra that installs it has the tracker's name."""
+MOST_TOKENS = 2048
+"""Largest number of tokens in a batch with tokens_per_batch = "auto". Larger ones are not faster on a CPU."""
 
 
 def _split_range(value: Any) -> Any:
@@ -72,8 +74,14 @@ class TrainConfig(StageConfig):
     """Gamma of the focal loss: rows that are already right count less. 0 is plain cross entropy, 2 is usual."""
     distill: Distill | None = None
     """Learn from the scores of a larger model as well; a section of its own."""
-    tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Largest number of tokens in a worker's batch, padding included."""
+    tokens_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Largest number of tokens in a worker's batch, padding included. auto is 2,048, or fewer so that there are at
+    least 200 steps; it then also chooses `rows_per_batch` and `passes_per_epoch`, unless these are given."""
+    rows_per_batch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)
+    """Largest number of rows in a worker's batch, drawn at random; by default only the tokens are limited."""
+    passes_per_epoch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)
+    """Passes over the training rows in an epoch, by default 1, or more with tokens_per_batch = "auto". With several
+    the rows stay in memory."""
     accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Batches whose gradients are added up for one optimizer step."""
     max_tokens: Annotated[int, Field(ge=3)] = 128
@@ -117,6 +125,11 @@ class TrainConfig(StageConfig):
     """Trackers that get the metrics beside metrics.jsonl: tensorboard, mlflow, trackio."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initial weights, the order of rows and dropout."""
+
+    @property
+    def token_budget(self) -> int:
+        """`tokens_per_batch` as a number."""
+        return MOST_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
 
     @property
     def max_workers(self) -> int:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from sentiment_ray.train.batches import CHUNK_ROWS, Batch, Chunk, training_batches
-from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, seal_checkpoint
+from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, count_steps, seal_checkpoint
 from sentiment_ray.train.collectives import MAX, SUM, all_reduce, any_worker
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.divergence import SkippedSteps, describe_divergence, find_non_finite_weight
@@ -26,6 +27,7 @@ from sentiment_ray.train.model import compute_logits, merge_additions
 from sentiment_ray.train.optimizer import clip_gradients, update_weights
 from sentiment_ray.train.schedule import compute_learning_rate, compute_score, should_stop
 from sentiment_ray.train.setup import Training, Worker, set_up_training
+from sentiment_ray.train.step_log import NUM_SUMS, StepLog, count_texts
 from sentiment_ray.train.task import Task
 from sentiment_ray.train.validation import measure_validation_split
 
@@ -40,13 +42,13 @@ def fine_tune(config: TrainConfig, task: Task, worker: Worker, checkpoint: Check
     All workers call it together.
     """
     with tempfile.TemporaryDirectory() as directory:
-        chunks = _read_epoch(task, worker)  # reads while the model is loaded
+        chunks = _read_epoch(config, task, worker)  # reads while the model is loaded
         training = set_up_training(config, task, worker, checkpoint, Path(directory))
         progress = checkpoint.progress if checkpoint else Progress()
         while progress.epoch < config.epochs and not should_stop(progress.history, config):
             progress = _train_epoch(training, progress, chunks)
             if progress.epoch + 1 < config.epochs:
-                chunks = _read_epoch(task, worker)  # reads while the model is measured
+                chunks = _read_epoch(config, task, worker)  # reads while the model is measured
             progress = _finish_epoch(training, progress)
             _save_checkpoint(training, progress, compute_score(progress.history[-1], config.best_by))
         return progress.history
@@ -57,9 +59,18 @@ def _count_chunks(task: Task, worker: Worker) -> int:
     return -(-task.train_rows // (worker.world_size * CHUNK_ROWS))
 
 
-def _read_epoch(task: Task, worker: Worker) -> Iterator[Chunk]:
+def _read_epoch(config: TrainConfig, task: Task, worker: Worker) -> Iterator[Chunk]:
     """Begin to read a worker's training rows, in chunks of about equal size."""
-    return worker.read_chunks("train", -(-task.train_rows // (worker.world_size * _count_chunks(task, worker))))
+    num_chunks = _count_chunks(task, worker)
+    chunks = worker.read_chunks("train", -(-task.train_rows // (worker.world_size * num_chunks)))
+    return _repeat(islice(chunks, num_chunks), config.passes_per_epoch) if config.passes_per_epoch else chunks
+
+
+def _repeat(chunks: Iterator[Chunk], times: int) -> Iterator[Chunk]:
+    """Yield all chunks several times. They are kept, because to read them again takes seconds."""
+    kept = list(chunks)
+    for _ in range(times):
+        yield from kept
 
 
 def _train_epoch(training: Training, progress: Progress, chunks: Iterator[Chunk]) -> Progress:
@@ -70,12 +81,14 @@ def _train_epoch(training: Training, progress: Progress, chunks: Iterator[Chunk]
     check_clock_every = max(1, CHECK_CLOCK_EVERY_BATCHES // config.accumulation_steps)
     loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
     reached, skipped = progress, SkippedSteps(progress.skipped_steps, progress.skipped_rows)
+    step_log = StepLog(worker.record, first=1 + count_steps(progress))
     batches = _build_batches(training, progress, chunks)
     for step, group in enumerate(_group_batches(batches, config.accumulation_steps), start=1):
         middle = (reached.done + group[-1].done) / 2
         rate = compute_learning_rate((progress.epoch + middle) / config.epochs, config)
-        loss, is_finite = _take_step(training, group, progress.epoch, rate=rate)
-        loss_sum += torch.where(is_finite, loss, 0.0)
+        sums, is_finite = _take_step(training, group, progress.epoch, rate=rate)
+        loss_sum += torch.where(is_finite, sums[0], 0.0)
+        step_log.note(sums, total_steps=_estimate_steps(config, group))
         reached = _pass_over(reached, group)
         skipped.note(is_finite, sum(batch.num_texts for batch in group))
         now = time.monotonic()
@@ -85,11 +98,19 @@ def _train_epoch(training: Training, progress: Progress, chunks: Iterator[Chunk]
             shown = now
             num_rows = max(reached.rows - progress.rows, 1)
             worker.show(progress.epoch + reached.done, float(loss_sum) / num_rows * worker.world_size)
+            step_log.write()
         is_clock_due = step % check_clock_every == 0 and reached.done < 1
         if is_clock_due and any_worker(now - saved > config.checkpoint_every_s):
+            step_log.write()
             _save_checkpoint(training, _add_up(training, reached, loss_sum, skipped, now - started), score=None)
             saved = time.monotonic()
+    step_log.write()
     return _add_up(training, reached, loss_sum, skipped, time.monotonic() - started)
+
+
+def _estimate_steps(config: TrainConfig, group: list[Batch]) -> int:
+    """Return the number of steps of the whole training, if all its chunks have as many batches as this one."""
+    return config.epochs * -(-group[-1].per_epoch // config.accumulation_steps)
 
 
 def _pass_over(progress: Progress, group: list[Batch]) -> Progress:
@@ -134,8 +155,9 @@ def _build_batches(training: Training, progress: Progress, chunks: Iterator[Chun
     return training_batches(
         chunks,
         training.encoder,
-        num_chunks=_count_chunks(training.task, worker),
-        tokens_per_batch=config.tokens_per_batch,
+        num_chunks=_count_chunks(training.task, worker) * (config.passes_per_epoch or 1),
+        tokens_per_batch=config.token_budget,
+        rows_per_batch=config.rows_per_batch,
         seed=(config.seed, progress.epoch, worker.rank),
         after=progress.done,
         max_over_workers=lambda counts: all_reduce(counts, MAX),
@@ -156,12 +178,13 @@ def _group_batches(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]
 def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Update the weights by the gradient of the mean loss of a group's texts, if loss and gradient are finite.
 
-    Return this worker's summed loss and whether they are finite on all workers, both `()` on the training's device.
+    Return this worker's sums of the texts, as `count_texts` does, and whether loss and gradient are finite on all
+    workers, a bool `()`, both on the training's device.
     """
     config, worker, model = training.config, training.worker, training.parallel
     # Data-parallel gradients are means over workers; the mean over the texts of all workers is needed.
     scale = worker.world_size / sum(batch.num_texts for batch in group)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
+    sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=worker.device)
     for index, batch in enumerate(group):
         seed = np.random.SeedSequence([config.seed, epoch, worker.rank, round(batch.done * 2**40)])
         torch.manual_seed(int(seed.generate_state(1)[0]))
@@ -173,10 +196,10 @@ def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: floa
             scaled = loss * scale
             # A loss that is not finite may have a finite gradient. It gets NaN, which reaches all workers.
             scaled.backward(torch.where(scaled.isfinite(), 1.0, math.nan))
-        loss_sum += loss.detach()
+        sums += count_texts(loss, logits, on_device)
     is_finite = clip_gradients(model.parameters(), config.max_grad_norm).isfinite()
     update_weights(training.optimizers, is_finite, learning_rate=rate)
-    return loss_sum, is_finite
+    return sums, is_finite
 
 
 def _keep_gradients_local(model: torch.nn.Module) -> contextlib.AbstractContextManager[Any]:
@@ -197,6 +220,7 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
         "loss": progress.loss_sum / (progress.rows - progress.skipped_rows),
         "precision": "bf16" if training.bf16 else "fp32",
         "train_rows": progress.rows,
+        "steps": progress.steps,
         "skipped_steps": progress.skipped_steps,
         "tokens": progress.tokens,
         "tokens_per_s": round(progress.tokens / progress.seconds, 1),

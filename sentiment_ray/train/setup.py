@@ -3,7 +3,7 @@
 A training that resumes gets all of it as it was at its checkpoint.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sentiment_ray.train.loss import Loss, build_loss
 from sentiment_ray.train.model import choose_trained, load_model, load_tokenizer_files
 from sentiment_ray.train.optimizer import build_optimizers
 from sentiment_ray.train.precision import use_bf16
+from sentiment_ray.train.step_log import StepResult
 from sentiment_ray.train.task import Task
 
 
@@ -44,6 +45,8 @@ class Worker:
     """Takes the epochs done, with a fraction, and the mean loss of the current epoch."""
     keeps_checkpoints: bool = True
     """Whether `report` needs the checkpoint's directory; without it nothing is written."""
+    record: Callable[[Sequence[StepResult]], None] = lambda results: None
+    """Takes the results of the steps since the last call."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, remove_all, write_json
+from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, read_json, remove_all, write_json
+from sentiment_ray.train.batch_size import choose_batch_size
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
-from sentiment_ray.train.config import TrainConfig, use_first_names
+from sentiment_ray.train.config import MOST_TOKENS, TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
     PreviousRun,
     load_previous_run,
@@ -36,6 +37,7 @@ from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 from sentiment_ray.train.progress import read_input_error, show_progress
 from sentiment_ray.train.schedule import compute_class_weights, should_stop
 from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
+from sentiment_ray.train.step_log import STEPS_NAME
 from sentiment_ray.train.task import Task, WorkerPlan
 from sentiment_ray.train.teacher import find_teacher_rows, read_teacher_fingerprint
 from sentiment_ray.train.trackers import METRICS_NAME, check_trackers, open_trackers, write_metrics
@@ -45,6 +47,8 @@ MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
 CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
 """Keys that do not affect the trained model; they may change before a run resumes."""
+CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "learning_rate")
+"""Keys whose numbers the training may choose by the number of rows; `chosen` of config.json and run.json has them."""
 BEST_METRICS = ("macro_f1", "accuracy", "validation_loss", "rows")
 
 
@@ -57,10 +61,11 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     config = with_absolute_paths(config)
     output, prepared = Path(config.output), read_prepared(Path(config.prepared))
     check_rows(prepared)
+    name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
+    config = _keep_earlier_batches(config, prepared, output / name)
     previous = load_previous_run(config, prepared)
     class_weights = compute_class_weights(config, prepared.labels, _count_rows_by_label(config, prepared, previous))
     plan = _describe_run(config, prepared)
-    name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
     difference = partial(_describe_difference, plan=plan)
     existing = find_finished_result(
         output,
@@ -74,14 +79,17 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
     parts = _plan_splits(config, prepared.labels, previous)
+    num_rows = count_rows(parts["train"])
+    config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
+    plan["chosen"] = {key: getattr(config, key) for key in CHOSEN_KEYS}
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
     if existing is None:  # an old output is removed only after every check of the input
-        remove_all(output, MANIFEST_NAME, METRICS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
+        remove_all(output, MANIFEST_NAME, METRICS_NAME, STEPS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / PLAN_NAME, plan)
-    task = Task(prepared.labels, class_weights, count_rows(parts["train"]), prepared.cleaning_steps)
+    task = Task(prepared.labels, class_weights, num_rows, prepared.cleaning_steps)
     _train_until_finished(config, task, parts, cpus)
     checkpoints = rank_checkpoints(list_checkpoints(output))
     run = plan | _summarise(config, prepared, previous, output, checkpoints)
@@ -89,6 +97,15 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     write_json(output / MANIFEST_NAME, run)
     keep_only(output, checkpoints[: config.keep_checkpoints])
     return {"output": str(output), "best": run["best"], "skipped": False}
+
+
+def _keep_earlier_batches(config: TrainConfig, prepared: PreparedReviews, manifest: Path) -> TrainConfig:
+    """Return the configuration of an existing run that an earlier release made with the default of 2,048 tokens."""
+    existing = read_json(manifest) if manifest.is_file() else {}
+    earlier = config.model_copy(update={"tokens_per_batch": MOST_TOKENS})
+    if config.tokens_per_batch != "auto" or "chosen" in existing:
+        return config
+    return earlier if _describe_run(earlier, prepared)["fingerprint"] == existing.get("fingerprint") else config
 
 
 def _train_until_finished(config: TrainConfig, task: Task, parts: dict[str, list[Part]], cpus: float) -> None:

@@ -30,6 +30,7 @@ from sentiment_ray.manifest import (
     write_json,
 )
 from sentiment_ray.paths import local_path
+from sentiment_ray.train.batch_size import choose_batch_size
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import Inspected, absolute_model, check_rows, hash_model, with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
@@ -235,6 +236,8 @@ def _train_once(
         base.model_dump() | rename_old_keys(TrainConfig, keys) | {"checkpoint_every_s": NEVER_S}
     )
     config = config.model_copy(update={"revision": revisions.get(config.model)})
+    num_rows = prepared.num_rows["train"]
+    config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
     labels, device = prepared.labels, torch.device("cuda" if use_gpu else "cpu")
     torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
@@ -258,7 +261,7 @@ def _train_once(
         show=lambda epochs_done, loss: None,
     )
     class_weights = compute_class_weights(config, labels, prepared.rows_by_label["train"])
-    task = Task(labels, class_weights, prepared.num_rows["train"], prepared.cleaning_steps)
+    task = Task(labels, class_weights, num_rows, prepared.cleaning_steps)
     fine_tune(config, task, worker, None)
 
 

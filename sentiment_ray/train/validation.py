@@ -26,7 +26,7 @@ def measure_validation_split(training: Training) -> dict[str, Any]:
     loss_sum = 0.0
     chunks = worker.read_chunks("validation", EVALUATION_CHUNK_ROWS)
     for chunk in select_own_chunks(chunks, rank=worker.rank, world_size=worker.world_size):
-        for batch in evaluation_batches(chunk, training.encoder, tokens_per_batch=training.config.tokens_per_batch):
+        for batch in evaluation_batches(chunk, training.encoder, tokens_per_batch=training.config.token_budget):
             batch = batch.to(worker.device)
             logits = compute_logits(training.model, batch, training.encoder.truncation, bf16=training.bf16)
             loss_sum += float(functional.cross_entropy(logits, batch.label_ids, reduction="sum"))

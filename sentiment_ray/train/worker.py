@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 from ray.train.torch import get_device, prepare_model
 
 from sentiment_ray.train.batches import Chunk
-from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
+from sentiment_ray.train.checkpoint import Checkpoint, Progress, count_steps, read_checkpoint
 from sentiment_ray.train.loop import fine_tune
 from sentiment_ray.train.memory import keep_freed_memory
 from sentiment_ray.train.rows import build_chunk
 from sentiment_ray.train.schedule import NO_SCORE
 from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.step_log import STEPS_NAME, append_steps, remove_steps_after
 from sentiment_ray.train.task import WorkerPlan
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
     context = ray.train.get_context()
     ranks = {"rank": context.get_world_rank(), "num_workers": context.get_world_size()}
     logger.info("worker started", extra=ranks)
+    steps_path = Path(plan.config.output) / STEPS_NAME
     worker = Worker(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
@@ -41,9 +44,12 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
         wrap=prepare_model,
         report=lambda *arguments: _report(*arguments, board=plan.board),
         show=lambda epochs_done, loss: plan.board.advance.remote(epochs_done, loss),
+        record=partial(append_steps, steps_path) if context.get_world_rank() == 0 else lambda results: None,
     )
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = _load_checkpoint(plan.checkpoint, Path(directory))
+        if worker.rank == 0:
+            remove_steps_after(steps_path, count_steps(checkpoint.progress) if checkpoint else 0)
         fine_tune(plan.config, plan.task, worker, checkpoint)
     logger.info("worker finished", extra=ranks)
 

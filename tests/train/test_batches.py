@@ -74,6 +74,21 @@ def test_a_worker_without_rows_takes_as_many_steps_as_the_others(encoder: TextEn
     assert _rows(batches) == []
 
 
+@pytest.mark.parametrize("most", [1, 7, 8, 200])
+def test_a_batch_has_at_most_the_rows_and_the_tokens_that_are_allowed(encoder: TextEncoder, most: int) -> None:
+    batches = _batches(encoder, (60, 45), rows_per_batch=most)
+    assert _rows(batches) == sorted([*range(60), *range(45)])
+    assert max(batch.num_texts for batch in batches) <= most
+    assert max(batch.input_ids.numel() for batch in batches) <= 64
+    assert {batch.per_epoch for batch in batches} >= {2 * sum(batch.done <= 0.5 for batch in batches)}
+
+
+def test_the_rows_of_a_batch_with_few_rows_change_from_epoch_to_epoch(encoder: TextEncoder) -> None:
+    epochs = [_batches(encoder, (60,), rows_per_batch=4, seed=(0, epoch, 0)) for epoch in range(2)]
+    first, second = ({frozenset(batch.label_ids.tolist()) for batch in batches} for batches in epochs)
+    assert not first & second
+
+
 def test_the_order_depends_on_the_seed_alone(encoder: TextEncoder) -> None:
     def order(seed: int) -> list[list[int]]:
         return [batch.label_ids.tolist() for batch in _batches(encoder, (50,), seed=(seed, 0, 0))]

@@ -27,6 +27,7 @@ from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.divergence import MAX_SKIPPED_IN_A_ROW, SkippedSteps
 from sentiment_ray.train.loop import fine_tune
 from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.step_log import StepResult
 from sentiment_ray.train.task import Task
 from tests.conftest import LABELS
 
@@ -41,6 +42,7 @@ class CheckpointStore:
 
     directory: Path
     paths: list[Path] = field(default_factory=list)
+    steps: list[StepResult] = field(default_factory=list)
 
     def report(self, checkpoint: Path | None, name: str, progress: Progress, score: float | None) -> None:
         if checkpoint:
@@ -115,6 +117,7 @@ def train(prepared: Path, tiny_encoder: Path, store: CheckpointStore) -> Train:
             rank=0, world_size=1, device=torch.device("cpu"),
             read_chunks=reader if broken_row is None else _with_a_broken_row(reader, broken_row),
             wrap=lambda model: model, report=store.report, show=lambda epochs_done, loss: None,
+            record=store.steps.extend,
         )  # fmt: skip
         task = Task(LABELS, weights or [1.0] * len(LABELS), rows)
         history = fine_tune(_config(tiny_encoder, **changes), task, worker, checkpoint)
@@ -133,7 +136,14 @@ def _equal(one: Checkpoint, other: Checkpoint) -> bool:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"accumulation_steps": 3, "tokens_per_batch": 32}, {"lora_rank": 2}, {"layer_decay": 0.7}]
+    "changes",
+    [
+        {},
+        {"accumulation_steps": 3, "tokens_per_batch": 32},
+        {"lora_rank": 2},
+        {"layer_decay": 0.7},
+        {"rows_per_batch": 8, "passes_per_epoch": 2},
+    ],
 )
 def test_a_training_resumed_from_any_checkpoint_ends_with_the_same_bits(
     train: Train, store: CheckpointStore, changes: dict[str, Any]
@@ -149,6 +159,35 @@ def test_a_training_resumed_from_any_checkpoint_ends_with_the_same_bits(
     for start in (within[0], within[-1], after_first_epoch):
         assert train(start, checkpoint_every_s=1e6, **changes) == expected
         assert _equal(store.checkpoints()[-1], checkpoints[-1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"accumulation_steps": 3, "rows_per_batch": 5, "tokens_per_batch": 2048},
+        {"passes_per_epoch": 3},
+    ],
+)
+def test_each_step_is_recorded_with_its_loss_and_its_accuracy(
+    train: Train, store: CheckpointStore, changes: dict[str, Any]
+) -> None:
+    history = train(dropout=0.0, learning_rate=3e-3, **changes)
+    num_steps = sum(line["steps"] for line in history)
+    assert [result.step for result in store.steps] == list(range(1, num_steps + 1))
+    assert {result.total_steps for result in store.steps} == {num_steps}
+    losses = [result.loss or 0.0 for result in store.steps]
+    assert min(losses) > 0
+    assert sum(losses[: num_steps // 2]) / (num_steps // 2) == pytest.approx(history[0]["loss"], rel=0.1)
+    accuracies = [result.accuracy for result in store.steps]
+    assert all(accuracy is not None and 0 <= accuracy <= 1 for accuracy in accuracies)
+
+
+def test_an_epoch_of_several_passes_trains_on_every_row_in_each(train: Train) -> None:
+    once, thrice = train(epochs=1), train(epochs=1, passes_per_epoch=3)
+    assert thrice[0]["train_rows"] == 3 * once[0]["train_rows"]
+    assert thrice[0]["steps"] == 3 * once[0]["steps"]
+    assert thrice[0]["loss"] < once[0]["loss"]
 
 
 def test_a_damaged_checkpoint_is_not_read(train: Train, store: CheckpointStore) -> None:

@@ -13,10 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.manifest import fingerprint, read_json
+from sentiment_ray.manifest import fingerprint, read_json, write_json
 from sentiment_ray.train.checkpoint import list_checkpoints
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.trainer import CHANGEABLE_KEYS, train_encoder
+from sentiment_ray.train.preflight import with_absolute_paths
+from sentiment_ray.train.prepared import read_prepared
+from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, train_encoder
 from tests.conftest import ROOT
 
 
@@ -158,6 +160,33 @@ def test_an_interrupted_training_says_so_and_keeps_its_checkpoints(run: Path, tm
 def test_every_epoch_has_a_line_of_metrics(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines == read_json(run / "run.json")["history"]
+
+
+def test_every_step_has_a_line(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    num_steps = sum(epoch["steps"] for epoch in read_json(run / "run.json")["history"])
+    assert [line["step"] for line in lines] == list(range(1, num_steps + 1))
+    assert {line["total_steps"] for line in lines} == {num_steps}
+
+
+def test_the_chosen_numbers_stand_beside_the_configuration(run: Path) -> None:
+    manifest = read_json(run / "run.json")
+    assert manifest["chosen"]["tokens_per_batch"] == manifest["config"]["tokens_per_batch"]
+    assert manifest["chosen"].keys() >= {"rows_per_batch", "passes_per_epoch", "learning_rate"}
+
+
+def test_a_run_of_an_earlier_release_with_its_default_batch_is_up_to_date(
+    prepared: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    keys = {"prepared": str(prepared), "model": str(tiny_encoder), "output": str(tmp_path / "run"), "max_tokens": 32}
+    config, earlier = TrainConfig(**keys), with_absolute_paths(TrainConfig(**keys, tokens_per_batch=2048))
+    plan = _describe_run(earlier, read_prepared(prepared)) | {"best": {"epoch": 1}}
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run/run.json", plan)
+    assert train_encoder(config)["skipped"]
+    write_json(tmp_path / "run/run.json", plan | {"chosen": {}})
+    with pytest.raises(ConfigError, match="tokens_per_batch = 2048, now 'auto'"):
+        train_encoder(config)
 
 
 @pytest.mark.parametrize(

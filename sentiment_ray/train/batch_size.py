@@ -1,0 +1,38 @@
+"""Chooses the size of a batch by the number of training rows; knows no torch and no Ray.
+
+To change how few rows are trained on, change `choose_batch_size`.
+"""
+
+from sentiment_ray.train.config import MOST_TOKENS, TrainConfig
+
+MIN_STEPS = 200
+"""Fewest optimizer steps of a whole training. With fewer, a new head learns little (benchmarks/results/small.jsonl)."""
+FEWEST_ROWS, MOST_DRAWN_ROWS = 8, 32
+"""Bounds of the rows of a batch that are drawn at random. Larger batches are sorted by length, which saves padding."""
+
+
+def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float) -> TrainConfig:
+    """Return the configuration with numbers in the place of tokens_per_batch = "auto"; others stay as they are.
+
+    `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be while
+    the training takes MIN_STEPS steps. When even batches of FEWEST_ROWS rows give fewer steps, every epoch reads the
+    rows several times. A small batch keeps the learning rate: the rate that is best for 2,048 tokens is also best for 8
+    rows.
+    """
+    if config.tokens_per_batch != "auto":
+        return config
+    passes = config.passes_per_epoch or 1
+    num_batches = MIN_STEPS * config.accumulation_steps  # of each worker, in all epochs
+    rows = num_rows * passes * config.epochs / (num_batches * config.max_workers)
+    if config.rows_per_batch is None and rows > MOST_DRAWN_ROWS:
+        tokens = min(MOST_TOKENS, max(1, round(rows * mean_tokens)))
+        return config.model_copy(update={"tokens_per_batch": tokens})
+    rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(rows))
+    batches_per_pass = -(-num_rows // (rows_per_batch * config.max_workers))
+    enough = -(-num_batches // (batches_per_pass * config.epochs))
+    chosen = {
+        "tokens_per_batch": MOST_TOKENS,
+        "rows_per_batch": rows_per_batch,
+        "passes_per_epoch": config.passes_per_epoch or max(1, enough),
+    }
+    return config.model_copy(update=chosen)

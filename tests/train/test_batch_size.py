@@ -1,0 +1,70 @@
+"""With tokens_per_batch = "auto" every number of rows gets enough steps; a number that was given stays."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.train.batch_size import FEWEST_ROWS, MIN_STEPS, choose_batch_size
+from sentiment_ray.train.config import MOST_TOKENS, TrainConfig
+from sentiment_ray.train.prepared import PreparedReviews
+
+
+def _choose(num_rows: int, mean_tokens: float = 25.0, **keys: Any) -> TrainConfig:
+    config = TrainConfig(**{"prepared": "p", "model": "m", "output": "o"} | keys)
+    return choose_batch_size(config, num_rows=num_rows, mean_tokens=mean_tokens)
+
+
+def _count_steps(config: TrainConfig, num_rows: int, mean_tokens: float) -> int:
+    """Return the steps of a training whose rows all have the same number of tokens."""
+    rows_per_worker = num_rows / config.max_workers
+    rows = min(config.token_budget // mean_tokens, config.rows_per_batch or math.inf)
+    batches = math.ceil(rows_per_worker / max(rows, 1)) * (config.passes_per_epoch or 1)
+    return config.epochs * math.ceil(batches / config.accumulation_steps)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 10, 66, 200, 600, 3000, 6000, 20_000, 1_000_000])
+@pytest.mark.parametrize("mean_tokens", [5, 25, 128])
+@pytest.mark.parametrize("keys", [{}, {"epochs": 5}, {"num_workers": 4}, {"accumulation_steps": 4}])
+def test_every_number_of_rows_gets_enough_steps(num_rows: int, mean_tokens: int, keys: dict[str, Any]) -> None:
+    config = _choose(num_rows, mean_tokens, **keys)
+    assert _count_steps(config, num_rows, mean_tokens) >= 0.95 * MIN_STEPS
+    if config.rows_per_batch and config.passes_per_epoch:
+        assert config.rows_per_batch >= FEWEST_ROWS
+
+
+def test_few_rows_get_small_batches_and_several_passes() -> None:
+    config = _choose(66)
+    assert (config.rows_per_batch, config.tokens_per_batch) == (8, MOST_TOKENS)
+    assert config.passes_per_epoch == math.ceil(MIN_STEPS / (9 * config.epochs))
+
+
+def test_many_rows_are_trained_on_as_with_2048_tokens() -> None:
+    many = _choose(50_000)
+    assert many == _choose(50_000, tokens_per_batch=2048)
+    assert (many.rows_per_batch, many.passes_per_epoch) == (None, None)
+
+
+def test_numbers_that_were_given_stay() -> None:
+    given = {"tokens_per_batch": 512}
+    assert _choose(66, **given).model_dump() == TrainConfig(prepared="p", model="m", output="o", **given).model_dump()
+    assert _choose(66, rows_per_batch=3).rows_per_batch == 3
+    assert _choose(50_000, rows_per_batch=3).passes_per_epoch == 1
+    assert _choose(66, passes_per_epoch=2).passes_per_epoch == 2
+
+
+def test_keys_that_are_not_given_are_not_in_the_configuration() -> None:
+    keys = TrainConfig(prepared="p", model="m", output="o").model_dump().keys()
+    assert not keys & {"rows_per_batch", "passes_per_epoch"}
+
+
+def test_the_mean_number_of_tokens_is_estimated_from_the_size_of_the_texts(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for number, words in enumerate((10, 30)):
+        texts = [f"{row} " + "tea " * words for row in range(500)]
+        parquet.write_table(pa.table({"id": range(500), "text": texts}), tmp_path / f"train/{number}.parquet")
+    prepared = PreparedReviews(tmp_path, ("a", "b"), {}, {}, ())
+    assert prepared.estimate_mean_tokens() == pytest.approx(21, abs=3)
