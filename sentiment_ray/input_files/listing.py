@@ -55,6 +55,8 @@ class Listing:
     """What names are relative to: the directory, the directory above a glob's first wildcard, or that of the file."""
     files: list[InputFile]
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    linked_directories: tuple[str, ...] = ()
+    """Real paths of the directories that links in it lead to."""
 
     def describe_left_out(self) -> dict[str, Any]:
         """Return the number of names of each kind, and the first of those that may surprise, ready for JSON."""
@@ -89,7 +91,8 @@ def list_input(
 
     `formats` are those that the stage reads. With a `stated_format`, files without an ending that is known have that
     one, if a glob matches them or if they have the names that Spark and Hive give. Of a directory that prepare_reviews
-    wrote, only `splits` are read. With `keep_defective`, a broken link is listed like a file.
+    wrote, only `splits` are read. With `keep_defective`, broken links, devices and names that are
+    not UTF-8 are listed too.
     DataError, which begins with `label`, when there is no file, when a file is a broken link or has no UTF-8 name, and
     when files belong to a table and do not give its rows.
     """
@@ -118,17 +121,18 @@ def list_input(
 def refuse_overlap(listing: Listing, output: str, *, label: str) -> None:
     """Raise ConfigError when the output lies inside a directory that is the input, or holds a file of the input."""
     fs, path = open_location(output)
-    target = _find_real_path(full_path(fs, path.rstrip("/")))
-    if listing.kind == "directory" and f"{target}/".startswith(_find_real_path(listing.root).rstrip("/") + "/"):
+    below = _find_real_path(full_path(fs, path.rstrip("/"))) + "/"
+    roots = (_find_real_path(listing.root), *listing.linked_directories)
+    if listing.kind == "directory" and any(below.startswith(root.rstrip("/") + "/") for root in roots):
         raise ConfigError(f"output = {output!r} lies inside {label}. Name a directory outside it.")
-    spellings = tuple({f"{target}/", full_path(fs, path.rstrip("/")) + "/"})
-    root = _find_real_path(listing.root).rstrip("/")
-    for file in listing.files:
-        if file.path.startswith(spellings) or f"{root}/{file.name}".startswith(spellings):
-            raise ConfigError(
-                f"{label} names {file.path}, which lies inside the output {output!r} and would be replaced. "
-                "Name another output."
-            )
+    real_root = roots[0].rstrip("/")
+    inside = [file.path for file in listing.files if f"{real_root}/{file.name}".startswith(below)]
+    inside += [directory for directory in listing.linked_directories if f"{directory}/".startswith(below)]
+    if inside:
+        raise ConfigError(
+            f"{label} names {inside[0]}, which lies inside the output {output!r} and would be replaced. "
+            "Name another output."
+        )
 
 
 def quote_name(name: str) -> str:
@@ -144,7 +148,7 @@ def _make_listing(location: str, selection: Selection) -> Listing:
         for name, entry in sorted(selection.entries.items())
     ]
     left_out = {kind: sorted(found) for kind, found in selection.left_out.items() if found}
-    return Listing(location, place.kind, full_path(place.fs, place.root), files, left_out)
+    return Listing(location, place.kind, full_path(place.fs, place.root), files, left_out, tuple(place.tree.targets))
 
 
 def _join(found: Sequence[str]) -> str:

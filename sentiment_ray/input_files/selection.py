@@ -47,7 +47,7 @@ class Selection:
 
 
 def select(location: Location, wanted: Wanted) -> Selection:
-    """Return the files to read; DataError for a broken link among them unless `keep_defective`."""
+    """Return the files to read; DataError for a broken link and a name that is not UTF-8 unless `keep_defective`."""
     selection = Selection(location)
     entries = [entry for entry in location.tree.entries if _matches(location, entry.name)]
     if location.kind == "file":
@@ -61,7 +61,8 @@ def select(location: Location, wanted: Wanted) -> Selection:
             selection.leave_out(name, "loops")
         for name in location.tree.repeated:
             selection.leave_out(name, "repeated")
-    _handle_defects(selection, wanted)
+    if not wanted.keep_defective:
+        _refuse_defects(selection)
     return selection
 
 
@@ -143,13 +144,14 @@ def _is_same_path(location: Location, *same: str) -> bool:
     return len({os.path.realpath(location.path(name)) for name in same}) == 1
 
 
-def _handle_defects(selection: Selection, wanted: Wanted) -> None:
+def _refuse_defects(selection: Selection) -> None:
+    """Raise DataError for a broken link and for a name that is not UTF-8; leave out what is no regular file."""
     for entry in list(selection.entries.values()):
         path = selection.location.path(entry.name)
-        if entry.defect and not wanted.keep_defective:
-            if entry.inode == (0, 0) or selection.location.kind == "file":
-                raise DataError(f"{path} {entry.defect}.")
+        if entry.defect and entry.inode != (0, 0) and selection.location.kind != "file":
             selection.leave_out(entry.name, "special")
+        elif entry.defect:
+            raise DataError(f"{path} {entry.defect}.")
         try:
             path.encode()
         except UnicodeEncodeError:

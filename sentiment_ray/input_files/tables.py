@@ -65,8 +65,8 @@ def keep_rows_of_tables(selection: Selection) -> None:
             selection.leave_out(name, "removed_from_table")
         num_read, num_old = len(candidates & live), len(candidates - live)
         log.notify(
-            f"{full_path(place.fs, table.path)} is a Delta table. Of its current version, {num_read:,} files are read; "
-            f"{num_old:,} files that only earlier versions have are not."
+            f"{full_path(place.fs, table.path)} is a Delta table. Files of its current version that are read: "
+            f"{num_read:,}; files of earlier versions that are not: {num_old:,}."
         )
 
 

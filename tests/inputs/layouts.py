@@ -55,7 +55,7 @@ LAYOUTS = {
          "__MACOSX/a.parquet", ".ipynb_checkpoints/a-checkpoint.parquet", ".DS_Store"),
     ),
     "names that shells and globs find hard": Layout(
-        ("data [1]/x.parquet", "a b/c  d.parquet", "star*.parquet", "what?.parquet", "no#1.parquet",
+        ("data [1]/x.parquet", "a b/c  d.parquet", "a::b.parquet", "star*.parquet", "what?.parquet", "no#1.parquet",
          "100%.parquet", "a%20b.parquet", "{x,y}.parquet", "cafe\u0301.parquet", "caf\u00e9.parquet", "-rf.parquet",
          "~x.parquet", "[!a].parquet"),
     ),
@@ -118,7 +118,8 @@ def write_rows(path: Path, texts: Iterable[str]) -> Path:
     """Write labelled reviews as a Parquet file and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = list(texts)
-    parquet.write_table(pa.table({"text": rows, "label": ["positive"] * len(rows)}), path)
+    labels = [("positive", "negative")[index % 2] for index in range(len(rows))]
+    parquet.write_table(pa.table({"text": rows, "label": labels}), path)
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from layouts import LAYOUTS, STAGES, list_names, list_read, make_relative, write_layout, write_rows
 
-from sentiment_ray.errors import DataError
+from sentiment_ray.errors import DataError, SentimentRayError
 from sentiment_ray.evaluate.evaluate import list_labelled
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.score import list_corpus
@@ -95,9 +95,9 @@ def test_a_glob_without_a_match_and_a_missing_path_are_named(tmp_path: Path, s3:
     (tmp_path / "in/notes.txt").write_text("no rows")
     cases = {"in/*.parquet": "does not hold", "in/gone.parquet": "does not exist", "[1]/*": "does not hold",
              "gone/*": "no directory",
-             "in": r"only notes\.txt", "gone": "does not exist"}  # fmt: skip
+             "in": r"only notes\.txt", "gone": "does not exist", "x" * 300: "does not exist|too long"}  # fmt: skip
     for name, message in cases.items():
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(SentimentRayError, match=message):
             list_names(stage, str(tmp_path / name), str(tmp_path / "out"))
     if stage in REMOTE_STAGES:
         with pytest.raises(DataError, match=r"nothing.* does not exist"):
@@ -125,9 +125,11 @@ def test_what_is_left_out_is_counted_by_kind_and_named_if_it_may_surprise(
     assert capsys.readouterr().err == ""
 
 
-def test_a_name_outside_utf_8_is_named_for_every_stage(tmp_path: Path) -> None:
+def test_a_name_outside_utf_8_is_scored_and_otherwise_refused(tmp_path: Path) -> None:
     write_rows(tmp_path / "in/a.parquet", ["fine"]).rename(tmp_path / "in" / "caf\udce9.parquet")
-    for stage in STAGES:
+    (path,) = list_names("score", str(tmp_path / "in"), str(tmp_path / "out"))
+    assert Path(path).is_file()
+    for stage in ("prepare", "evaluate"):
         with pytest.raises(DataError, match="caf\ufffd.parquet: the name is not UTF-8.*Rename the file"):
             list_names(stage, str(tmp_path / "in"), str(tmp_path / "out"))
 
