@@ -89,7 +89,7 @@ def advise_on_labels(values: Sequence[str], source: Source, labels: Sequence[str
     if len(unknown) > MAX_LABELS and not _list_numbers(unknown):
         return LabelAdvice(f"more than {MAX_LABELS} different values. Name the column of labels: --label-column")
     if source.label_map or (source.stars and not _list_numbers(values)) or source.cut_points:
-        return _leave_out(unknown, f"{_quote(unknown)}, which {'have' if len(unknown) > 1 else 'has'} no label")
+        return _leave_out(unknown, f"values without a label: {_quote(unknown)}")
     if not {label.casefold() for label in labels} & {*DEFAULT_LABELS}:
         return LabelAdvice(
             f"{_quote(unknown)}, but the labels are {', '.join(labels)}. Change --labels, or map each value to a label "
@@ -146,7 +146,7 @@ def _advise_on_words(values: Sequence[str], unknown: Sequence[str], labels: Sequ
     if has_several and any(recognised[value] in names for value in unknown):
         return _map_values(recognised, labels, "labels")
     if len(unknown) < len(values):
-        return _leave_out(unknown, f"{_quote(unknown)}, which labels lacks")
+        return _leave_out(unknown, f"values that are not in labels: {_quote(unknown)}")
     return LabelAdvice(_quote(values), (("--labels", ",".join(values)),) if _is_plain(values) else ())
 
 

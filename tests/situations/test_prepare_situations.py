@@ -1,7 +1,4 @@
-"""How labels and chats come from people: each is read, or refused in one line that names the flag that reads it.
-
-The refusals are found before Ray starts.
-"""
+"""How labels and chats come from people: each is read, or refused in one line that names the flag that reads it."""
 
 import gzip
 import json
@@ -97,7 +94,7 @@ def run_prepare(situation: Situation, directory: Path) -> Outcome:
     return run_job("prepare_reviews", *source, "--output", str(directory / "out"), *situation.flags)
 
 
-REFUSED = [
+REFUSED_AT_ONCE = [
     Situation("stars", csv(STARS), words=("ratings from 1 to 5", "Pass --stars,")),
     Situation("stars for two labels", csv(STARS), TWO, ("Pass --stars,",)),
     Situation("stars as 1.0", csv([f"{star}.0" for star in STARS]), words=("Pass --stars,",)),
@@ -107,7 +104,6 @@ REFUSED = [
     Situation("stars as doubles", parquet(pa.array([1.0, 2.0, 3.0, 4.0, 5.0])), words=("Pass --stars,",)),
     Situation("stars elsewhere", csv(STARS, column="rating"), ("--label-column", "rating"), ("'rating' holds",)),
     Situation("half stars", csv([1, 2.5, 4.5]), words=("ratings with fractions", "--cut-points 2.5,3.5")),
-    Situation("half stars read as stars", csv([0.5, 2.5, 4.5]), ("--stars",), ("--cut-points 2.5,3.5",)),
     Situation("ratings from 0", csv(range(5)), words=("--stars 'negative=0,1 neutral=2 positive=3,4'",)),
     Situation("ratings to 10", csv(range(1, 11)), words=("from 1 to 10", "--cut-points 5,7")),
     Situation("ratings to 10 for two labels", csv(range(1, 11)), TWO, ("--cut-points 5.5",)),
@@ -124,13 +120,12 @@ REFUSED = [
     Situation("pos and neg", csv(["pos", "neg"]), words=("--labels negative,positive --label-map neg=negative,",)),
     Situation("POS, NEG, mixed", csv(["POS", "NEG", "mixed"]), words=("POS=positive --leave-out mixed",)),
     Situation("LABEL_0", csv(["LABEL_0", "LABEL_1", "LABEL_2"]), words=("LABEL_1=neutral,LABEL_2=positive",)),
-    Situation("German", csv(["Positiv", "Negativ", "Neutral"]), words=("Negativ=negative,Neutral=neutral",)),
     Situation("Spanish", csv(["positivo", "negativo", "neutro"]), words=("neutro=neutral,positivo=positive",)),
     Situation("Chinese", csv(["积极", "消极"]), words=("消极=negative",)),
     Situation("with full stops", csv(["Positive.", "Negative."]), words=("Negative.=negative",)),
     Situation("emotions", csv(["joy", "anger", "fear"]), words=("Pass --labels anger,fear,joy",)),
     Situation("own labels", csv(["bad", "good"]), ("--labels", "poor,great"), ("but the labels are poor, great",)),
-    Situation("map of other values", csv([1, 2]), ("--label-map", "a=negative"), ("'1', '2', which have no label",)),
+    Situation("map of others", csv([1, 2]), ("--label-map", "a=negative"), ("values without a label: '1', '2'.",)),
     Situation("reviews as labels", csv([CANARY, f"{CANARY}!"]), words=("--label-column",)),
     Situation("many labels", csv([f"w{number}" for number in range(60)]), words=("more than 20", "--label-column")),
     Situation("usual stars of other labels", csv(STARS), ("--stars", "--labels", "poor,great"), ("poor=1 great=2",)),
@@ -142,7 +137,6 @@ REFUSED = [
     Situation("one cut point too few", csv(STARS), ("--cut-points", "3"), ("must have 2 values for 3 labels",)),
     Situation("a cut point that is no number", csv(STARS), ("--cut-points", "2,good"), ("cut_points.1 = 'good'",)),
     Situation("left out with a label", csv(STARS), ("--stars", "--leave-out", "1"), ("names '1', which has a label",)),
-    Situation("all left out", csv([3]), ("--stars", *TWO), ("All 120 rows", "are left out")),
     Situation("stars in a file", toml("", STARS), words=("set stars in the file for --config",)),
     Situation("a flag beside a file", toml("", STARS), ("--stars",), ("--stars describes --input",)),
     Situation("prompts", jsonl(lambda number: {"prompt": f"{number} ->", "completion": " positive"}),
@@ -158,8 +152,43 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("situation", REFUSED, ids=lambda situation: situation.name)
-def test_a_situation_is_refused_in_one_line_with_its_remedy(situation: Situation, tmp_path: Path) -> None:
+REFUSED_AFTER_READING = [
+    Situation("half stars read as stars", csv([0.5, 2.5, 4.5]), ("--stars",), ("--cut-points 2.5,3.5",)),
+    Situation("German", csv(["Positiv", "Negativ", "Neutral"]), words=("Negativ=negative,Neutral=neutral",)),
+    Situation("all left out", csv([3]), ("--stars", *TWO), ("All 120 rows", "are left out")),
+    Situation("stars beside labels", csv(["positive", *STARS]), words=("119 of 120 rows are", "--leave-out 1,2,3")),
+    Situation("another label", csv(["positive", "negative", "unsure"]), TWO,
+              ("values that are not in labels: 'unsure'", "--leave-out unsure")),
+]  # fmt: skip
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the tasks of a preparation in this process, one after the other."""
+
+    def run_tasks(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Any]:
+        return [function(*each) for each in arguments]
+
+    for module in ("ray_tasks", "checks"):
+        monkeypatch.setattr(f"sentiment_ray.data.{module}.run_tasks", run_tasks)
+    monkeypatch.setattr("sentiment_ray.data.prepare.connect", lambda: None)
+
+
+@pytest.mark.parametrize("situation", REFUSED_AT_ONCE, ids=lambda situation: situation.name)
+def test_a_situation_is_refused_before_ray_starts(
+    situation: Situation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentiment_ray.data.prepare.connect", lambda: pytest.fail("Ray must not start"))
+    assert_refused(situation, tmp_path)
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("situation", REFUSED_AFTER_READING, ids=lambda situation: situation.name)
+def test_a_situation_is_refused_after_all_rows_are_read(situation: Situation, tmp_path: Path) -> None:
+    assert_refused(situation, tmp_path)
+
+
+def assert_refused(situation: Situation, tmp_path: Path) -> None:
     actual = run_prepare(situation, tmp_path)
     assert (actual.exit_code, actual.stdout) == (2, "")
     assert actual.stderr.splitlines() == actual.error_lines, "one line, and no traceback"
@@ -198,18 +227,6 @@ READ = [
     Situation("a few unknown labels", csv(["positive", "negative"] * 30 + ["?"]), TWO, rejected=1,
               words=("Set aside 1 of 120 rows (label '?' is not in labels: 1)",)),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the tasks of a preparation in this process, one after the other."""
-
-    def run_tasks(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Any]:
-        return [function(*each) for each in arguments]
-
-    for module in ("ray_tasks", "checks"):
-        monkeypatch.setattr(f"sentiment_ray.data.{module}.run_tasks", run_tasks)
-    monkeypatch.setattr("sentiment_ray.data.prepare.connect", lambda: None)
 
 
 @pytest.mark.usefixtures("without_ray")
