@@ -107,7 +107,7 @@ def test_bad_files_are_quarantined_by_name_and_good_ones_scored(scores: Path, br
     reasons = {Path(row["path"]).name: row["reason"] for row in rows}
     assert "not a Parquet file that can be read" in reasons["truncated.parquet"]
     assert "column 'body' is missing (found: 'other')" in reasons["without.parquet"]
-    assert "column 'body' is int64, not text" in reasons["numbers.parquet"]
+    assert "column 'body' holds int64, not texts" in reasons["numbers.parquet"]
 
 
 def test_nothing_is_committed_with_too_many_quarantined_rows_until_it_is_allowed(
