@@ -42,7 +42,9 @@ def clean_config(config: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
     `problem_type` is left out: a text has one label here.
     """
-    kind = config.get("model_type")
+    if "model_type" not in config:
+        raise ConfigError(f"{source} has no model_type, so it is no configuration of a model. {REMEDY}")
+    kind = config["model_type"]
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ConfigError(
             f"{source}: model_type is {quote(kind)}, of which no bundle can be made. "
@@ -137,15 +139,14 @@ def check_index(index: Mapping[str, Any], source: Path, present: Collection[str]
 
 def _decode_lines(data: bytes, source: Path) -> list[str]:
     """Return the lines of a text file without their ends, and without empty ones at its end."""
+    description = describe_content(data[:START_BYTES])
     try:
-        lines = data.decode("utf-8").rstrip("\r\n").split("\n")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        description = describe_content(data[:START_BYTES]) or f"is not text in UTF-8. {REMEDY}"
-    else:
-        description = describe_content(data[:START_BYTES])
-        if description is None:
-            return [line.rstrip("\r") for line in lines]
-    raise ConfigError(f"{source} {description}")
+        description = description or f"is not text in UTF-8. {REMEDY}"
+    if description:
+        raise ConfigError(f"{source} {description}")
+    return [line.rstrip("\r") for line in text.rstrip("\r\n").split("\n")]
 
 
 def _refuse_code(values: Mapping[str, Any], source: Path) -> None:

@@ -207,7 +207,7 @@ CONFIG: Cases = {
     "quantised weights": (config(quantization_config={"quant_method": "bitsandbytes"}), "the weights are quantised"),
     "another kind of model": (config(model_type="gpt2"), "model_type is 'gpt2', of which no bundle can be made"),
     "a kind that is no text": (config(model_type=["bert"]), r"model_type is \['bert'\]"),
-    "no kind": (edited("config.json", lambda found: found.pop("model_type")), "model_type is None"),
+    "no kind": (edited("config.json", lambda found: found.pop("model_type")), "config.json has no model_type"),
     "a type that is a function": (config(dtype="load"), "dtype is 'load', which no such model has"),
     "an activation from elsewhere": (config(hidden_act="someone/kernel:gelu"), "hidden_act is 'someone/kernel:gelu'"),
     "an activation that is a table": (config(hidden_act={"class": "os.system"}), "hidden_act is {'class'"),

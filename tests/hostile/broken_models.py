@@ -189,6 +189,10 @@ BROKEN: Cases = {
     "empty weights": (written("model.safetensors", b""), "model.safetensors is empty"),
     "zeros for weights": (written("model.safetensors", bytes(5000)), "model.safetensors holds only zeros"),
     "an answer of the Hub": (written("config.json", b"Entry not found"), "config.json is an error message of a server"),
+    "a refusal of the Hub for the configuration": (
+        written("config.json", b'{"error":"Access to model is restricted"}'),
+        "config.json has no model_type, so it is no configuration of a model",
+    ),
     "a refusal of the Hub": (
         written("tokenizer.json", b'{"error":"Invalid username or password."}'),
         "tokenizer.json: the key 'error' is not allowed",

@@ -17,6 +17,7 @@ from sentiment_ray.train.preflight import hash_model, with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews
 from sentiment_ray.train.trainer import _describe_run
 from sentiment_ray.train.tune import _find_revisions
+from tests.hostile.broken_models import POINTER
 from tests.hub import Hub, serve_hub
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -92,6 +93,12 @@ def test_only_what_is_read_is_fetched(hub: Hub, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "cache").glob("models--*/snapshots/*/*")}
     assert "modeling_evil.py" not in names
     assert {"config.json", "tokenizer.json", "model.safetensors"} <= names
+
+
+def test_a_broken_model_of_the_hub_is_named_on_the_driver(hub: Hub) -> None:
+    (hub.commits[OLD] / "model.safetensors").write_bytes(POINTER)
+    with pytest.raises(ConfigError, match=f"model = {NAME!r}: .*model.safetensors is a pointer of Git LFS"):
+        with_absolute_paths(TrainConfig(prepared="p", output="o", model=NAME, max_tokens=8))
 
 
 def test_what_the_cache_holds_needs_no_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
