@@ -4,8 +4,9 @@ A stranger may have made the directory. The files named here are the only ones t
 many others (README.md, pytorch_model.bin, onnx/, 1_Pooling/): these stay unread, whatever they are.
 
 A link is the plain file that it leads to, wherever that lies: so the Hub's cache, DVC, git-annex and people lay models
-out. A stranger's link to a file of this machine gives nothing away, because each file is read as one thing alone
-(weights, a configuration, a vocabulary), and a file that is not that is refused without a word of what it holds.
+out. A stranger's link to a private file does not give that file away, because each file is read as one thing alone
+(weights, a configuration, a vocabulary), and a file that is not that is refused without a word of what it holds. Only
+the files of another model would be read, so links that leave the directory are shown.
 """
 
 import os
