@@ -107,6 +107,14 @@ def test_the_header_shows_the_separator(tmp_path: Path, ending: str, header: str
     assert reasons(read(path)) == {3 if "=" in header else 2: None}
 
 
+def test_semicolons_go_with_decimal_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text;label\nfine, 4,5;4,5\nso so;-3,25\nbad;1\n")
+    labels = [row["label"] for row in read(path, cut_points=[2, 4])]
+    assert labels == ["4.5", "-3.25", "1"]
+    assert [row["label"] for row in read(path)] == ["4,5", "-3,25", "1"]
+    assert read(path)[0]["text"] == "fine, 4,5"
+
+
 def test_a_separator_is_not_taken_while_the_usual_one_gives_the_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label,a;b;text;label\nfine;well,positive,c\n")
     assert texts_and_labels(read(path)) == [("fine;well", "positive")]
@@ -416,6 +424,9 @@ def test_an_array_is_read_in_bounded_memory_across_all_ends_of_its_buffer(
         ('{"text":{"0":"a"},"label":{"0":"x"}}', 'to_json\\(path, orient="records", lines=True\\)'),
         ('{"text":["a","b"],"label":["x","y"]}', "a table of pandas by columns"),
         ('{"columns":["text","label"],"index":[0],"data":[["a","x"]]}', "a table of pandas by columns"),
+        ('{"text": "a", "label": "x"},\n{"text": "b", "label": "x"},\n', "its lines go on after an object"),
+        ('{"text": "a"}{"text": "b"}\n', "its lines go on after an object"),
+        ("{'text': 'a', 'label': 'x'}\n", "its keys are in single quotes"),
         ("text,label\nfine,positive\n", "no line of it is a JSON object"),
         ("fine\nbad\n", "no line of it is a JSON object"),
     ],

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import methodcaller
 from pathlib import Path
 
 from sentiment_ray.column_names import resolve_column
@@ -26,6 +27,8 @@ FIRST_LINES, FIRST_CHARACTERS = 1000, 1 << 20
 """How much of a file is looked at to choose its dialect."""
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
 """A CSV may write a user's number 101 as 101.0. Both must be one group."""
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+"""A number as spreadsheets write it in the countries where semicolons separate the cells."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,10 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
     text_indexes = [_find_index(name, columns) for name in source.text_column]
     copied_indexes = [_find_optional_index(name, columns) for name in task.copied.names]
     path_values = list(task.path_columns.values())
-    merges = MergeFinder(file.dialect, num_cells, label_index, file.lines) if label_index < num_cells else None
+    has_decimal_commas = file.dialect.separator == ";" and bool(source.stars or source.cut_points)
+    merges = None
+    if label_index < num_cells and file.dialect.quote:
+        merges = MergeFinder(file.dialect, num_cells, label_index, _read_one_line_rows(file, task.format))
     rows = _read_cells(file, task.format, merges.are_rows if merges else None)
     next(rows)
     for number, cells, lines in rows:
@@ -64,9 +70,12 @@ def read_delimited(task: ReadTask, source: Source) -> Iterator[Row]:
             split_value = whole[1] if whole else split_value
             texts = tuple([values[index] for index in text_indexes])
             copied = tuple([None if index is None else values[index] for index in copied_indexes])
+            label = values[label_index]
             if merges:
-                merges.add_label(values[label_index])
-            yield Row(number, row_id, texts, values[label_index], split_value, None, copied)
+                merges.add_label(label)
+            if has_decimal_commas and label and DECIMAL_COMMA.fullmatch(label.strip()):
+                label = label.replace(",", ".")
+            yield Row(number, row_id, texts, label, split_value, None, copied)
         elif len(cells) > 1 or cells[0].strip():
             reason = f"{len(cells)} cells where the header has {num_cells}"
             yield Row(number, reason=reason + _suggest_key(file.dialect, source, lines))
@@ -83,12 +92,12 @@ def read_header(path: Path, file_format: str, source: Source, path_columns: Mapp
     has_more = next(file.rest, None) is not None
     fault = suggest_keys(file.dialect, source, file.lines, has_more=has_more)
     if fault:
-        raise DataError(f"{path}: {fault}; the keys of the source {source.name!r} have the same names.")
+        raise DataError(f"{path}: {fault}, or set the key for the source {source.name!r}.")
     return file.header
 
 
 def _read_beginning(path: Path, file_format: str, source: Source, path_columns: Mapping[str, str | None]) -> _Beginning:
-    rest = (line.decode(errors="surrogateescape") for line in read_lines(path, source.encoding))
+    rest = map(methodcaller("decode", "utf-8", "surrogateescape"), read_lines(path, source.encoding))
     lines: list[str] = []
     num_characters = 0
     for line in islice(rest, FIRST_LINES):
@@ -139,7 +148,8 @@ def _read_cells(
         except StopIteration:
             return
         except csv.Error as error:
-            reason = str(error).partition(" - ")[0]
+            is_return = str(error).startswith("new-line character")
+            reason = "a carriage return outside quotes" if is_return else str(error)
         if len(taken) > 1 and (reason or (are_rows and are_rows(taken))):
             reason = reason or "a quote has no end before the next row"
             pushed_back.extendleft(reversed(taken[1:]))
@@ -150,6 +160,12 @@ def _read_cells(
         elif cells:
             yield number, cells, taken
         number += len(taken)
+
+
+def _read_one_line_rows(file: _Beginning, file_format: str) -> Iterator[list[str]]:
+    """Yield the cells of those of the first rows that have one line."""
+    rows = islice(_read_cells(replace(file, rest=iter(())), file_format), 1, None)
+    return (cells for _, cells, lines in rows if isinstance(cells, list) and len(lines) == 1)
 
 
 def _find_index(name: str, columns: list[str]) -> int:

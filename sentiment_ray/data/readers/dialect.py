@@ -59,14 +59,17 @@ def choose_dialect(
     stated = source.separator or (named[1] if named else None)
     own = SEPARATORS[file_format]
     separators = [stated] if stated else [own, *(other for other in OTHER_SEPARATORS if other != own)]
-    dialects = [_make_dialect(separator, source) for separator in separators]
-    headers = [_read_header(dialect, header_lines) for dialect in dialects]
-    for dialect, header in zip(dialects, headers, strict=True):
+    widths: dict[Dialect, int] = {}
+    for separator in separators:
+        dialect = _make_dialect(separator, source)
+        header = _read_header(dialect, header_lines)
         columns = [*header, *path_columns]
         if all(resolve_column(name, columns) is not None for name in source.columns):
             return dialect, len(lines) - len(header_lines)
-    widest = max(range(len(headers)), key=lambda index: len(headers[index])) if len(headers[0]) == 1 else 0
-    return dialects[widest], len(lines) - len(header_lines)
+        widths[dialect] = len(header)
+    usual = next(iter(widths))
+    chosen = max(widths, key=widths.__getitem__) if widths[usual] == 1 else usual  # for the names in a message
+    return chosen, len(lines) - len(header_lines)
 
 
 def suggest_keys(dialect: Dialect, source: Source, lines: Sequence[str], *, has_more: bool) -> str | None:

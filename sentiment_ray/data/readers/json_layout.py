@@ -42,13 +42,16 @@ def explain_layout(text: str) -> str:
         return "its lines hold arrays. Write an object with the names of the columns on each line."
     value, _ = _decode_first(text)
     container = FIRST_CONTAINER.match(text)
-    if isinstance(value, dict):
-        is_one = is_table(value, ())
-        return f"it is one object. {explain_table(value)}" if is_one else f"its objects span several lines. {ONE_LINE}"
-    if container:
+    if isinstance(value, dict) and is_table(value, ()):
+        return f"it is one object. {explain_table(value)}"
+    if container and value is None:
         return f"it seems to be one object. {_explain_key(container[1]) if '{' in container[2][1:] else PANDAS}"
     if spans_lines(text):
         return f"its objects span several lines. {ONE_LINE}"
+    if isinstance(value, dict):
+        return "its lines go on after an object. Write one object on each line, and nothing else."
+    if text.lstrip().startswith("{'"):
+        return "its keys are in single quotes, as Python shows them. JSON has double quotes: use json.dumps."
     return "no line of it is a JSON object. Write one object on each line, or name the format of the file."
 
 

@@ -38,15 +38,15 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[bytes]:
         check_marks(path, start, encoding)
         line_end = _find_line_end(start, encoding)
         if encoding is None and line_end == "\n":
-            yield from _skip_mark(_cut_lines(file, b"\n"))
+            yield from _cut_lines(file, b"\n", BYTE_ORDER_MARK)
         else:
             errors = get_error_handler(encoding)
             text = io.TextIOWrapper(file, encoding or "utf-8", errors, newline=line_end)
-            yield from _skip_mark(line.encode("utf-8", errors) for line in _cut_lines(text, line_end))
+            yield from (line.encode("utf-8", errors) for line in _cut_lines(text, line_end, "\ufeff"))
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
+def open_bytes(path: Path) -> Iterator["io.BufferedReader[Any]"]:
     """Open a file and decompress it by its ending; DataError if it cannot be read to its end, or is not compressed."""
     try:
         with _open(path) as file:
@@ -78,7 +78,7 @@ def guess_file_encoding(path: Path) -> str | None:
     return guess_encoding(sample) if sample else None
 
 
-def _open(path: Path) -> io.BufferedReader:
+def _open(path: Path) -> "io.BufferedReader[Any]":
     suffix = path.suffix.lower()
     file = io.BufferedReader(io.FileIO(path), BUFFER_BYTES)
     start = file.peek(BUFFER_BYTES)
@@ -99,19 +99,14 @@ def _find_line_end(start: bytes, encoding: str | None) -> str:
     return "\r" if "\r" in text and "\n" not in text else "\n"
 
 
-def _cut_lines(file: Any, line_end: Any) -> Iterator[Any]:
-    """Yield the lines of a file of bytes or of characters."""
-    while line := file.readline(MAX_LINE_BYTES):
+def _cut_lines(file: Any, line_end: Any, mark: Any) -> Iterator[Any]:
+    """Yield the lines of a file of bytes or of characters, the first one without a byte order mark."""
+    line = file.readline(MAX_LINE_BYTES).removeprefix(mark)
+    while line:
         yield line
         while len(line) == MAX_LINE_BYTES and not line.endswith(line_end):
             line = file.readline(MAX_LINE_BYTES)
-
-
-def _skip_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        yield line.removeprefix(BYTE_ORDER_MARK)
-        break
-    yield from lines
+        line = file.readline(MAX_LINE_BYTES)
 
 
 def _is_utf8(line: bytes) -> bool:
