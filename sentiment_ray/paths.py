@@ -15,6 +15,8 @@ URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 """How a URL begins: with a protocol, or with several as fsspec chains them (simplecache::s3://)."""
 LOCAL_URL = re.compile(r"(file|local)://")
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+NO_TEMPORARY_DIRECTORY = "No usable temporary directory found"
+"""What Python says when neither TMPDIR nor /tmp can be written."""
 PROBE_PREFIX = ".sentiment-ray-"
 LEFT_BY_SYSTEMS = re.compile(r"\.DS_Store|Thumbs\.db|desktop\.ini|\.nfs.*|\._.*")
 """Files that operating systems put into any directory; nobody misses them."""
@@ -109,6 +111,8 @@ def find_disk_failure(error: BaseException) -> StorageError | None:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
+        if NO_TEMPORARY_DIRECTORY in str(cause):
+            return StorageError("no directory for temporary files can be written. Name one that can in TMPDIR.")
         number = _read_error_number(cause)
         if number in DISK_FAILURES:
             place = getattr(cause, "filename", None)

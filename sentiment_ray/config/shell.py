@@ -1,11 +1,12 @@
 """Runs a command: its configuration in, one JSON line out, an error as one line; knows no stage."""
 
+import io
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +16,7 @@ from sentiment_ray.config.flags import make_flags
 from sentiment_ray.config.sections import Config, load_config
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import format_json
+from sentiment_ray.paths import find_disk_failure
 
 Result = Mapping[str, Any]
 logger = logging.getLogger(__name__)
@@ -71,8 +73,11 @@ def print_result(result: Result) -> None:
 def run(command: click.Command) -> NoReturn:
     """Run a command and end the process: 0 for success, 2 for wrong input, 3 for a limit that was missed.
 
-    Wrong input becomes one line on stderr. Any other exception keeps its traceback and ends the process with 1.
+    Wrong input becomes one line on stderr, and so does a disk that is full or fails, with exit code 1. Any other
+    exception keeps its traceback and ends the process with 1.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal speaks
     try:
         command.main(standalone_mode=False)
         sys.stdout.flush()
@@ -84,9 +89,21 @@ def run(command: click.Command) -> NoReturn:
     except SentimentRayError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         sys.exit(1)
+    except Exception as error:
+        failure = find_disk_failure(error)
+        if failure is None:
+            raise
+        _discard_stdout()
+        _fail(str(failure), failure.exit_code)
     sys.exit(0)
+
+
+def _discard_stdout() -> None:
+    """Send what is still to be written to stdout nowhere: Python writes it at its end, and would fail again."""
+    with suppress(OSError, ValueError):  # a stdout that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from sentiment_ray import log
 from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.paths import find_disk_failure
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -27,6 +28,11 @@ def run_tasks(function: Callable[..., Result], arguments: Sequence[tuple[Any, ..
             return {"result": function(*arguments[row["index"]])}
         except SentimentRayError as error:
             return {"result": error}
+        except Exception as error:
+            failure = find_disk_failure(error)
+            if failure is None:
+                raise
+            return {"result": failure}
 
     if not arguments:
         return []

@@ -6,14 +6,25 @@ from typing import Any
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import Listing
+from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.columns import list_added_fields
-from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
+from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.contract import check_schemas
 from sentiment_ray.score.footers import read_footers
 from sentiment_ray.score.lock import LOCKS
 from sentiment_ray.score.plan import PLAN_NAME, Plan, describe_difference, make_plan, read_plan, write_plan
+from sentiment_ray.score.receipts import RECEIPTS
+from sentiment_ray.score.scorer import GROUP_PARTS
+from sentiment_ray.score.sinks import DELTA_LOG
 from sentiment_ray.storage import TEMPORARY, Store
+
+PLAN_DIRECTORY = PLAN_NAME.partition("/")[0]
+OWN_NAMES = {
+    MANIFEST_NAME, SUCCESS_NAME, PLAN_DIRECTORY, TEMPORARY, DELTA_LOG, RECEIPTS, GROUP_PARTS, "_groups",
+    "_quarantine", "_report.json", "_report.html",
+}  # fmt: skip
+"""What a run writes at the top of its output beside the parts."""
 
 
 def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> bool:
@@ -26,22 +37,25 @@ def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) 
     except DataError:
         if not config.restart:
             raise
+        _refuse_other_files(store, config, None)
         return False
     if plan and plan.identity == identity:
         return True
     content = f"scores of {describe_difference(plan.identity, identity)}" if plan else ""
     if not plan:
-        names = store.list()
-        foreign = [name for name in names if not name.startswith((LOCKS, TEMPORARY + "/"))]
-        if foreign and MANIFEST_NAME not in names:
+        top = store.list_top()
+        found = [name for name in top if name not in (TEMPORARY, PLAN_DIRECTORY)] or _list_left_in_plan(store)
+        if found and MANIFEST_NAME not in top:
             raise ConfigError(
-                f"output = {config.output!r} already holds {foreign[0]!r} and no scores. Name another output."
+                f"output = {config.output!r} already holds {found[0]!r} and no scores. Name another output."
             )
-        content = "scores without a plan, as an older release wrote them" if foreign else ""
+        content = "scores without a plan, as an older release wrote them" if found else ""
     if content and not config.restart:
         raise ConfigError(
             f"output = {config.output!r} holds {content}. Name another output, or pass --restart to replace them."
         )
+    if content:
+        _refuse_other_files(store, config, plan)
     return False
 
 
@@ -72,12 +86,33 @@ def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle
     return replace(plan, left_out_files=listing.describe_left_out())
 
 
+def _list_left_in_plan(store: Store) -> list[str]:
+    """Return the files in the directory of the plan that are not locks, which a run leaves when it dies."""
+    return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith(LOCKS)]
+
+
+def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) -> None:
+    """Raise ConfigError when the old scores have a file among them that no run wrote: it would be removed with them."""
+    names = store.list()
+    parts = {unit.part for unit in plan.units} if plan else set[str]()
+    parts |= {name.removeprefix(f"{RECEIPTS}/").removesuffix(".json") for name in names if name.startswith(RECEIPTS)}
+    manifest = read_committed_manifest(store)
+    parts |= {part["path"] for part in manifest["parts"]} if manifest else set()
+    for name in names:
+        is_own = name.partition("/")[0] in OWN_NAMES or name in parts
+        if not is_own and not LEFT_BY_SYSTEMS.fullmatch(name.rpartition("/")[2]):
+            raise ConfigError(
+                f"output = {config.output!r} holds {name!r}, which no run wrote and --restart would remove. "
+                "Move it elsewhere, or name another output."
+            )
+
+
 def _remove_scores(store: Store) -> None:
     """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run."""
-    top = {name.split("/")[0] for name in store.list() if not name.startswith("_plan/")}
+    top = (name for name in store.list_top() if name != PLAN_DIRECTORY)
     for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
         store.remove(name)
-    for name in store.list("_plan"):
+    for name in store.list(PLAN_DIRECTORY):
         if not name.startswith((LOCKS, PLAN_NAME)):
             store.remove(name)
     store.remove(PLAN_NAME)

@@ -18,7 +18,7 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.manifest import format_json, hash_file
-from sentiment_ray.paths import is_url
+from sentiment_ray.paths import find_disk_failure, is_url
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
@@ -92,7 +92,12 @@ class Scorer:
                     raise self._load_error
                 replies.append(asdict(self.finish_unit(self._units[int(index)])))
             except SentimentRayError as error:
-                replies.append({"error": str(error), "kind": type(error).__name__})
+                replies.append(_describe_error(error))
+            except OSError as error:
+                failure = find_disk_failure(error)
+                if failure is None:
+                    raise
+                replies.append(_describe_error(failure))
         return {"receipt": np.array([format_json(reply) for reply in replies], dtype=object)}
 
     def finish_unit(self, unit: Unit) -> Receipt:
@@ -213,6 +218,10 @@ class Scorer:
         entry = {"bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
         self._store.move_in(temporary, name)
         return {name: entry}
+
+
+def _describe_error(error: SentimentRayError) -> dict[str, Any]:
+    return {"error": str(error), "kind": type(error).__name__}
 
 
 def _collect_crashing_inputs(record: CrashRecord) -> CrashingInputs:

@@ -17,6 +17,7 @@ from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, read_json, remove_all, write_json
+from sentiment_ray.paths import find_disk_failure
 from sentiment_ray.train.batch_size import choose_batch_size
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
 from sentiment_ray.train.config import MOST_TOKENS, TrainConfig, use_first_names
@@ -153,8 +154,10 @@ def _interruptible() -> Iterator[None]:
 
 
 def _find_input_error(error: WorkerGroupError) -> SentimentRayError | None:
-    """Return the error about wrong input that ended a worker, or None."""
-    return next((each for each in error.worker_failures.values() if isinstance(each, SentimentRayError)), None)
+    """Return the error about wrong input, or about a disk, that ended a worker; else None."""
+    failures = error.worker_failures.values()
+    wrong_input = next((each for each in failures if isinstance(each, SentimentRayError)), None)
+    return wrong_input or next(filter(None, map(find_disk_failure, failures)), None)
 
 
 def _describe_run(config: TrainConfig, prepared: PreparedReviews) -> dict[str, Any]:
