@@ -22,7 +22,7 @@ from sentiment_ray.errors import ConfigError
 
 VARIABLE = "RAY_ADDRESS"
 LOCAL = "local"
-LISTEN_S = 10.0
+LISTEN_S = 5.0
 """How long a cluster may take to listen, as one that has just been started."""
 ANSWER_S = 20.0
 SUBMIT = "Submit the job to the cluster (ray job submit --working-dir . -- python -m jobs…)"

@@ -122,14 +122,14 @@ class Store:
         start = len(self.root.rstrip("/")) + 1
         return {path[start:]: file_info(details[path]) for path in sorted(details)}
 
-    def list_top(self) -> list[str]:
+    def list_top(self) -> tuple[str, ...]:
         """Return the names of the files and directories at the top, sorted; none if there is no directory."""
         self.fs.invalidate_cache()
         try:
             paths = self.fs.ls(self.root, detail=False)
         except FileNotFoundError:
-            return []
-        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
+            return ()
+        return tuple(sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths))
 
     def remove(self, name: str) -> None:
         """Remove a file, or a directory with everything in it, if it exists."""

@@ -41,16 +41,20 @@ def resolve_paths(config: PrepareConfig) -> PrepareConfig:
             raise ConfigError(
                 f"Two sources have the name {name!r}. Give each a name of its own in [[prepare.sources]]."
             )
-    tokenizer = config.hosted.tokenizer and str(local_path(config.hosted.tokenizer, "tokenizer of [prepare.hosted]"))
+    tokenizer = _optional_path(config.hosted.tokenizer, "tokenizer of [prepare.hosted]")
     return config.model_copy(
         update={
             "sources": tuple(sources),
             "output": str(local_path(config.output, "output")),
-            "to_chat": config.to_chat and str(local_path(config.to_chat, "to_chat")),
+            "to_chat": _optional_path(config.to_chat, "to_chat"),
             "hosted": config.hosted.model_copy(update={"tokenizer": tokenizer}),
-            "model": config.model and str(local_path(config.model, "model")),
+            "model": _optional_path(config.model, "model"),
         }
     )
+
+
+def _optional_path(path: str | None, key: str) -> str | None:
+    return None if path is None else str(local_path(path, key))
 
 
 def list_sources(config: PrepareConfig) -> list[Listing]:

@@ -11,12 +11,14 @@ from sentiment_ray.data.report.findings import LABEL_ISSUES_NAME, CheckResults, 
 from sentiment_ray.data.report.page import render_report
 from sentiment_ray.errors import ConfigError, GateError
 from sentiment_ray.manifest import format_json, read_json, write_json
+from sentiment_ray.paths import refuse_file
 
 PAGE_NAME, REPORT_NAME = "report.html", "report.json"
 
 
 def check_report_directory(output: Path, manifest_name: str) -> None:
     """Raise ConfigError unless the output is free, or holds nothing but the reports of an earlier --check."""
+    refuse_file(output)
     if (output / manifest_name).is_file():
         raise ConfigError(
             f"output = {str(output)!r} holds prepared reviews, which --check would replace. Choose another output."
@@ -25,7 +27,7 @@ def check_report_directory(output: Path, manifest_name: str) -> None:
         return
     names = {path.name for path in output.glob("*")}
     has_only_reports = names <= {PAGE_NAME, REPORT_NAME, LABEL_ISSUES_NAME} and _is_report(output / REPORT_NAME)
-    if not output.is_dir() or (names and not has_only_reports):
+    if names and not has_only_reports:
         raise ConfigError(
             f"output = {str(output)!r} exists and holds more than a report of --check. Choose another output."
         )
