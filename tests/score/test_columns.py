@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -98,3 +99,44 @@ def test_plan_estimates_a_run_and_writes_nothing(settings: dict[str, Any], tmp_p
     assert plan["workers_needed"] == 1
     assert sum(plan["tokens"].values()) == plan["sample_rows"] >= 100
     assert not (tmp_path / "out").exists()
+
+
+def test_files_with_other_types_are_scored_into_parts_with_one_type_and_grouped_by_their_path(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    tags = pa.array([["a"], None, ["b"]], pa.list_(pa.string_view()))
+    day = pa.timestamp("us")
+    files = {
+        "year=2024/a": {"body": ["good", "bad", "fine"], "id": pa.array([1, 2, 3], pa.int32()), "tags": tags,
+                        "day": pa.nulls(3, day)},
+        "year=2025/b": {"body": pa.array([b"good", b"caf\xe9", b"bad"]), "id": pa.array([4, 5, 2**40]), "tags": tags,
+                        "day": pa.array([1, 2, 3], day)},
+        "year=2025/c": {" body": pa.array(["fine"]).dictionary_encode(), "id": [7], "day": pa.array([2**62], day),
+                        "tags": pa.nulls(1)},
+        "year=2025/d": {"body": ["fine"], "id": [8.0], "day": pa.array([1], pa.timestamp("ns")), "tags": [["c"]]},
+        "year=2026/empty": {"body": pa.nulls(0), "id": pa.array([], pa.float64())},
+    }  # fmt: skip
+    for name, columns in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pa.table(columns), tmp_path / f"in/{name}.parquet")
+    keys = settings | {"input": str(tmp_path / "in"), "group_by": "year", "max_quarantined": 0.5}
+    result = score_reviews(ScoreConfig(**keys))
+    assert (result["rows_in"], result["rows_scored"], result["rows_quarantined"], result["parts"]) == (8, 6, 2, 5)
+    manifest = json.loads((tmp_path / "out/_MANIFEST.json").read_text())
+    assert (manifest["files_quarantined"], len(manifest["quarantine_reasons"])) == ([], 2)
+    assert any(
+        reason.startswith("column 'day' cannot be cast to timestamp[ns]") for reason in manifest["quarantine_reasons"]
+    )
+    parts = {name: parquet.read_table(tmp_path / f"out/{name}.parquet", partitioning=None) for name in files}
+    types = {"body": pa.string(), "id": pa.int64(), "day": pa.timestamp("ns"), "tags": pa.list_(pa.large_string())}
+    for name in ("year=2024/a", "year=2025/b", "year=2025/d"):
+        assert {column: str(parts[name].schema.field(column).type) for column in types} == {
+            column: str(kind).replace("item", "element") for column, kind in types.items()
+        }
+    assert parts["year=2025/b"].select(["body", "id", "tags"]).to_pylist() == [
+        {"body": "good", "id": 4, "tags": ["a"]}, {"body": "bad", "id": 2**40, "tags": ["b"]},
+    ]  # fmt: skip
+    groups = parquet.read_table(tmp_path / "out/_groups/groups.parquet").to_pylist()
+    assert [(group["year"], group["rows"]) for group in groups] == [("2024", 3), ("2025", 3)]
+    assert verify_scores(str(tmp_path / "out"))["verified"]
+    assert score_reviews(ScoreConfig(**keys))["skipped"]
