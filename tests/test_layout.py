@@ -115,6 +115,7 @@ def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
         "bundle",
         "config",
         "inference",
+        "input_files",
         "pretrained",
         "metrics",
         "report",

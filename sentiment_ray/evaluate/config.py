@@ -30,7 +30,7 @@ class EvaluateConfig(StageConfig):
     bundle: str
     """Directory of the bundle that export_bundle wrote."""
     input: str
-    """Labelled reviews, such as the test split: one Parquet file, or a directory of them."""
+    """Labelled reviews in Parquet files, such as the test split: a file, a directory or a glob."""
     text_column: str = "text"
     """Column with the review."""
     label_column: str = "label"

@@ -1,8 +1,9 @@
 """Which names are data, by the conventions of Spark, Hive, Hadoop and the Hub; opens no file."""
 
+import fnmatch
+import os
 import re
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ MARKER_FILES = (
     "*.crc", "._*", ".ds_store", "thumbs.db", "desktop.ini", ".gitignore", ".gitattributes", ".gitkeep", ".dvcignore",
 )  # fmt: skip
 """Files that programs keep beside data, as patterns in lower case."""
+MARKER_FILE = re.compile("|".join(map(fnmatch.translate, MARKER_FILES)))
 PART_NAME = re.compile(r"part-[\w-]+(\.c\d+)?|\d{6}_\d+")
 """Files that Spark and Hive write without an ending: part-00000-<uuid>-c000, 000000_0."""
 PARQUET_SUFFIX = re.compile(r"\.(parq|parquet\.(snappy|gzip|gz|zstd|zst|brotli|lz4|lzo))\Z", re.IGNORECASE)
@@ -36,10 +38,11 @@ PARQUET_SUFFIX = re.compile(r"\.(parq|parquet\.(snappy|gzip|gz|zstd|zst|brotli|l
 
 def find_format(name: str) -> str | None:
     """Return the format that the ending of a file's name stands for, in any case, or None."""
-    path = PurePosixPath(name.lower())
-    is_compressed = path.suffix in COMPRESSED_SUFFIXES
-    found = FORMATS_BY_SUFFIX.get((path.with_suffix("") if is_compressed else path).suffix)
-    return None if is_compressed and found == "parquet" else found
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix not in COMPRESSED_SUFFIXES:
+        return FORMATS_BY_SUFFIX.get(suffix)
+    found = FORMATS_BY_SUFFIX.get(os.path.splitext(stem)[1])
+    return None if found == "parquet" else found
 
 
 def is_part_name(name: str) -> bool:
@@ -60,7 +63,7 @@ def is_marker_directory(name: str) -> bool:
 
 def is_marker_file(name: str) -> bool:
     """Whether programs write files with this name beside data."""
-    return any(fnmatchcase(name.lower(), pattern) for pattern in MARKER_FILES)
+    return MARKER_FILE.match(name.lower()) is not None
 
 
 def is_hidden(name: str) -> bool:

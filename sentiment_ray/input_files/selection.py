@@ -88,6 +88,10 @@ def _select_by_name(selection: Selection, entries: Sequence[Entry], wanted: Want
     for kind, found in (("other_formats", others), ("hidden_data", hidden_data), ("hidden", by_verdict["hidden"])):
         selection.left_out[kind].update(entry.name for entry in found)
     markers = [entry.name for entry in by_verdict["markers"]] + _list_marker_directories(location)
+    # DVC keeps a pointer beside each file; one without its file was not fetched.
+    pointers = {f"{entry.name}.dvc" for entry in entries} & selection.left_out["other_formats"]
+    selection.left_out["other_formats"] -= pointers
+    markers += pointers
     selection.left_out["markers"].update(map(names.shorten_marker, markers))
 
 

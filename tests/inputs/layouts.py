@@ -59,6 +59,7 @@ LAYOUTS = {
          "100%.parquet", "a%20b.parquet", "{x,y}.parquet", "cafe\u0301.parquet", "caf\u00e9.parquet", "-rf.parquet",
          "~x.parquet", "[!a].parquet"),
     ),
+    "pointers of DVC": Layout(("a.parquet", "deep/b.pq"), ("a.parquet.dvc", "deep/b.pq.dvc", "gone.parquet.dvc")),
     "our own scores": Layout(
         ("year=2024/reviews-00000.parquet",),
         ("_SUCCESS", "_MANIFEST.json", "_report.json", "_report.html", "_quarantine/_files.parquet",

@@ -134,6 +134,17 @@ def test_a_name_outside_utf_8_is_scored_and_otherwise_refused(tmp_path: Path) ->
             list_names(stage, str(tmp_path / "in"), str(tmp_path / "out"))
 
 
+def test_a_pointer_of_dvc_is_named_only_without_its_file(tmp_path: Path) -> None:
+    directory = write_layout("pointers of DVC", tmp_path)
+    left_out = list_corpus(str(directory), str(tmp_path / "out")).left_out
+    assert left_out == {"markers": ["a.parquet.dvc", "deep/b.pq.dvc"], "other_formats": ["gone.parquet.dvc"]}
+    for stage in STAGES:
+        with pytest.raises(DataError, match=r"only gone.parquet.dvc\. Run: dvc pull"):
+            (tmp_path / "pointers").mkdir(exist_ok=True)
+            (tmp_path / "pointers/gone.parquet.dvc").touch()
+            list_names(stage, str(tmp_path / "pointers"), str(tmp_path / "out"))
+
+
 def test_a_directory_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rows(tmp_path / "in/deep/a.parquet", ["fine"])
     write_rows(tmp_path / "in/b.parquet", ["fine"])

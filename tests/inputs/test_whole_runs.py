@@ -1,5 +1,6 @@
 """Whole runs of the three stages on inputs whose names and links are those of real data."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def test_score_reads_links_notices_a_changed_target_and_counts_the_rest(
     assert manifest["left_out_files"] == read_json(output / "_report.json")["left_out_files"]
     assert manifest["left_out_files"]["names"] == ["_new/c.parquet", "reviews.csv"]
     assert "reviews.csv" in (output / "_report.html").read_text()
+    plan = read_json(output / "_plan/plan.json")
+    del plan["left_out_files"]  # as earlier releases wrote it
+    (output / "_plan/plan.json").write_text(json.dumps(plan))
     assert score_reviews(config)["skipped"]
     globbed = config.model_copy(update={"input": f"{corpus}/**/*", "output": str(tmp_path / "globbed")})
     assert score_reviews(globbed)["rows_scored"] == 10
