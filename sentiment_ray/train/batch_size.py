@@ -9,6 +9,7 @@ MIN_STEPS = 200
 """Fewest optimizer steps of a whole training. With fewer, a new head learns little (benchmarks/results/small.jsonl)."""
 FEWEST_ROWS, MOST_DRAWN_ROWS = 8, 32
 """Bounds of the rows of a batch that are drawn at random. Larger batches are sorted by length, which saves padding."""
+CONTRASTIVE_WEIGHT = 1.0
 
 
 def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float) -> TrainConfig:
@@ -24,15 +25,17 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     passes = config.passes_per_epoch or 1
     num_batches = MIN_STEPS * config.accumulation_steps  # of each worker, in all epochs
     rows = num_rows * passes * config.epochs / (num_batches * config.max_workers)
-    if config.rows_per_batch is None and rows > MOST_DRAWN_ROWS:
-        tokens = min(MOST_TOKENS, max(1, round(rows * mean_tokens)))
+    if rows > MOST_DRAWN_ROWS:
+        tokens = MOST_TOKENS if config.rows_per_batch else min(MOST_TOKENS, round(rows * mean_tokens))
         return config.model_copy(update={"tokens_per_batch": tokens})
     rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(rows))
     batches_per_pass = -(-num_rows // (rows_per_batch * config.max_workers))
     enough = -(-num_batches // (batches_per_pass * config.epochs))
+    weight = config.contrastive_weight
     chosen = {
         "tokens_per_batch": MOST_TOKENS,
         "rows_per_batch": rows_per_batch,
-        "passes_per_epoch": config.passes_per_epoch or max(1, enough),
+        "passes_per_epoch": config.passes_per_epoch or enough,
+        "contrastive_weight": CONTRASTIVE_WEIGHT if weight is None else weight,
     }
     return config.model_copy(update=chosen)

@@ -72,11 +72,15 @@ class TrainConfig(StageConfig):
     """Share of a row's label that is spread over all labels, from 0 to below 1."""
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     """Gamma of the focal loss: rows that are already right count less. 0 is plain cross entropy, 2 is usual."""
+    contrastive_weight: Annotated[float, Field(ge=0)] | None = Field(default=None, exclude_if=is_unset)
+    """Weight of a second loss that draws texts of one label together and others apart. By default 0, or 1 when
+    tokens_per_batch = "auto" and there are few rows."""
     distill: Distill | None = None
     """Learn from the scores of a larger model as well; a section of its own."""
     tokens_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Largest number of tokens in a worker's batch, padding included. auto is 2,048, or fewer so that there are at
-    least 200 steps; it then also chooses `rows_per_batch` and `passes_per_epoch`, unless these are given."""
+    least 200 steps. For few rows it also sets those of `rows_per_batch`, `passes_per_epoch` and `contrastive_weight`
+    that are not given."""
     rows_per_batch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)
     """Largest number of rows in a worker's batch, drawn at random; by default only the tokens are limited."""
     passes_per_epoch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)

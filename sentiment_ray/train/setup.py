@@ -17,6 +17,7 @@ from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress
 from sentiment_ray.train.collectives import any_worker
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.contrast import add_contrast
 from sentiment_ray.train.divergence import find_non_finite_weight
 from sentiment_ray.train.loss import Loss, build_loss
 from sentiment_ray.train.model import choose_trained, load_model, load_tokenizer_files
@@ -108,6 +109,9 @@ def set_up_training(
     if bf16 is None:
         # Rank 0 decides for all workers, and a checkpoint keeps the choice, so a resumed run gives the same numbers.
         bf16 = any_worker(worker.rank == 0 and use_bf16(config.precision, worker.device))
+    loss = build_loss(config, task.class_weights, worker.device)
+    if config.contrastive_weight:
+        loss = add_contrast(loss, trained, num_labels=len(task.labels), weight=config.contrastive_weight)
     return Training(
         config=config,
         task=task,
@@ -122,6 +126,6 @@ def set_up_training(
         model=trained,
         parallel=worker.wrap(trained),
         optimizers=optimizers,
-        loss=build_loss(config, task.class_weights, worker.device),
+        loss=loss,
         bf16=bf16,
     )

@@ -48,7 +48,7 @@ MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
 CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
 """Keys that do not affect the trained model; they may change before a run resumes."""
-CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "learning_rate")
+CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "learning_rate")
 """Keys whose numbers the training may choose by the number of rows; `chosen` of config.json and run.json has them."""
 BEST_METRICS = ("macro_f1", "accuracy", "validation_loss", "rows")
 

@@ -40,6 +40,7 @@ def test_few_rows_get_small_batches_and_several_passes() -> None:
     config = _choose(66)
     assert (config.rows_per_batch, config.tokens_per_batch) == (8, MOST_TOKENS)
     assert config.passes_per_epoch == math.ceil(MIN_STEPS / (9 * config.epochs))
+    assert config.contrastive_weight == 1
 
 
 def test_many_rows_are_trained_on_as_with_2048_tokens() -> None:
@@ -52,13 +53,16 @@ def test_numbers_that_were_given_stay() -> None:
     given = {"tokens_per_batch": 512}
     assert _choose(66, **given).model_dump() == TrainConfig(prepared="p", model="m", output="o", **given).model_dump()
     assert _choose(66, rows_per_batch=3).rows_per_batch == 3
-    assert _choose(50_000, rows_per_batch=3).passes_per_epoch == 1
+    many = _choose(50_000, rows_per_batch=3)
+    assert (many.tokens_per_batch, many.rows_per_batch, many.passes_per_epoch) == (MOST_TOKENS, 3, None)
+    assert many.contrastive_weight is None
+    assert _choose(66, contrastive_weight=0.0).contrastive_weight == 0
     assert _choose(66, passes_per_epoch=2).passes_per_epoch == 2
 
 
 def test_keys_that_are_not_given_are_not_in_the_configuration() -> None:
     keys = TrainConfig(prepared="p", model="m", output="o").model_dump().keys()
-    assert not keys & {"rows_per_batch", "passes_per_epoch"}
+    assert not keys & {"rows_per_batch", "passes_per_epoch", "contrastive_weight"}
 
 
 def test_the_mean_number_of_tokens_is_estimated_from_the_size_of_the_texts(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_family_trains_and_its_onnx_file_answers_as_its_checkpoint(
     )  # fmt: skip
     config = TrainConfig(
         prepared="p", model=str(tmp_path / "encoder"), output="o", epochs=2, learning_rate=3e-3, max_tokens=32,
-        tokens_per_batch=256, dropout=0.0, precision="fp32",
+        tokens_per_batch=256, dropout=0.0, precision="fp32", contrastive_weight=1.0,
     )  # fmt: skip
     first, last = fine_tune(config, Task(LABELS, [1.0] * 3, 80), worker, None)
     assert last["loss"] < first["loss"]
