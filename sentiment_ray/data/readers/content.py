@@ -52,7 +52,7 @@ def check_content(path: Path, file_format: str, encoding: str | None) -> None:
     if not found and file_format in ("csv", "tsv") and JSON_START.match(start.removeprefix(codecs.BOM_UTF8)):
         found = "JSON. Pass --format jsonl, or end its name in .jsonl"
     if found:
-        raise DataError(f"{path} is {found}, instead of {file_format.upper()}.")
+        raise DataError(f"{path} is {found}.")
     if encoding and not encoding.startswith("utf") and _is_certainly_utf8(start):
         raise DataError(
             f"{path} is in UTF-8, but encoding is {encoding!r}. Leave encoding out, or name the file in its own source."
