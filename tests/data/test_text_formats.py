@@ -279,7 +279,7 @@ def test_the_encoding_of_a_few_rows_is_named(tmp_path: Path) -> None:
 
 def test_an_encoding_is_guessed_from_text_alone() -> None:
     assert guess_encoding("Não gostei, é péssimo".encode("cp1252")) == "cp1252"
-    assert guess_encoding("Bardzo dobry produkt, polecam każdemu, świetna jakość".encode("cp1250")) == "cp1250"
+    assert guess_encoding("Bardzo dobry towar, polecam każdemu, świetna jakość".encode("cp1250")) == "cp1250"
     assert guess_encoding(bytes(range(256))) is None
 
 
