@@ -72,7 +72,7 @@ def _find_cluster_of_this_machine(given: str) -> str | None:
             raise ConfigError(f"the Ray cluster of this machine ({address}): {describe_refusal(answer)}")
         if isinstance(answer, dict) and not answer.get("ray_init_cluster"):
             _check_answer(answer, f"the Ray cluster of this machine ({address})")
-            return address
+            return str(address)
     if not given:
         return None
     left_over = f" (the one at {noted} that `ray start` noted is gone)" if noted else ""
