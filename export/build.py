@@ -47,10 +47,11 @@ from sentiment_ray.manifest import (
     hash_file,
     write_json,
 )
+from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.paths import local_path
 from sentiment_ray.pretrained.directory import explain_no_weights
 from sentiment_ray.pretrained.open import OpenedModel, open_model
-from sentiment_ray.pretrained.runs import find_checkpoint, read_run
+from sentiment_ray.pretrained.runs import PREPARED_NAME, find_checkpoint, has_reviews_of, read_run
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import read_truncation
@@ -59,6 +60,8 @@ from sentiment_ray.versions import installed_versions
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 NOT_SETTINGS = {"output", "restart", "run", "triton", "sign_key", "push"}
 """Keys that do not change what the bundle holds."""
+MAX_LOCK_CHARACTERS = 50
+"""A lock's name is that of the output, cut so that it is not too long for the file system."""
 SELF_TEST_TEXTS, SELF_TEST_LENGTHS = 32, 4
 
 
@@ -81,7 +84,12 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     wanted = fingerprint([settings, made_from])
     finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart, own_files=is_bundle_file)
     if not finished:
-        with open_model(checkpoint, key="checkpoint") as opened, new_directory(output) as directory:
+        lock = output.resolve().with_name(f".{output.resolve().name[:MAX_LOCK_CHARACTERS]}.lock")
+        with (
+            hold_local_lock(lock, output),
+            open_model(checkpoint, key="checkpoint") as opened,
+            new_directory(output) as directory,
+        ):
             manifest = _build(config, run, opened, directory, wanted)
             write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
             verify_bundle(directory)
@@ -175,8 +183,7 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
 def _find_prepared(run: dict[str, Any]) -> Path:
     """Return the directory of the prepared reviews. DataError when it holds other reviews than the run was given."""
     prepared = Path(run["config"]["prepared"])
-    manifest = prepared / "prepared.json"
-    if manifest.is_file() and hash_file(manifest) != run["made_from"]["prepared"]:
+    if (prepared / PREPARED_NAME).is_file() and not has_reviews_of(prepared, run):
         raise DataError(
             f"{prepared} holds other reviews than the run was trained on, so its validation reviews may be among those "
             "that the run was trained on. Prepare the reviews as they were, or train again."

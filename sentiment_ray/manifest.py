@@ -15,6 +15,8 @@ from sentiment_ray.file_content import describe_json_fault
 from sentiment_ray.paths import check_output, refuse_file, refuse_other_files
 
 UNFINISHED_JSON = re.compile(r"\..+\.json\.[0-9a-f]{8}")
+LOCK_DIRECTORY = ".lock"
+"""Directory of a lock in an output; see `output_lock.py`."""
 
 
 def hash_file(path: Path) -> str:
@@ -34,6 +36,37 @@ def describe_files(paths: list[Path]) -> list[dict[str, Any]]:
     """Return path, size and modification time of each file, to see later whether it changed."""
     stats = [(path, path.stat()) for path in paths]
     return [{"path": str(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for path, stat in stats]
+
+
+def describe_inputs(paths: list[Path], earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return path, size and modification time of each file; of one that was touched, the time that it had in `earlier`.
+
+    A file was touched when its time changed and its size and its sha256 did not. `earlier` is what `add_hashes`
+    returned when the result was made; without a sha256 in it, every file with another time counts as changed.
+    """
+    known = {file.get("path"): file for file in earlier if "sha256" in file}
+    files = describe_files(paths)
+    for file in files:
+        before = known.get(file["path"])
+        may_be_equal = (
+            before and before.get("bytes") == file["bytes"] and before.get("modified_ns") != file["modified_ns"]
+        )
+        if before and may_be_equal and hash_file(Path(file["path"])) == before["sha256"]:
+            file["modified_ns"] = before["modified_ns"]
+    return files
+
+
+def read_earlier(path: Path) -> dict[str, Any]:
+    """Return the manifest of an earlier result, or nothing when there is none that can be read."""
+    try:
+        return read_json(path)
+    except DataError:
+        return {}
+
+
+def add_hashes(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return described files with their sha256. Call it before they are read: then a later change is noticed."""
+    return [file | {"sha256": hash_file(Path(file["path"]))} for file in files]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -88,18 +121,19 @@ def find_finished_result(
     restart: bool,
     own_files: Callable[[str], object] | None,
     describe_difference: Callable[[dict[str, Any]], str] = lambda _: "",
+    remedy: str = "",
 ) -> dict[str, Any] | None:
     """Return the manifest in `output` if it was made from the same input and configuration, by its fingerprint.
 
     None when the stage has to run: the output does not exist, or `restart` allows to replace an earlier result. Then it
     can be written. ConfigError otherwise: another result is replaced only on request, and a directory without a result
-    never. `describe_difference` tells from the earlier manifest what differs.
+    never. `describe_difference` tells from the earlier manifest what differs, and `remedy` a way that keeps the result.
 
     `own_files` says of a relative path whether the stage writes it, for a stage that replaces the whole directory. If
     there are other files, ConfigError. None stands for a stage that writes into the directory and leaves others alone.
     """
     refuse_file(output)
-    finished = _find_same_result(output, manifest_name, wanted, restart, describe_difference)
+    finished = _find_same_result(output, manifest_name, wanted, restart, describe_difference, remedy)
     if finished is None:
         if own_files and output.exists():
             refuse_other_files(output, own_files)
@@ -113,11 +147,12 @@ def _find_same_result(
     wanted: str,
     restart: bool,
     describe_difference: Callable[[dict[str, Any]], str],
+    remedy: str,
 ) -> dict[str, Any] | None:
     path = output / manifest_name
     manifest = read_json(path) if path.is_file() else {}
     if "fingerprint" not in manifest:
-        if output.exists() and not (output.is_dir() and all(map(_is_unfinished_json, output.iterdir()))):
+        if output.exists() and not (output.is_dir() and all(map(_is_left_behind, output.iterdir()))):
             raise ConfigError(
                 f"output = {str(output)!r} exists and holds no result with a {manifest_name}. Name another output."
             )
@@ -130,13 +165,13 @@ def _find_same_result(
     raise ConfigError(
         f"output = {str(output)!r} already exists and holds a result of another input or configuration"
         f"{f' ({difference})' if difference else ''}. "
-        "Name another output, or pass --restart to replace it."
+        f"Name another output, or pass --restart to replace it.{f' {remedy}' if remedy else ''}"
     )
 
 
-def _is_unfinished_json(path: Path) -> bool:
-    """Whether a file is a temporary one of `write_json`, left when the process ended before the rename."""
-    return bool(UNFINISHED_JSON.fullmatch(path.name))
+def _is_left_behind(path: Path) -> bool:
+    """Whether a process left it that ended before its first file: a temporary one of `write_json`, or a lock."""
+    return path.name == LOCK_DIRECTORY or bool(UNFINISHED_JSON.fullmatch(path.name))
 
 
 def remove_all(directory: Path, *names: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from sentiment_ray.atomic_files import new_directory, write_file
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import find_finished_result, remove_all, write_json
-from sentiment_ray.score.lock import hold_lock
+from sentiment_ray.manifest import add_hashes, describe_inputs, find_finished_result, remove_all, write_json
+from sentiment_ray.output_lock import hold_lock
 from sentiment_ray.storage import Store, open_store
 
 
@@ -156,3 +156,17 @@ def test_a_name_with_brackets_is_no_pattern_when_files_are_removed(tmp_path: Pat
         assert set(neighbour.list()) == {"x/1", "x/2::y", "z?"}
         neighbour.remove("z?")
         assert set(neighbour.list()) == {"x/1", "x/2::y"}
+
+
+def test_a_touched_file_keeps_its_time_and_a_changed_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("first")
+    earlier = add_hashes(describe_inputs([path], []))
+    os.utime(path, (1, 1))
+    without_hash = [{key: value for key, value in file.items() if key != "sha256"} for file in earlier]
+    for known, is_same in ((earlier, True), (without_hash, False), ([], False)):
+        (file,) = describe_inputs([path], known)
+        assert (file["modified_ns"] == earlier[0]["modified_ns"]) == is_same
+    for content in ("other", "longer than before"):
+        path.write_text(content)
+        assert describe_inputs([path], earlier) == describe_inputs([path], [])

@@ -147,7 +147,8 @@ def check_splits(config: PrepareConfig, counts: Counts) -> None:
             present = [name for name, rows in train.items() if rows]
             raise DataError(
                 f"The label {label!r} has no row to train on (found: {_format_counts(train)}). Add rows with this "
-                f"label, or leave it out: --labels {','.join(present)}."
+                f"label, or leave it out: --labels {','.join(present)}. A training that continues a run, with "
+                "--start-from, keeps the labels of that run."
             )
 
 

@@ -54,7 +54,14 @@ from sentiment_ray.data.sources import (
 )
 from sentiment_ray.data.split import SplitContext, find_label_cut_points, merge_fixed_groups, needs_label_cut_points
 from sentiment_ray.data.split_tasks import write_keys, write_splits
-from sentiment_ray.manifest import describe_files, find_finished_result, fingerprint, write_json
+from sentiment_ray.manifest import (
+    add_hashes,
+    describe_inputs,
+    find_finished_result,
+    fingerprint,
+    read_earlier,
+    write_json,
+)
 from sentiment_ray.paths import check_output
 from sentiment_ray.versions import installed_versions
 
@@ -87,12 +94,13 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
     require_check_inputs(config)
     test_set = list_test_set(config)
     settings = config.model_dump(mode="json", exclude=KEYS_WITHOUT_EFFECT)
-    origin = {
-        "config": settings,
-        "files": describe_files([file.path for file in files]),
-        "against": describe_files(list(test_set.paths)),
+    output = Path(config.output)
+    earlier = {} if config.check else read_earlier(output / MANIFEST_NAME)
+    inputs = {
+        "files": describe_inputs([file.path for file in files], earlier.get("files", [])),
+        "against": describe_inputs(list(test_set.paths), earlier.get("against", [])),
     }
-    made_from, output = fingerprint(origin), Path(config.output)
+    made_from = fingerprint({"config": settings} | inputs)
     finished = None
     if config.check:
         check_report_directory(output, MANIFEST_NAME)
@@ -107,7 +115,8 @@ def prepare_reviews(config: PrepareConfig, *, embed: EmbedTexts | None = None) -
         tasks = make_read_tasks(config, files)
         if not config.check:
             check_first_labels(config, tasks)
-        described = {"sources": describe_sources(config, listings), "files": origin["files"], "config": settings}
+        described = {"sources": describe_sources(config, listings), "config": settings}
+        described |= {name: some if config.check else add_hashes(some) for name, some in inputs.items()}
         manifest, results = _prepare(config, tasks, test_set, described | {"fingerprint": made_from}, embed)
         if config.check:
             return finish_check(manifest, results)

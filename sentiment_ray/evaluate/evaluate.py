@@ -36,10 +36,12 @@ from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, p
 from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
 from sentiment_ray.labels import DEFAULT_LABELS
 from sentiment_ray.manifest import (
-    describe_files,
+    add_hashes,
+    describe_inputs,
     find_finished_result,
     fingerprint,
     hash_file,
+    read_earlier,
     write_json,
 )
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
@@ -76,13 +78,15 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
     listing = list_labelled(config.input, output, packed.manifest.training)
     settings = config.model_dump(mode="json", exclude=EXCLUDED_KEYS)
     scored_by = [[part.manifest.bundle_id, part.engine, part.variant] for part in (packed, against) if part]
-    expected = fingerprint([settings, scored_by, _describe_files(listing.files)])
+    files = _describe_files(listing.files, read_earlier(output / MANIFEST_NAME).get("files", []))
+    expected = fingerprint([settings, scored_by, files])
     finished = find_finished_result(
         output, MANIFEST_NAME, expected, restart=config.restart, own_files=OWN_FILES.fullmatch
     )
     if finished:
         return _make_result(output, finished, skipped=True)
 
+    files = files if "version" in files[0] else add_hashes(files)
     labelled = read_labelled(listing.files, config, packed.manifest.labels)
     check_column_names(labelled.table, packed.manifest.labels, (PREFIX, AGAINST_PREFIX) if against else (PREFIX,))
     columns = select_slice_columns(labelled.table, config)
@@ -97,6 +101,7 @@ def evaluate_bundle(config: EvaluateConfig) -> dict[str, Any]:
         "base_model": packed.manifest.training.get("base_model"),
         "comparison": _compare(config, scored, other, against),
         "input": config.input,
+        "files": files,
         "left_out_files": listing.describe_left_out(),
         "bundle": packed.source,
         "engine": packed.engine,
@@ -137,11 +142,11 @@ def list_labelled(location: str, output: Path, training: Mapping[str, Any]) -> L
     return listing
 
 
-def _describe_files(files: Sequence[InputFile]) -> list[dict[str, Any]]:
-    """Return path, size and version of each file; of local files as earlier releases did, so that results are found."""
+def _describe_files(files: Sequence[InputFile], earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return path, size and version of each file; of local files as `describe_inputs`, with those of `earlier`."""
     if "://" in files[0].path:
         return [{"path": file.path, "bytes": file.bytes, "version": file.version} for file in files]
-    return describe_files([Path(file.path) for file in files])
+    return describe_inputs([Path(file.path) for file in files], earlier)
 
 
 def run_suite(predictor: Predictor) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Reads run.json of a training and finds the checkpoint that it names; loads no model."""
+"""Reads run.json of a training, finds its checkpoint, and recognises its reviews; loads no model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sentiment_ray.bundle.files import quote
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import read_json
+from sentiment_ray.manifest import fingerprint, hash_file, read_json
 
-RUN_NAME, PLAN_NAME = "run.json", "config.json"
+RUN_NAME, PLAN_NAME, PREPARED_NAME = "run.json", "config.json", "prepared.json"
 
 
 class _Parts(BaseModel):
@@ -58,6 +59,27 @@ def read_run(run: Path) -> dict[str, Any]:
     return values
 
 
+def hash_reviews(prepared: Path) -> str:
+    """Return a hash of prepared reviews: of their labels, their cleaning and the files of their splits.
+
+    Reviews that were prepared again and came out equal have the same hash; their prepared.json may differ.
+    """
+    manifest = read_json(prepared / PREPARED_NAME)
+    paths = sorted(path for split in ("train", "validation", "test") for path in (prepared / split).glob("*.parquet"))
+    files = {path.relative_to(prepared).as_posix(): hash_file(path) for path in paths}
+    return fingerprint([manifest.get("labels"), manifest.get("steps", []), manifest.get("counts"), files])
+
+
+def has_reviews_of(prepared: Path, run: Mapping[str, Any]) -> bool:
+    """Whether a directory holds the prepared reviews of a run; `run` is its run.json or config.json."""
+    manifest = prepared / PREPARED_NAME
+    if not manifest.is_file():
+        return False
+    if hash_file(manifest) == run["made_from"]["prepared"]:
+        return True
+    return "reviews" in run and hash_reviews(prepared) == run["reviews"]
+
+
 def find_checkpoint(run: Path, values: dict[str, Any]) -> Path:
     """Return the directory of the best checkpoint of a run; ConfigError when it is not inside the run."""
     name: str = values["best"]["checkpoint"]
@@ -73,7 +95,7 @@ def _explain_no_run(run: Path) -> str:
         return "The training has not ended: give its command again, and it goes on."
     if (run / "bundle.json").is_file():
         return f"{run} is a bundle. Name the run that it was made from."
-    if (run / "prepared.json").is_file():
+    if (run / PREPARED_NAME).is_file():
         return f"{run} holds prepared reviews. Train on them with train_encoder and name its output."
     if (run / PLAN_NAME).is_file():
         return f"{run} is a model. Train it with train_encoder and name its output."

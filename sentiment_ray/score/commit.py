@@ -29,11 +29,11 @@ from pyarrow import parquet
 from sentiment_ray.errors import GateError
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.manifest import format_json
+from sentiment_ray.output_lock import Lock, refuse_if_taken_over
 from sentiment_ray.score.aggregation import compute_group_means, merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import CRASH_RECORDS
-from sentiment_ray.score.lock import Lock, refuse_if_taken_over
 from sentiment_ray.score.page import write_page
 from sentiment_ray.score.plan import PLAN_NAME, Plan
 from sentiment_ray.score.receipts import Files, Receipt, receipt_name

@@ -6,13 +6,13 @@ from typing import Any
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import Listing
+from sentiment_ray.output_lock import LOCKS
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.columns import list_added_fields
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.contract import check_schemas
 from sentiment_ray.score.footers import read_footers
-from sentiment_ray.score.lock import LOCKS
 from sentiment_ray.score.plan import PLAN_NAME, Plan, describe_difference, make_plan, read_plan, write_plan
 from sentiment_ray.score.receipts import RECEIPTS
 from sentiment_ray.score.scorer import GROUP_PARTS

@@ -12,12 +12,12 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
+from sentiment_ray.output_lock import Lock, hold_lock
 from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.estimate import estimate
-from sentiment_ray.score.lock import Lock, hold_lock
 from sentiment_ray.score.plan import Plan, identify_run
 from sentiment_ray.score.progress import show_progress
 from sentiment_ray.score.receipts import Receipt, find_damaged, read_receipts, remove_damaged_receipts

@@ -18,6 +18,7 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.manifest import format_json, hash_file
+from sentiment_ray.output_lock import Lock, refuse_if_taken_over
 from sentiment_ray.paths import find_disk_failure, is_url
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
@@ -30,7 +31,6 @@ from sentiment_ray.score.crash_search import (
     run_pending_steps,
     shrink_batches,
 )
-from sentiment_ray.score.lock import Lock, refuse_if_taken_over
 from sentiment_ray.score.part import CrashingInputs, UnitResult, try_row_group, try_rows, write_part
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.receipts import Files, Receipt, read_receipt, write_receipt

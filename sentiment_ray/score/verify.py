@@ -17,10 +17,10 @@ from sentiment_ray.column_names import resolve_column
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
+from sentiment_ray.output_lock import is_lock_name
 from sentiment_ray.paths import absolute_location
 from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
-from sentiment_ray.score.lock import is_lock_name
 from sentiment_ray.score.plan import Unit, parse_unit, read_plan
 from sentiment_ray.score.reading import open_parquet, read_chunks
 from sentiment_ray.storage import Store, local_copy, open_store

@@ -1,18 +1,20 @@
-"""Continual training: checks the run that a training starts from, and measures both models before and after."""
+"""Checks the run that a training starts from, takes over its labels, and measures both models before and after."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from sentiment_ray import log
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import hash_file
-from sentiment_ray.pretrained.runs import find_checkpoint, read_run
+from sentiment_ray.pretrained.head import describe_earlier_head
+from sentiment_ray.pretrained.runs import find_checkpoint, has_reviews_of, read_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.prepared import MANIFEST_NAME, PreparedReviews, read_prepared
+from sentiment_ray.train.preflight import Inspected
+from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class PreviousRun:
     """The run that a training starts from: its best checkpoint and the reviews that it was trained on."""
 
     fingerprint: str
+    labels: tuple[str, ...]
     prepared: PreparedReviews
     model: FinishedModel
 
@@ -37,21 +40,22 @@ class PreviousRun:
 def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> PreviousRun | None:
     """Return the run of `start_from`, or None without one.
 
-    ConfigError when the labels differ, or when the reviews of that run were changed or removed since.
+    The new reviews may have some of its labels, in any order. ConfigError when they have others, or when the reviews of
+    that run were changed or removed since.
     """
     if not config.start_from:
         return None
     path = Path(config.start_from)
     run = read_run(path)
-    if tuple(run["labels"]) != prepared.labels:
+    unknown = [label for label in prepared.labels if label not in run["labels"]]
+    if unknown:
         raise ConfigError(
-            f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, but {config.prepared} has "
-            f"{', '.join(prepared.labels)}. Prepare the reviews with the same labels in the same order."
+            f"start_from = {config.start_from!r} has the labels {', '.join(run['labels'])}, but {config.prepared} also "
+            f"has {', '.join(unknown)}. Prepare the reviews with labels of that run, all or some of them."
         )
     directory = Path(run["config"]["prepared"])
-    manifest = directory / MANIFEST_NAME
     checkpoint = find_checkpoint(path, run)
-    if not manifest.is_file() or hash_file(manifest) != run["made_from"]["prepared"]:
+    if not has_reviews_of(directory, run):
         raise ConfigError(
             f"start_from = {config.start_from!r}: the reviews that it was trained on, {directory}, were changed or "
             "removed, so it cannot be measured what the model forgets. Prepare new reviews in another directory. Or "
@@ -62,7 +66,43 @@ def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> Previou
             f"replay = {config.replay:g}: start_from was trained on the same reviews, {directory}. Remove replay."
         )
     model = _describe_model(checkpoint, run["config"], run.get("steps", ()))
-    return PreviousRun(run["fingerprint"], read_prepared(directory), model)
+    earlier = use_labels(read_prepared(directory), tuple(run["labels"]))
+    return PreviousRun(run["fingerprint"], tuple(run["labels"]), earlier, model)
+
+
+def use_labels(prepared: PreparedReviews, labels: tuple[str, ...]) -> PreparedReviews:
+    """Return reviews with the labels of a model, in its order. A label that the reviews lack has 0 rows."""
+    rows_by_label = {
+        split: {label: counts.get(label, 0) for label in labels} for split, counts in prepared.rows_by_label.items()
+    }
+    return replace(prepared, labels=labels, rows_by_label=rows_by_label)
+
+
+def count_rows_by_label(
+    config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None
+) -> dict[str, float]:
+    """Return the training rows of each label, including the share of the previous run's rows that is replayed."""
+    rows = prepared.rows_by_label["train"]
+    if not (previous and config.replay):
+        return dict(rows)
+    old_rows = previous.prepared.rows_by_label["train"]
+    return {label: count + config.replay * old_rows[label] for label, count in rows.items()}
+
+
+def notify_of_labels(config: TrainConfig, prepared: PreparedReviews, inspected: Inspected) -> None:
+    """Say what becomes of the head of an earlier classifier, and which of its labels the new reviews lack."""
+    if not config.start_from:
+        config_json = inspected[config.model, config.revision]
+        line = describe_earlier_head(f"model = {config.model!r}", config_json, prepared.labels)
+        if line:
+            log.notify(line)
+        return
+    missing = [label for label, count in prepared.rows_by_label["train"].items() if not count]
+    if missing:
+        log.notify(
+            f"the reviews have no training rows with the label {' or '.join(missing)}, which start_from has. The model "
+            "keeps the label but may forget it. With replay it also trains on rows of the earlier run."
+        )
 
 
 def measure_before_and_after(

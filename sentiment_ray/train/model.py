@@ -22,6 +22,7 @@ from sentiment_ray.bundle.model_config import check_tokenizer
 from sentiment_ray.errors import BundleError, ConfigError, MissingExtraError
 from sentiment_ray.labels import id2label, label2id
 from sentiment_ray.pretrained.directory import explain_no_tokenizer
+from sentiment_ray.pretrained.head import find_head_rows
 from sentiment_ray.pretrained.load import FROM_DISK, check_size, naming_model
 from sentiment_ray.pretrained.model_files import MAX_BYTES, REMEDY
 from sentiment_ray.pretrained.open import open_model
@@ -75,7 +76,10 @@ def _save_tokenizer(source: Path, target: Path, model: str) -> None:
 def load_model(
     model: str, labels: Sequence[str], *, dropout: float | None, device: torch.device, revision: str | None = None
 ) -> PreTrainedModel:
-    """Load an encoder with a new head for `labels` onto `device`.
+    """Load an encoder with a head for `labels` onto `device`.
+
+    The head is that of the model if it has one for the same labels, by the names in config.json; its rows are put in
+    the order of `labels`. Otherwise it is a new one with random weights.
 
     `revision` is a commit of a model on the Hub. The model's files are checked before transformers sees any of them.
     ConfigError when they could do harm. ConfigError when weights of the encoder are missing or of another size, because
@@ -104,6 +108,7 @@ def load_model(
             **FROM_DISK,
         )
     _check_weights(loaded, info, model)
+    _use_earlier_head(loaded, info, find_head_rows(opened.config, labels))
     loaded = loaded.to(device)
     compute_first_token_only(loaded)
     if device.type == "cpu":
@@ -134,6 +139,22 @@ def _check_weights(loaded: PreTrainedModel, info: dict[str, list], model: str) -
             f"model = {model!r}: of its encoder's weights {len(missing)} are missing, as {sorted(missing)[0]}: "
             "config.json has another architecture or more layers, or they were saved under other names."
         )
+
+
+def _use_earlier_head(loaded: PreTrainedModel, info: dict[str, list], rows: list[int] | None) -> None:
+    """Put the rows of a head that was loaded with the model in order; None makes new ones instead."""
+    names = (key if isinstance(key, str) else key[0] for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    new, encoder = set(names), f"{loaded.base_model_prefix}."
+    for name, layer in loaded.named_modules():
+        is_last = isinstance(layer, torch.nn.Linear) and layer.out_features == loaded.config.num_labels
+        if not is_last or name.startswith(encoder) or f"{name}.weight" in new:
+            continue
+        if rows is None:
+            loaded._init_weights(layer)
+            continue
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(parameter[rows].clone())
 
 
 def compute_logits(model: torch.nn.Module, batch: Batch, truncation: Truncation, *, bf16: bool) -> torch.Tensor:

@@ -140,6 +140,11 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
             f"revision = {config.revision!r} is for a model on the Hub, not for start_from. Leave it out."
         )
     checkpoint = find_checkpoint(run, read_run(run))
+    if config.model and absolute_model(config.model) != str(checkpoint):
+        raise ConfigError(
+            f"model = {config.model!r} and start_from = {str(run)!r} each name what the training starts from. Remove "
+            "one of them."
+        )
     return config.model_copy(update={"start_from": str(run), "model": str(checkpoint)})
 
 

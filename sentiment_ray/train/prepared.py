@@ -1,12 +1,15 @@
 """Reads what prepare_reviews says of its reviews in prepared.json; knows no torch and no Ray."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pyarrow import parquet
 
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import hash_file, read_json
+from sentiment_ray.pretrained.runs import has_reviews_of
 
 MANIFEST_NAME = "prepared.json"
 SPLITS = ("train", "validation", "test")
@@ -25,6 +28,8 @@ class PreparedReviews:
     rows_by_label: dict[str, dict[str, int]]
     """Rows of each label, by split."""
     cleaning_steps: tuple[str, ...]
+    earlier_digest: str | None = None
+    """The digest by which an earlier run knows the same reviews, if their prepared.json was written again since."""
 
     @property
     def measured_split(self) -> Path:
@@ -44,7 +49,7 @@ class PreparedReviews:
 
     def compute_digest(self) -> str:
         """Return the sha256 of prepared.json, which changes with the reviews."""
-        return hash_file(self.directory / MANIFEST_NAME)
+        return self.earlier_digest or hash_file(self.directory / MANIFEST_NAME)
 
 
 def read_prepared(directory: Path) -> PreparedReviews:
@@ -61,3 +66,10 @@ def read_prepared(directory: Path) -> PreparedReviews:
         )
     except KeyError as error:
         raise DataError(f"{path} has no key {error}. Write it again with prepare_reviews.") from None
+
+
+def recognise_reviews(prepared: PreparedReviews, run: Mapping[str, Any]) -> PreparedReviews:
+    """Return reviews with the digest in `run`, a manifest with `made_from` and `reviews`, if it was made from them."""
+    if "made_from" not in run or not has_reviews_of(prepared.directory, run):
+        return prepared
+    return replace(prepared, earlier_digest=run["made_from"]["prepared"])

@@ -68,7 +68,7 @@ def _open_tensorboard(config: TrainConfig, output: Path, stack: ExitStack) -> Lo
 def _open_mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import mlflow
 
-    run = stack.enter_context(mlflow.start_run(run_name=output.name))
+    run = stack.enter_context(mlflow.start_run(run_name=Path(config.output).name))
     mlflow.log_params(config.model_dump(mode="json"))
     # With the run's id, because MLflow's active run belongs to this thread and `log` is called from another.
     return lambda numbers, epoch: mlflow.log_metrics(numbers, step=epoch, run_id=run.info.run_id)
@@ -77,7 +77,7 @@ def _open_mlflow(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
 def _open_trackio(config: TrainConfig, output: Path, stack: ExitStack) -> Log:
     import trackio
 
-    run = trackio.init(project="sentiment-ray", name=output.name, config=config.model_dump(mode="json"))
+    run = trackio.init(project="sentiment-ray", name=Path(config.output).name, config=config.model_dump(mode="json"))
     stack.callback(trackio.finish)
     return lambda numbers, epoch: run.log(numbers, step=epoch)  # trackio.log would use the run of the calling thread
 

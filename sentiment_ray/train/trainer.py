@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,17 +17,31 @@ from ray.train.torch import TorchTrainer
 from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.manifest import find_finished_result, fingerprint, hash_file, read_json, remove_all, write_json
+from sentiment_ray.manifest import (
+    LOCK_DIRECTORY,
+    find_finished_result,
+    fingerprint,
+    hash_file,
+    read_json,
+    remove_all,
+    write_json,
+)
+from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.paths import find_disk_failure
+from sentiment_ray.pretrained.runs import hash_reviews
 from sentiment_ray.train.batch_size import choose_batch_size
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
 from sentiment_ray.train.config import MOST_TOKENS, TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
     PreviousRun,
+    count_rows_by_label,
     load_previous_run,
     measure_before_and_after,
+    notify_of_labels,
+    use_labels,
 )
 from sentiment_ray.train.preflight import (
+    Inspected,
     check_rows,
     cpus_per_worker,
     hash_model,
@@ -34,8 +49,9 @@ from sentiment_ray.train.preflight import (
     with_absolute_paths,
     worker_resources,
 )
-from sentiment_ray.train.prepared import PreparedReviews, read_prepared
+from sentiment_ray.train.prepared import PreparedReviews, read_prepared, recognise_reviews
 from sentiment_ray.train.progress import read_input_error, show_progress
+from sentiment_ray.train.run_directory import finish_replacement, keep_only_progress, make_next, replace_result
 from sentiment_ray.train.schedule import compute_class_weights, should_stop
 from sentiment_ray.train.shards import ExactShards, Part, build_dataset, count_rows, plan_parts, split_source
 from sentiment_ray.train.step_log import STEPS_NAME
@@ -46,6 +62,8 @@ from sentiment_ray.versions import installed_versions
 
 MANIFEST_NAME = "run.json"
 PLAN_NAME = "config.json"
+RESULT_NAMES = (METRICS_NAME, STEPS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
+"""What a run consists of, beside run.json."""
 CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
 """Keys that do not affect the trained model; they may change before a run resumes."""
 CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "learning_rate")
@@ -59,68 +77,104 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     An interrupted run with the same configuration resumes from its newest complete checkpoint. A finished run is
     skipped. ConfigError and DataError for wrong input come before any work.
     """
-    config = with_absolute_paths(config)
+    inspected: Inspected = {}
+    config = with_absolute_paths(config, inspected)
     output, prepared = Path(config.output), read_prepared(Path(config.prepared))
     check_rows(prepared)
-    name = MANIFEST_NAME if (output / MANIFEST_NAME).is_file() else PLAN_NAME
-    config = _keep_earlier_batches(config, prepared, output / name)
+    finish_replacement(output, MANIFEST_NAME, RESULT_NAMES)
+    earlier = _read_earlier(output)
+    prepared = recognise_reviews(prepared, earlier)
+    config = _keep_earlier_batches(config, prepared, earlier)
     previous = load_previous_run(config, prepared)
-    class_weights = compute_class_weights(config, prepared.labels, _count_rows_by_label(config, prepared, previous))
+    prepared = use_labels(prepared, previous.labels) if previous else prepared
+    class_weights = compute_class_weights(config, prepared.labels, count_rows_by_label(config, prepared, previous))
     plan = _describe_run(config, prepared)
-    difference = partial(_describe_difference, plan=plan)
-    existing = find_finished_result(
-        output,
-        name,
-        plan["fingerprint"],
-        restart=config.restart,
-        own_files=None,
-        describe_difference=difference,
-    )
-    if existing and name == MANIFEST_NAME:
+    existing = _find_result(config, plan)
+    if existing and "best" in existing:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
     parts = _plan_splits(config, prepared.labels, previous)
     num_rows = count_rows(parts["train"])
     config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
-    plan["chosen"] = {key: getattr(config, key) for key in CHOSEN_KEYS}
+    plan |= {"chosen": {key: getattr(config, key) for key in CHOSEN_KEYS}, "reviews": hash_reviews(prepared.directory)}
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
-    if existing is None:  # an old output is removed only after every check of the input
-        remove_all(output, MANIFEST_NAME, METRICS_NAME, STEPS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / PLAN_NAME, plan)
     task = Task(prepared.labels, class_weights, num_rows, prepared.cleaning_steps)
-    _train_until_finished(config, task, parts, cpus)
-    checkpoints = rank_checkpoints(list_checkpoints(output))
-    run = plan | _summarise(config, prepared, previous, output, checkpoints)
-    write_metrics(output, run["history"])
-    write_json(output / MANIFEST_NAME, run)
-    keep_only(output, checkpoints[: config.keep_checkpoints])
+    with hold_local_lock(output / LOCK_DIRECTORY, output):
+        existing = _find_result(config, plan)
+        if existing and "best" in existing:  # another process has just finished it
+            return {"output": str(output), "best": existing["best"], "skipped": True}
+        directory = _choose_directory(output, plan, existing)
+        if existing is None:
+            notify_of_labels(config, prepared, inspected)
+        with keep_only_progress(directory, output, has_progress=lambda: bool(list_checkpoints(directory))):
+            write_json(directory / PLAN_NAME, plan)
+            _train_until_finished(config, directory, task, parts, cpus)
+            checkpoints = rank_checkpoints(list_checkpoints(directory))
+            run = plan | _summarise(config, prepared, previous, directory, checkpoints)
+            write_metrics(directory, run["history"])
+            write_json(directory / MANIFEST_NAME, run)
+            keep_only(directory, checkpoints[: config.keep_checkpoints])
+        replace_result(output, MANIFEST_NAME, RESULT_NAMES)
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
-def _keep_earlier_batches(config: TrainConfig, prepared: PreparedReviews, manifest: Path) -> TrainConfig:
+def _read_earlier(output: Path) -> dict[str, Any]:
+    """Return run.json of the run in an output, config.json of an unfinished one, or nothing."""
+    path = next((output / name for name in (MANIFEST_NAME, PLAN_NAME) if (output / name).is_file()), None)
+    return read_json(path) if path else {}
+
+
+def _find_result(config: TrainConfig, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Return run.json of the same run in the output, or config.json if it is unfinished; as `find_finished_result`."""
+    output = Path(config.output)
+    is_finished = (output / MANIFEST_NAME).is_file()
+    return find_finished_result(
+        output,
+        MANIFEST_NAME if is_finished else PLAN_NAME,
+        plan["fingerprint"],
+        restart=config.restart,
+        own_files=None,
+        describe_difference=partial(_describe_difference, plan=plan),
+        remedy=f"To train it further and keep it, name another output and pass --start-from {shlex.quote(str(output))}."
+        if is_finished
+        else "",
+    )
+
+
+def _choose_directory(output: Path, plan: dict[str, Any], existing: dict[str, Any] | None) -> Path:
+    """Return where a run is written: the output, or a directory in it while the output holds another run."""
+    if existing is None:
+        if (output / MANIFEST_NAME).is_file() or any((output / ATTEMPTS).glob("*/epoch-*/")):
+            return make_next(output, plan["fingerprint"])
+        remove_all(output, *RESULT_NAMES)
+    output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def _keep_earlier_batches(config: TrainConfig, prepared: PreparedReviews, existing: dict[str, Any]) -> TrainConfig:
     """Return the configuration of an existing run that an earlier release made with the default of 2,048 tokens."""
-    existing = read_json(manifest) if manifest.is_file() else {}
     earlier = config.model_copy(update={"tokens_per_batch": MOST_TOKENS})
     if config.tokens_per_batch != "auto" or "chosen" in existing:
         return config
     return earlier if _describe_run(earlier, prepared)["fingerprint"] == existing.get("fingerprint") else config
 
 
-def _train_until_finished(config: TrainConfig, task: Task, parts: dict[str, list[Part]], cpus: float) -> None:
-    """Train from the newest checkpoint of the run, if there is one, to the last epoch."""
-    checkpoint = _find_newest_checkpoint(Path(config.output))
+def _train_until_finished(
+    config: TrainConfig, directory: Path, task: Task, parts: dict[str, list[Part]], cpus: float
+) -> None:
+    """Train from the newest checkpoint in `directory`, if there is one, to the last epoch."""
+    checkpoint = _find_newest_checkpoint(directory)
     if checkpoint and _is_last(checkpoint, config):
         return
     describe_wait = partial(missing_room, config, cpus)
     with (
-        open_trackers(config, Path(config.output)) as track,
+        open_trackers(config, directory) as track,
         show_progress(config.epochs, track, describe_wait) as board,
     ):
         worker_plan = WorkerPlan(
-            config=config,
+            config=config.model_copy(update={"output": str(directory)}),
             task=task,
             # Ray gives a worker with a fraction of a CPU one thread; torch gets the fraction, rounded up.
             num_threads=None if config.use_gpu else math.ceil(cpus),
@@ -192,17 +246,6 @@ def _describe_difference(existing: dict[str, Any], *, plan: dict[str, Any]) -> s
     made_from = existing["made_from"]
     differences += [f"another {name}" for name, digest in plan["made_from"].items() if made_from.get(name) != digest]
     return "; ".join(differences)
-
-
-def _count_rows_by_label(
-    config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None
-) -> dict[str, float]:
-    """Return the training rows of each label, including the share of the previous run's rows that is replayed."""
-    rows = prepared.rows_by_label["train"]
-    if not (previous and config.replay):
-        return dict(rows)
-    old_rows = previous.prepared.rows_by_label["train"]
-    return {label: count + config.replay * old_rows[label] for label, count in rows.items()}
 
 
 def _summarise(

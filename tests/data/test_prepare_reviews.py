@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,9 @@ def test_a_finished_result_is_kept_and_replaced_only_with_restart(tmp_path: Path
     assert run(output, path)["skipped"] is False
     before = bytes_of(output, without=())
     assert run(output, path)["skipped"] is True
+    os.utime(path, (1, 1))  # touched, with the same bytes
+    assert run(output, path)["skipped"] is True
+    assert bytes_of(output, without=()) == before
     with pytest.raises(
         ConfigError, match="already exists and holds a result of another input or configuration.*--restart"
     ):

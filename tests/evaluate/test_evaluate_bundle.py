@@ -114,6 +114,14 @@ def test_the_numbers_are_those_of_the_predictor(evaluation: Path, labelled: Path
     assert report["ordered"]
 
 
+def test_a_touched_input_with_the_same_bytes_is_not_evaluated_again(
+    evaluation: Path, bundle: Path, labelled: Path
+) -> None:
+    os.utime(labelled, (1, 1))
+    config = EvaluateConfig(bundle=str(bundle), input=str(labelled), output=str(evaluation), **EXACT)
+    assert evaluate_bundle(config)["skipped"]
+
+
 def test_tables_of_examples_keep_the_columns_and_are_sorted(evaluation: Path, labelled: Path) -> None:
     source = parquet.read_table(labelled)
     added = ["sentiment_label", "sentiment_score", "sentiment_negative", "sentiment_neutral", "sentiment_positive"]

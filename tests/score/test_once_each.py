@@ -12,9 +12,9 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import hash_file
+from sentiment_ray.output_lock import hold_lock, is_held
 from sentiment_ray.score.chunks import count_row_bytes
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.lock import hold_lock, is_held
 from sentiment_ray.score.plan import _name_parts, parse_unit
 from sentiment_ray.score.reading import open_parquet
 from sentiment_ray.score.score import list_corpus, score_reviews

@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import hash_file
+from sentiment_ray.output_lock import Lock, hold_lock, is_held
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.lock import Lock, hold_lock, is_held
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.storage import open_store
 
@@ -103,7 +103,8 @@ def test_a_second_run_on_the_same_output_is_refused(copied: Path) -> None:
 
 def test_the_lock_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from sentiment_ray.score.lock import hold_lock; from sentiment_ray.storage import open_store\n"
+        "import os, sys\n"
+        "from sentiment_ray.output_lock import hold_lock; from sentiment_ray.storage import open_store\n"
         "with hold_lock(open_store(sys.argv[1]), 'scores') as lock: print(lock.owner, flush=True); os._exit(1)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

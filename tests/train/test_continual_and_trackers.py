@@ -120,10 +120,15 @@ def test_a_training_cannot_start_from_other_labels_or_from_a_bundle(
     with pytest.raises(ConfigError, match="is a bundle, whose ONNX files cannot be trained on"):
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(bundle)))
     manifest = read_json(prepared / "prepared.json")
-    manifest["labels"] = manifest["labels"][::-1]
+    manifest["labels"] = ["negative", "awful", "positive"]
     (tmp_path / "prepared.json").write_text(json.dumps(manifest))
-    with pytest.raises(ConfigError, match="has the labels negative, neutral, positive"):
+    with pytest.raises(ConfigError, match="has the labels negative, neutral, positive, but .* also has awful"):
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), prepared=str(tmp_path)))
+
+
+def test_a_training_cannot_start_from_a_run_and_a_model(run: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="model = .* and start_from = .* each name what the training starts from"):
+        train_encoder(_config(run, tmp_path / "run", model=str(tiny_encoder), start_from=str(run)))
 
 
 def test_metrics_are_written_to_tensorboard_and_metrics_jsonl(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lets one run at a time write into an output, and replaces the lock of a run that has died; knows no scores.
+"""Lets one run at a time write into an output, and replaces the lock of a run that has died; knows no stage.
 
 1. A run creates `_plan/lock-00001.json`. Only one of several runs can create a file.
 2. A run that finds the lock of a dead run creates the next number, `lock-00002.json`, and removes the lower ones.
@@ -7,6 +7,7 @@
 
 import json
 import os
+import posixpath
 import re
 import socket
 import threading
@@ -22,7 +23,7 @@ import psutil
 
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import format_json
-from sentiment_ray.storage import Store
+from sentiment_ray.storage import TEMPORARY, Store, open_store
 
 LOCKS = "_plan/lock-"
 RENEW_S = 10.0
@@ -61,6 +62,21 @@ def hold_lock(store: Store, output: str) -> Iterator[Lock]:
         renewal.join()
         if is_held(store, lock):
             store.remove(lock.name)
+
+
+@contextmanager
+def hold_local_lock(directory: Path, output: Path) -> Iterator[None]:
+    """Hold the lock of a local output until the block ends; ConfigError when a live run holds it.
+
+    The lock's files are in `directory`, which belongs to the lock alone and is removed at the end.
+    """
+    try:
+        with hold_lock(open_store(str(directory)), str(output)):
+            yield
+    finally:
+        for path in (directory / posixpath.dirname(LOCKS), directory / TEMPORARY, directory):
+            with suppress(OSError):  # a live run's files are in it
+                path.rmdir()
 
 
 def is_lock_name(name: str) -> bool:
