@@ -70,8 +70,8 @@ def resume_or_plan(
         plan = read_plan(store)
         assert plan is not None
         return plan
+    plan = plan_run(config, identity, bundle, listing)  # an input that cannot be scored leaves the old scores
     _remove_scores(store)
-    plan = plan_run(config, identity, bundle, listing)
     write_plan(store, plan)
     return plan
 

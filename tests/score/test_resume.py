@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.output_lock import Lock, hold_lock, is_held
 from sentiment_ray.score.config import ScoreConfig
@@ -75,6 +75,16 @@ def test_a_changed_input_is_refused_by_name_and_replaced_on_request(copied: Path
     result = score_reviews(config.model_copy(update={"restart": True}))
     assert result["rows_in"] == 10 + len(parquet.read_table(moved / "year=2025/reviews.parquet", partitioning=None))
     assert not (tmp_path / "out/year=2024/reviews-00001.parquet").exists()
+
+
+def test_an_input_that_cannot_be_scored_leaves_the_old_scores(copied: Path, tmp_path: Path) -> None:
+    before = _parts(copied)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="None of 1 files can be scored"):
+        score_reviews(_config(copied, input=str(tmp_path / "broken"), restart=True))
+    assert _parts(copied) == before
+    assert score_reviews(_config(copied))["skipped"]
 
 
 def test_an_output_that_holds_something_else_is_never_removed(copied: Path, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_a_training_that_fails_leaves_the_run_that_it_would_replace(
 def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
     copied_run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = _config(copied_run, epochs=1, seed=5)
     (copied_run / "run.json").unlink()
     before = _hash_all(copied_run)
 
@@ -146,7 +147,7 @@ def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
 
     monkeypatch.setattr(trainer, "_train_until_finished", fail)
     with pytest.raises(RuntimeError):
-        train_encoder(_config(copied_run, epochs=1, seed=5))
+        train_encoder(config)
     assert _hash_all(copied_run) == before
 
 

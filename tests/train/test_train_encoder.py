@@ -15,7 +15,7 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import fingerprint, read_json, write_json
 from sentiment_ray.train.checkpoint import list_checkpoints
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.prepared import read_prepared
 from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, train_encoder
@@ -103,6 +103,8 @@ def test_a_changed_input_of_a_run_is_named(run: Path, prepared: Path, tmp_path: 
     for name in ("run.json", "config.json"):
         manifest = read_json(tmp_path / "run" / name)
         manifest["config"]["prepared"] = str(tmp_path / "prepared")
+        hashed = {key: value for key, value in manifest["config"].items() if key not in CHANGEABLE_KEYS}
+        manifest["fingerprint"] = fingerprint([use_first_names(hashed), manifest["made_from"]])
         (tmp_path / "run" / name).write_text(json.dumps(manifest))
     (tmp_path / "prepared/prepared.json").open("a").write(" ")  # the splits are the same, so the reviews are
     assert train_encoder(_config(tmp_path / "run"))["skipped"]
