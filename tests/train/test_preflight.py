@@ -16,7 +16,7 @@ from sentiment_ray.manifest import read_json
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, rank_checkpoints
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.continual import FinishedModel, PreviousRun
+from sentiment_ray.train.continual import FinishedModel, PreviousRun, count_rows_by_label
 from sentiment_ray.train.preflight import (
     _count_fitting_workers,
     _find_largest_cpu_share,
@@ -26,7 +26,7 @@ from sentiment_ray.train.preflight import (
 )
 from sentiment_ray.train.prepared import PreparedReviews
 from sentiment_ray.train.progress import show_progress
-from sentiment_ray.train.trainer import _count_rows_by_label, train_encoder
+from sentiment_ray.train.trainer import train_encoder
 from tests.export.test_families import MORE
 from tests.export.test_first_token import FAMILIES as TINY
 from tests.export.test_first_token import SIZES
@@ -166,9 +166,9 @@ def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> No
         for bad, good in ((100, 10), (0, 20))
     )
     config = _config(start_from="r", replay=0.5)
-    previous = PreviousRun("f", old, FinishedModel(tmp_path, 32, HEAD, ()))
-    assert _count_rows_by_label(config, new, previous) == {"bad": 50, "good": 25}
-    assert _count_rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
+    previous = PreviousRun("f", old.labels, old, FinishedModel(tmp_path, 32, HEAD, ()))
+    assert count_rows_by_label(config, new, previous) == {"bad": 50, "good": 25}
+    assert count_rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
 
 
 def test_of_two_equal_epochs_the_later_is_the_best() -> None:
