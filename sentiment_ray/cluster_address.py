@@ -61,8 +61,8 @@ def _find_cluster_of_this_machine(given: str) -> str | None:
 
     Ray's own `auto` would also join the cluster that another job has started for itself, and end with that job.
     """
-    noted = services.find_bootstrap_address(None)
-    addresses = [noted, *sorted(services.find_gcs_addresses())] if given else [noted]
+    noted: str | None = services.find_bootstrap_address(None)
+    addresses: list[str | None] = [noted, *sorted(services.find_gcs_addresses())] if given else [noted]
     for address in addresses:
         if not address or find_obstacle(address, 0):
             continue
