@@ -47,7 +47,7 @@ from sentiment_ray.manifest import (
     hash_file,
     write_json,
 )
-from sentiment_ray.output_lock import hold_local_lock
+from sentiment_ray.output_lock import hold_local_lock, name_lock_beside
 from sentiment_ray.paths import local_path
 from sentiment_ray.pretrained.directory import explain_no_weights
 from sentiment_ray.pretrained.open import OpenedModel, open_model
@@ -60,8 +60,6 @@ from sentiment_ray.versions import installed_versions
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 NOT_SETTINGS = {"output", "restart", "run", "triton", "sign_key", "push"}
 """Keys that do not change what the bundle holds."""
-MAX_LOCK_CHARACTERS = 50
-"""A lock's name is that of the output, cut so that it is not too long for the file system."""
 SELF_TEST_TEXTS, SELF_TEST_LENGTHS = 32, 4
 
 
@@ -84,9 +82,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     wanted = fingerprint([settings, made_from])
     finished = find_finished_result(output, MANIFEST_NAME, wanted, restart=config.restart, own_files=is_bundle_file)
     if not finished:
-        lock = output.resolve().with_name(f".{output.resolve().name[:MAX_LOCK_CHARACTERS]}.lock")
         with (
-            hold_local_lock(lock, output),
+            hold_local_lock(name_lock_beside(output), output),
             open_model(checkpoint, key="checkpoint") as opened,
             new_directory(output) as directory,
         ):

@@ -28,6 +28,8 @@ from sentiment_ray.storage import TEMPORARY, Store, open_store
 LOCKS = "_plan/lock-"
 RENEW_S = 10.0
 WRITING_S = 1.0
+MAX_NAME_CHARACTERS = 50
+"""A lock beside an output has the output's name, cut so that it is not too long for the file system."""
 STALE_S = 120.0
 """Seconds without a renewal after which a run on another machine counts as dead."""
 
@@ -77,6 +79,12 @@ def hold_local_lock(directory: Path, output: Path) -> Iterator[None]:
         for path in (directory / posixpath.dirname(LOCKS), directory / TEMPORARY, directory):
             with suppress(OSError):  # a live run's files are in it
                 path.rmdir()
+
+
+def name_lock_beside(output: Path) -> Path:
+    """Return the directory of the lock of an output that is replaced as a whole, so that the lock cannot be in it."""
+    target = output.resolve()
+    return target.with_name(f".{target.name[:MAX_NAME_CHARACTERS]}.lock")
 
 
 def is_lock_name(name: str) -> bool:

@@ -21,8 +21,19 @@ from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.inference.drift import compute_drift, compute_profile
 from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.output_lock import hold_local_lock, name_lock_beside
 from sentiment_ray.text.encoding import load_encoder
 from tests.conftest import EXPORT
+
+
+def test_a_second_export_to_the_same_output_is_refused(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    (tmp_path / "link").symlink_to(output)
+    with hold_local_lock(name_lock_beside(output), output):
+        for name in ("bundle", "link", "../" + tmp_path.name + "/bundle"):
+            with pytest.raises(ConfigError, match="is being written by another run"):
+                export_bundle(ExportConfig(run=str(run), output=str(tmp_path / name)))
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 def test_the_plain_file_gives_the_logits_of_torch_on_held_out_reviews(bundle: Path, run: Path, prepared: Path) -> None:
