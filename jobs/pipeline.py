@@ -34,7 +34,7 @@ def main(config: str) -> None:
     """Run every stage that the configuration file has a section for: prepare, train, export, evaluate, score.
 
     A stage is skipped when its output exists and was made from the same input and configuration. Otherwise it runs, and
-    an old output is replaced.
+    an old output stays until the new one is whole.
     """
     present = [section for section in STAGES if section in read_toml(config)]
     # All sections are checked before the first stage does any work.

@@ -49,7 +49,7 @@ class TrainConfig(StageConfig):
     revision: str | None = None
     """Branch, tag or commit of a `model` on the Hub; by default main. All workers read the commit that it is now."""
     start_from: str | None = None
-    """Directory of a finished run to continue with new reviews; it replaces `model`. The labels must be the same."""
+    """Directory of a finished run to continue, in place of `model`. The reviews may have some of its labels."""
     replay: Share = 0.0
     """Share of the training rows of `start_from` to train on again, from 0 to 1; the model then forgets less."""
     epochs: Annotated[int, Field(ge=1)] = 2
