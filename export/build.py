@@ -3,7 +3,6 @@
 Knows nothing of Ray.
 """
 
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +13,13 @@ from tqdm import tqdm
 
 from export.benchmark import BENCH_TEXTS, Pair, choose_default, measure_in_turns, measure_rate
 from export.calibration import fold_temperature
+from export.closing import Exported, list_sentences, show_closing
 from export.config import ExportConfig
 from export.gate import GateResult, check
 from export.graph import export_graph
 from export.held_out import HeldOut, score_held_out
 from export.model_card import make_model_card
+from export.model_files import copy_model_files
 from export.push import push_bundle
 from export.triton import write_triton
 from export.variants import VARIANTS, Source
@@ -27,7 +28,6 @@ from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
-    MODELS_FOLDER,
     Default,
     Manifest,
     SelfTest,
@@ -35,7 +35,7 @@ from sentiment_ray.bundle.manifest import (
     compute_bundle_id,
     is_bundle_file,
 )
-from sentiment_ray.bundle.model_config import check_model_files, refuse_kernels
+from sentiment_ray.bundle.model_config import refuse_kernels
 from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
 from sentiment_ray.engine_specs import engine_packages, installed_engines
 from sentiment_ray.errors import ConfigError, DataError, GateError
@@ -47,17 +47,24 @@ from sentiment_ray.manifest import (
     hash_file,
     write_json,
 )
+from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.output_lock import hold_local_lock, name_lock_beside
 from sentiment_ray.paths import local_path
 from sentiment_ray.pretrained.directory import explain_no_weights
 from sentiment_ray.pretrained.open import OpenedModel, open_model
-from sentiment_ray.pretrained.runs import PREPARED_NAME, find_checkpoint, has_reviews_of, read_run
+from sentiment_ray.pretrained.runs import (
+    PREPARED_NAME,
+    describe_checkpoint,
+    find_checkpoint,
+    has_reviews_of,
+    name_base_model,
+    read_run,
+)
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import read_truncation
 from sentiment_ray.versions import installed_versions
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 NOT_SETTINGS = {"output", "restart", "run", "triton", "sign_key", "push"}
 """Keys that do not change what the bundle holds."""
 SELF_TEST_TEXTS, SELF_TEST_LENGTHS = 32, 4
@@ -95,6 +102,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
 
         sign_bundle(output, signer)
     bundle = open_bundle(output)
+    show_closing(bundle.manifest)
     if config.triton:
         write_triton(bundle, local_path(config.triton, "triton"), restart=config.restart)
     if config.push:
@@ -129,7 +137,7 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
     truncation, cleaning_steps = read_truncation(run["config"]), tuple(run.get("steps", ()))
     prepared = _find_prepared(run)
     checkpoint = opened.root  # whatever reads it opens it again
-    _copy_model_files(opened, directory, labels=labels, max_tokens=max_tokens)
+    copy_model_files(opened, directory, labels=labels, max_tokens=max_tokens, truncation=truncation)
     encoder = load_encoder(
         directory / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
@@ -145,13 +153,10 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
     best = choose_default({pair: entry["rows_per_s"] for pair, entry in bench.items()}, list(VARIANTS))
     variants = _describe_variants(measured, bench, config)
     default = Default(engine=best[1], variant=best[0])
-    training = {
-        "best": run["best"],
-        "base_model": run["base_model"],
-        "model": run["config"]["model"],
-        "made_from": run["made_from"],
-    }
-    card = make_model_card(labels, encoder, training, held_out.temperature, variants, default)
+    training = _describe_training(run, local_path(config.run, "run"), checkpoint, held_out)
+    evaluation = {"left_out": left_out, "calibration": held_out.calibration}
+    notes = list_sentences(Exported(variants, training, evaluation))
+    card = make_model_card(labels, encoder, training, variants, default, notes)
     (directory / "README.md").write_text(card, encoding="utf-8")
     files_listed = describe_bundle_files(directory)
     return Manifest(
@@ -166,7 +171,7 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
         defaults={"cpu": default},
         files=files_listed,
         training=training,
-        evaluation={"left_out": left_out},
+        evaluation=evaluation,
         reference=compute_profile(held_out.texts, measured.results[best].scores, labels),
         temperature=held_out.temperature,
         self_test=_make_self_test(held_out, measured),
@@ -175,6 +180,24 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
         ),
         fingerprint=wanted,
     )
+
+
+def _describe_training(run: dict[str, Any], path: Path, checkpoint: Path, held_out: HeldOut) -> dict[str, Any]:
+    """Return what the manifest says of the training; `best` describes the checkpoint that is exported.
+
+    It holds no path of this machine, because bundles are published.
+    """
+    exported = describe_checkpoint(path, run, checkpoint)
+    if exported["metrics"] is None:  # a checkpoint within an epoch
+        counts = confusion_counts(held_out.label_ids, held_out.scores.label_ids, len(run["labels"]))
+        exported["metrics"] = classification_metrics(counts)
+    return {
+        "best": exported,
+        "is_best": exported["checkpoint"] == run["best"]["checkpoint"],
+        "base_model": run["base_model"],
+        **name_base_model(run["config"]),
+        "made_from": run["made_from"],
+    }
 
 
 def _find_prepared(run: dict[str, Any]) -> Path:
@@ -186,16 +209,6 @@ def _find_prepared(run: dict[str, Any]) -> Path:
             "that the run was trained on. Prepare the reviews as they were, or train again."
         )
     return prepared
-
-
-def _copy_model_files(opened: OpenedModel, directory: Path, *, labels: tuple[str, ...], max_tokens: int) -> None:
-    (directory / MODELS_FOLDER).mkdir()
-    shutil.copy(opened.directory / "config.json", directory)
-    for name in TOKENIZER_FILES:
-        if (opened.directory / name).is_file():
-            shutil.copy(opened.directory / name, directory)
-    contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
-    check_model_files(contents, opened.root, labels=labels, max_tokens=max_tokens)
 
 
 def _write_and_check(

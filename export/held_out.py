@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
 from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
 from sentiment_ray.labels import label2id
-from sentiment_ray.metrics.temperature import fit_temperature
+from sentiment_ray.metrics.temperature import TEMPERATURES, fit_temperature
 from sentiment_ray.pretrained.load import load_classifier
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import TextEncoder
+
+MIN_CALIBRATION_ROWS = 30
+"""With fewer rows, one wrong answer moves the temperature by more than calibration gains."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class HeldOut:
     cases: tuple[Case, ...]
     case_scores: Scores
     temperature: float
+    calibration: dict[str, Any]
+    """The `rows` that the `temperature` was fitted on, and the `reason` why it is 1; None where it was fitted."""
 
 
 class TorchEngine:
@@ -61,8 +67,8 @@ def score_held_out(
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
     fit = np.isin(rows, fit_rows)
-    # Three decimals, so that the last bits of a sum do not change the bundle.
-    temperature = round(fit_temperature(scores.logits[fit], label_ids[fit_rows]), 3) if config.calibrate else 1.0
+    calibration = choose_temperature(scores.logits[fit], label_ids[fit_rows], calibrate=config.calibrate)
+    temperature = calibration["temperature"]
     cases = load_cases()
     return HeldOut(
         texts=[texts[row] for row in gate_rows],
@@ -71,7 +77,33 @@ def score_held_out(
         cases=cases,
         case_scores=_divide_logits(score_texts(engine, encoder, [case.text for case in cases]), temperature),
         temperature=temperature,
+        calibration=calibration,
     )
+
+
+def choose_temperature(
+    logits: NDArray[np.float32], label_ids: NDArray[np.int64], *, calibrate: bool = True
+) -> dict[str, Any]:
+    """Return the `temperature` for logits `(rows, labels)`, the number of `rows`, and the `reason` where it is 1.
+
+    It is 1 where the rows cannot tell: too few of them, none wrong, or a search that ends at one of its bounds.
+    """
+    temperature, reason = 1.0, None
+    if not calibrate:
+        reason = "calibrate = false"
+    elif len(label_ids) < MIN_CALIBRATION_ROWS:
+        reason = f"{len(label_ids)} validation rows are fewer than the {MIN_CALIBRATION_ROWS} that it needs"
+    elif np.array_equal(logits.argmax(axis=1), label_ids):
+        reason = f"the answers on all {len(label_ids):,} validation rows are right"
+    else:
+        # Three decimals, so that the last bits of a sum do not change the bundle.
+        fitted = round(fit_temperature(logits, label_ids), 3)
+        lowest, highest = TEMPERATURES
+        if lowest * 1.01 < fitted < highest / 1.01:
+            temperature = fitted
+        else:
+            reason = f"the search on {len(label_ids):,} validation rows ended at its bound {fitted:g}"
+    return {"temperature": temperature, "rows": len(label_ids), "reason": reason}
 
 
 def _read_reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:

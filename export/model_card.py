@@ -1,6 +1,6 @@
 """Makes the model card of a bundle, README.md in the Hugging Face layout. Knows only what the manifest will say."""
 
-from pathlib import PurePath
+from collections.abc import Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -26,8 +26,9 @@ Fine-tuned from `{model}`. It reads {read}{cleaned}.
 On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
 Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
-The logits are divided by the temperature {temperature:g}, which was fitted on validation rows to calibrate the
-probabilities.
+The files divide the logits by a temperature, which calibrates the probabilities and changes no label.
+
+{notes}
 
 | variant | engine | file | label agreement with torch | mean probability difference | macro-F1 | suite | rows/s |
 |---|---|---|---|---|---|---|---|
@@ -50,11 +51,14 @@ def make_model_card(
     labels: tuple[str, ...],
     encoder: TextEncoder,
     training: dict[str, Any],
-    temperature: float,
     variants: dict[str, Variant],
     default: Default,
+    notes: Sequence[str],
 ) -> str:
-    """Return the card as Markdown: what the model is, how close each file is to torch, and how to load it."""
+    """Return the card as Markdown: what the model is, how close each file is to torch, and how to load it.
+
+    `notes` are sentences that a user of the bundle should know.
+    """
     rows = [
         f"| {name} | {engine} | {variant.file} | {gate['label_agreement']:.4f} "
         f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} | {gate['suite_share'] or 0:.3f} "
@@ -65,11 +69,11 @@ def make_model_card(
     return TEMPLATE.format(
         front_matter=_make_front_matter(training),
         labels=", ".join(labels),
-        model=PurePath(training["model"]).name,
+        model=training["model"],
         read=PART_READ[encoder.truncation.mode].format(limit=describe_limit(encoder.truncation, encoder.max_tokens)),
         cleaned=f", after the cleaning steps {', '.join(encoder.cleaning_steps)}" if encoder.cleaning_steps else "",
         base_model=training["base_model"],
-        temperature=temperature,
+        notes="\n".join(f"- {note}" for note in notes),
         table="\n".join(rows),
         variant=default.variant,
         engine=default.engine,
@@ -79,7 +83,7 @@ def make_model_card(
 
 def _make_front_matter(training: dict[str, Any]) -> str:
     """Return the metadata that the Hub shows and searches, as YAML (https://huggingface.co/docs/hub/model-cards)."""
-    model, metrics = training["model"], training["best"]["metrics"]
+    name, metrics = training["model"].partition("@")[0], training["best"]["metrics"]
     results = [
         EvalResult(
             task_type="text-classification",
@@ -93,8 +97,8 @@ def _make_front_matter(training: dict[str, Any]) -> str:
         for key, kind, name in (("macro_f1", "f1", "macro-F1"), ("accuracy", "accuracy", "accuracy"))
     ]
     card = ModelCardData(
-        model_name=f"{PurePath(model).name}-sentiment",
-        base_model=None if PurePath(model).is_absolute() else model,
+        model_name=f"{name.rpartition('/')[2]}-sentiment",
+        base_model=name if training["model_source"] == "hub" else None,
         pipeline_tag="text-classification",
         library_name="transformers.js",
         tags=["sentiment-analysis", "onnx", "onnxruntime", "openvino"],

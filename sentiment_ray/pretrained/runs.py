@@ -1,7 +1,7 @@
 """Reads run.json of a training, finds its checkpoint, and recognises its reviews; loads no model."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -87,6 +87,39 @@ def find_checkpoint(run: Path, values: dict[str, Any]) -> Path:
     if not path.resolve().is_relative_to(run.resolve()):
         raise ConfigError(f"{run / RUN_NAME} names the checkpoint {quote(name)}, outside the run. Train it again.")
     return path
+
+
+def describe_checkpoint(run: Path, values: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """Return `checkpoint`, `epoch` and `metrics` of a checkpoint, in the form of `best` in run.json.
+
+    The path is relative to the run. `metrics` is None for a checkpoint within an epoch, which was not measured.
+    """
+    best: dict[str, Any] = values["best"]
+    if checkpoint.resolve() == (run / best["checkpoint"]).resolve():
+        return dict(best)
+    inside = checkpoint.resolve().is_relative_to(run.resolve())
+    name = checkpoint.resolve().relative_to(run.resolve()).as_posix() if inside else checkpoint.name
+    manifest = checkpoint / "checkpoint.json"
+    progress = read_json(manifest).get("progress", {}) if manifest.is_file() else {}
+    history = progress.get("history")
+    if not history or progress.get("done"):
+        return {"checkpoint": name, "epoch": progress.get("epoch"), "metrics": None}
+    metrics = {key: history[-1][key] for key in best.get("metrics", {}) if key in history[-1]}
+    return {"checkpoint": name, "epoch": progress["epoch"], "metrics": metrics}
+
+
+def name_base_model(settings: dict[str, Any]) -> dict[str, str]:
+    """Return `model`, the name of the model that a training began with, and `model_source`, without a path.
+
+    The source is `hub`, with the name OWNER/NAME@COMMIT; or `run` or `directory`, with the last name of the path.
+    """
+    model: str = settings["model"]
+    if settings.get("start_from"):
+        return {"model": PurePath(settings["start_from"]).name, "model_source": "run"}
+    if PurePath(model).is_absolute():
+        return {"model": PurePath(model).name, "model_source": "directory"}
+    revision = settings.get("revision")
+    return {"model": f"{model}@{revision}" if revision else model, "model_source": "hub"}
 
 
 def _explain_no_run(run: Path) -> str:
