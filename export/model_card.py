@@ -7,15 +7,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from sentiment_ray.bundle.manifest import Default, Variant
 from sentiment_ray.text.encoding import TextEncoder
-from sentiment_ray.text.truncation import describe_limit
+from sentiment_ray.text.truncation import describe_part_read
 
-PART_READ = {
-    "head": "the first {limit} of a text",
-    "tail": "the last {limit} of a text",
-    "head_tail": "{limit} of a text, about a quarter from its start and the rest from its end",
-    "windows": "a text in up to {limit} and pools their logits",
-}
-"""The part of a long text that is read, by truncation mode."""
 TEMPLATE = """---
 {front_matter}
 ---
@@ -70,7 +63,7 @@ def make_model_card(
         front_matter=_make_front_matter(training),
         labels=", ".join(labels),
         model=training["model"],
-        read=PART_READ[encoder.truncation.mode].format(limit=describe_limit(encoder.truncation, encoder.max_tokens)),
+        read=describe_part_read(encoder.truncation, encoder.max_tokens),
         cleaned=f", after the cleaning steps {', '.join(encoder.cleaning_steps)}" if encoder.cleaning_steps else "",
         base_model=training["base_model"],
         notes="\n".join(f"- {note}" for note in notes),

@@ -40,6 +40,14 @@ class TokenWindows(BaseModel):
 Truncation = Cut | TokenWindows
 HEAD = Cut(mode="head")
 
+PARTS_READ = {
+    "head": "the first {limit} of a text",
+    "tail": "the last {limit} of a text",
+    "head_tail": "{limit} of a text, about a quarter from its start and the rest from its end",
+    "windows": "a text in up to {limit} and pools their logits",
+}
+"""The part of a long text that is read, by truncation mode."""
+
 
 def read_truncation(settings: Mapping[str, Any]) -> Truncation:
     """Return the truncation that the keys of [train] name; older runs have no such keys and read the first tokens."""
@@ -56,6 +64,11 @@ def describe_limit(truncation: Truncation, max_tokens: int) -> str:
     if isinstance(truncation, TokenWindows):
         return f"{truncation.max_windows} windows of {max_tokens} tokens"
     return f"{max_tokens} tokens"
+
+
+def describe_part_read(truncation: Truncation, max_tokens: int) -> str:
+    """Return in words what is read of a text, as the object of a sentence about the model."""
+    return PARTS_READ[truncation.mode].format(limit=describe_limit(truncation, max_tokens))
 
 
 def cut_characters(text: str, truncation: Truncation, limit: int) -> str:

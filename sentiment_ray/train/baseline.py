@@ -1,10 +1,11 @@
 """What a model knows outside its training: a base model before it, a checkpoint after it; knows nothing of Ray."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from pyarrow import parquet
 
@@ -53,14 +54,18 @@ def checkpoint_metrics(
     max_tokens: int,
     truncation: Truncation,
     cleaning_steps: Sequence[str] = (),
+    left_out: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split."""
+    """Return split, rows, accuracy and macro_f1 of a checkpoint on every row of a split whose text is not left out."""
     model = load_classifier(checkpoint)  # checks all of the checkpoint, its tokenizer too
     encoder = load_encoder(
         checkpoint / "tokenizer.json", max_tokens=max_tokens, truncation=truncation, cleaning_steps=cleaning_steps
     )
     counts, bf16 = np.zeros((len(labels), len(labels)), dtype=np.int64), use_bf16("auto", torch.device("cpu"))
-    chunk = build_chunk(parquet.read_table(split, columns=["text", "label"]), labels)
+    table = parquet.read_table(split, columns=["text", "label"])
+    if left_out:
+        table = table.filter(pa.array([text not in left_out for text in table["text"].to_pylist()]))
+    chunk = build_chunk(table, labels)
     for batch in evaluation_batches(chunk, encoder, tokens_per_batch=TOKENS_PER_BATCH):
         logits = compute_logits(model, batch, truncation, bf16=bf16)
         counts += confusion_counts(batch.label_ids.numpy(), logits.argmax(dim=1).numpy(), len(labels))

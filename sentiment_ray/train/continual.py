@@ -13,8 +13,16 @@ from sentiment_ray.pretrained.head import describe_earlier_head
 from sentiment_ray.pretrained.runs import find_checkpoint, has_reviews_of, read_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.overlap import find_known_texts
 from sentiment_ray.train.preflight import Inspected
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
+
+OWN_KEYS = (
+    "output", "restart", "prepared", "model", "revision", "start_from", "replay", "epochs", "track", "seed",
+    "tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "keep_checkpoints",
+    "checkpoint_every_s", "num_workers", "cpus_per_worker", "use_gpu", "max_failures",
+)  # fmt: skip
+"""Keys that belong to one training or one machine; a difference from an earlier training says nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class PreviousRun:
     labels: tuple[str, ...]
     prepared: PreparedReviews
     model: FinishedModel
+    settings: Mapping[str, Any]
+    """Its keys of [train]."""
 
 
 def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> PreviousRun | None:
@@ -67,7 +77,7 @@ def load_previous_run(config: TrainConfig, prepared: PreparedReviews) -> Previou
         )
     model = _describe_model(checkpoint, run["config"], run.get("steps", ()))
     earlier = use_labels(read_prepared(directory), tuple(run["labels"]))
-    return PreviousRun(run["fingerprint"], tuple(run["labels"]), earlier, model)
+    return PreviousRun(run["fingerprint"], tuple(run["labels"]), earlier, model, run["config"])
 
 
 def use_labels(prepared: PreparedReviews, labels: tuple[str, ...]) -> PreparedReviews:
@@ -110,18 +120,39 @@ def measure_before_and_after(
 ) -> dict[str, Any]:
     """Return metrics of the old and the new model on the old and the new reviews, measured as Ray tasks.
 
-    The rows are those of the test split, or of validation where there is no test split. Each model reads texts as it
-    was trained: with its own max_tokens, truncation and cleaning.
+    The rows are those of the test split, or of validation where there is no test split. New rows whose texts the
+    earlier run was trained on, `known_new_rows`, are left out unless they are all there are. Each model reads texts as
+    it was trained: with its own max_tokens, truncation and cleaning.
     """
+    known = find_known_texts(prepared.measured_split, previous.prepared.directory / "train")
+    leaves_out_known = len(known) < prepared.num_rows[prepared.measured_split.name]
+    left_out = {"new": known if leaves_out_known else frozenset(), "old": frozenset()}
     splits = {"new": prepared.measured_split, "old": previous.prepared.measured_split}
     after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.cleaning_steps)
     models = {"before": previous.model, "after": after}
     tasks = {
-        name: {when: _measure.remote(model, split, prepared.labels) for when, model in models.items()}
+        name: {when: _measure.remote(model, split, prepared.labels, left_out[name]) for when, model in models.items()}
         for name, split in splits.items()
     }
     metrics = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
-    return {"run": previous.fingerprint, "replay": config.replay, **metrics}
+    return {
+        "run": previous.fingerprint,
+        "replay": config.replay,
+        "known_new_rows": len(known),
+        "leaves_out_known": leaves_out_known,
+        "changed_keys": _find_changed_keys(previous.settings, config.model_dump(mode="json")),
+        **metrics,
+    }
+
+
+def _find_changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the earlier and the new value of the keys that differ, except for those that every training changes."""
+    before = {TrainConfig.renamed.get(key, key): value for key, value in before.items()}
+    return {
+        key: (before[key], value)
+        for key, value in now.items()
+        if key in before and key not in OWN_KEYS and before[key] != value
+    }
 
 
 def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_steps: Sequence[str]) -> FinishedModel:
@@ -130,7 +161,7 @@ def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_step
 
 
 @ray.remote
-def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...]) -> dict[str, Any]:
+def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...], left_out: frozenset[str]) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
 
     return checkpoint_metrics(
@@ -140,4 +171,5 @@ def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...]) -> dict
         max_tokens=model.max_tokens,
         truncation=model.truncation,
         cleaning_steps=model.cleaning_steps,
+        left_out=left_out,
     )

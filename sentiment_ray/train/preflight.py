@@ -28,7 +28,7 @@ MODEL_FILES = (
     "added_tokens.json", "vocab.*", "merges.txt",
 )  # fmt: skip
 """Files of a model whose content its hash covers."""
-
+TRUNCATION_KEYS = ("truncation", "pooling", "window_overlap", "max_windows")
 
 Inspected = dict[tuple[str, str | None], dict[str, Any]]
 """The config.json of models that were read, by their name and their commit."""
@@ -139,13 +139,24 @@ def _from_earlier_run(config: TrainConfig, run: Path) -> TrainConfig:
         raise ConfigError(
             f"revision = {config.revision!r} is for a model on the Hub, not for start_from. Leave it out."
         )
-    checkpoint = find_checkpoint(run, read_run(run))
+    earlier = read_run(run)
+    checkpoint = find_checkpoint(run, earlier)
     if config.model and absolute_model(config.model) != str(checkpoint):
         raise ConfigError(
             f"model = {config.model!r} and start_from = {str(run)!r} each name what the training starts from. Remove "
             "one of them."
         )
-    return config.model_copy(update={"start_from": str(run), "model": str(checkpoint)})
+    taken_over = {key: earlier["config"][key] for key in _list_missing_keys(config) if key in earlier["config"]}
+    return config.model_copy(update={**taken_over, "start_from": str(run), "model": str(checkpoint)})
+
+
+def _list_missing_keys(config: TrainConfig) -> tuple[str, ...]:
+    """Return the keys, not given, that say what a model reads of a text; an earlier run has their values.
+
+    None of them if one is given: the others are then meant for that one.
+    """
+    keys = ("max_tokens",) if "max_tokens" not in config.model_fields_set else ()
+    return keys if config.model_fields_set & {*TRUNCATION_KEYS} else (*keys, *TRUNCATION_KEYS)
 
 
 def cpus_per_worker(config: TrainConfig) -> float:

@@ -31,6 +31,7 @@ from sentiment_ray.paths import find_disk_failure
 from sentiment_ray.pretrained.runs import hash_reviews
 from sentiment_ray.train.batch_size import choose_batch_size
 from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
+from sentiment_ray.train.closing import show_closing, show_truncation
 from sentiment_ray.train.config import MOST_TOKENS, TrainConfig, use_first_names
 from sentiment_ray.train.continual import (
     PreviousRun,
@@ -40,6 +41,8 @@ from sentiment_ray.train.continual import (
     notify_of_labels,
     use_labels,
 )
+from sentiment_ray.train.lengths import count_truncated_rows
+from sentiment_ray.train.overlap import count_teacher_rows
 from sentiment_ray.train.preflight import (
     Inspected,
     check_rows,
@@ -97,6 +100,8 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     num_rows = count_rows(parts["train"])
     config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
     plan |= {"chosen": {key: getattr(config, key) for key in CHOSEN_KEYS}, "reviews": hash_reviews(prepared.directory)}
+    plan["truncated"] = count_truncated_rows(config, prepared)
+    show_truncation(plan)
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
@@ -117,6 +122,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
             write_json(directory / MANIFEST_NAME, run)
             keep_only(directory, checkpoints[: config.keep_checkpoints])
         replace_result(output, MANIFEST_NAME, RESULT_NAMES)
+    show_closing(run)
     return {"output": str(output), "best": run["best"], "skipped": False}
 
 
@@ -268,6 +274,8 @@ def _summarise(
         "history": history,
         "base_model": ray.get(_measure_base_model.remote(config, prepared)),
         "earlier": measure_before_and_after(config, prepared, previous, best.path) if previous else None,
+        "rows_by_label": prepared.rows_by_label,
+        "teacher_rows_held_out": count_teacher_rows(config, prepared) if config.distill else None,
         "labels": list(prepared.labels),
         "steps": list(prepared.cleaning_steps),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),

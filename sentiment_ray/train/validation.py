@@ -15,7 +15,9 @@ from sentiment_ray.train.setup import Training
 
 @torch.no_grad()
 def measure_validation_split(training: Training) -> dict[str, Any]:
-    """Return the classification metrics and `validation_loss`, the mean cross entropy, of the whole split.
+    """Return the metrics of the whole split, its `validation_loss`, the mean cross entropy, and `predicted_rows`.
+
+    `predicted_rows` has for each label the number of rows that the model gives it to.
 
     Each of n workers evaluates every n-th chunk. Counts are summed, so they do not depend on the number of workers. All
     workers call it together.
@@ -34,4 +36,7 @@ def measure_validation_split(training: Training) -> dict[str, Any]:
             counts += confusion_counts(batch.label_ids.cpu().numpy(), predicted, num_labels)
     counts = all_reduce(counts, SUM)
     loss_sum = float(all_reduce(np.array(loss_sum), SUM))
-    return classification_metrics(counts) | {"validation_loss": loss_sum / max(int(counts.sum()), 1)}
+    return classification_metrics(counts) | {
+        "validation_loss": loss_sum / max(int(counts.sum()), 1),
+        "predicted_rows": counts.sum(axis=0).tolist(),
+    }

@@ -41,11 +41,21 @@ def new_reviews(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_training_continues_with_the_model_and_a_share_of_the_rows_of_a_run(
-    run: Path, prepared: Path, new_reviews: Path, tmp_path: Path, ray_cluster: None
+    run: Path,
+    prepared: Path,
+    new_reviews: Path,
+    tmp_path: Path,
+    ray_cluster: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     changes = {"model": "", "start_from": str(run), "replay": 0.5, "prepared": str(new_reviews), "learning_rate": 1e-12}
     train_encoder(_config(run, tmp_path / "run", **changes))
-    manifest = read_json(tmp_path / "run/run.json")
+    lines, manifest = capsys.readouterr().err.splitlines(), read_json(tmp_path / "run/run.json")
+    assert sum(line.startswith("The best checkpoint, of epoch 1, has macro-F1") for line in lines) == 1
+    assert sum(line.startswith("On the new reviews macro-F1 went from") for line in lines) == 1
+    assert "learning_rate = 1e-12 (earlier 0.003)" in "".join(lines)
+    truncated = sum(line.startswith("Longer than max_tokens = 32: ") for line in lines)
+    assert truncated == 2 * any(counts["truncated_rows"] for counts in manifest["truncated"].values())
     rows = parquet.read_table(prepared / "train").num_rows
     assert manifest["history"][0]["train_rows"] == rows + round(rows / 2)
     earlier, before = manifest["earlier"], read_json(run / "run.json")
