@@ -1,7 +1,7 @@
 """Scores held-out reviews with torch: every file of a bundle is compared with these scores. Knows no ONNX."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class HeldOut:
     cases: tuple[Case, ...]
     case_scores: Scores
     temperature: float
-    calibration: dict[str, Any]
+    calibration: dict[str, Any] = field(default_factory=dict)
     """The `rows` that the `temperature` was fitted on, and the `reason` why it is 1; None where it was fitted."""
 
 
