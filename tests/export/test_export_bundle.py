@@ -132,7 +132,7 @@ def test_the_bundle_loads_in_optimum_with_the_same_probabilities(bundle: Path, p
 
 
 def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"run\.json is missing"):
+    with pytest.raises(ConfigError, match=r"run\.json is missing"):
         export_bundle(ExportConfig(run=str(tmp_path), output=str(tmp_path / "bundle")))
     with pytest.raises(ConfigError, match=r"has no model\.safetensors"):
         export_bundle(ExportConfig(run=str(run), checkpoint="nowhere", output=str(tmp_path / "bundle")))
