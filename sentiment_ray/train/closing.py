@@ -146,7 +146,7 @@ def warn_of_labels_without_rows(run: Run) -> str | None:
         f"{label!r} in the {SPLIT_NAMES[split]} split"
         for split in SPLIT_NAMES
         for label, count in _find_rows_by_label(run, split).items()
-        if not count and sum(_find_rows_by_label(run, split).values())
+        if not count and any(_find_rows_by_label(run, split).values())
     ]
     return f"No rows have the label {', '.join(missing)}; its F1 counts as 0 in macro-F1." if missing else None
 
