@@ -108,12 +108,12 @@ def _show_until(
                 if time.monotonic() - checked > CHECK_CLUSTER_EVERY_S:
                     checked, previous, message = time.monotonic(), message, describe_wait()
                     if message and message != previous:
-                        _show_line(message)
+                        show_line(message)
                 state = ray.get(board.read.remote(), timeout=READ_BOARD_EVERY_S * 10)
             except ray.exceptions.GetTimeoutError:
                 continue
             except ray.exceptions.RayError:
-                _show_line(
+                show_line(
                     "the process that holds the progress was lost. The training goes on, but its progress is no longer "
                     "shown or tracked.",
                     logging.WARNING,
@@ -123,15 +123,16 @@ def _show_until(
             bar.set_postfix_str(f"loss {state.loss:.3f}" if state.epochs_done else "starting", refresh=True)
             if len(state.history) > num_shown:
                 for metrics in state.history[num_shown:]:
-                    _show_line(_format_epoch(metrics, epochs))
+                    show_line(_format_epoch(metrics, epochs))
                 num_shown = len(state.history)
                 try:
                     track(state.history)
-                except Exception as error:  # a tracker that fails must not end the training
-                    _show_line(f"metrics were not tracked ({error})", logging.WARNING)
+                except Exception as error:  # the training must not end when the disk is full
+                    show_line(f"the metrics were not written ({error})", logging.WARNING)
 
 
-def _show_line(message: str, level: int = logging.INFO) -> None:
+def show_line(message: str, level: int = logging.INFO) -> None:
+    """Show a line on stderr, above the bar of a training."""
     with tqdm.external_write_mode(file=sys.stderr):  # the bar is drawn again below the line
         log.notify(message, level=level)
 

@@ -1,9 +1,13 @@
 """Writes the metrics of finished epochs to metrics.jsonl and to the trackers of the key `track`.
 
+A tracker that fails, whenever it does, costs its own lines: a warning names it, and the training goes on.
+
 To add a tracker, write a function such as `_open_tensorboard`, enter it in OPENERS, and enter its name and module in
 TRACKERS of config.py. An extra of the same name in pyproject.toml installs the module.
 """
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 from sentiment_ray.errors import require_extra
 from sentiment_ray.manifest import format_json
 from sentiment_ray.train.config import TRACKERS, TrainConfig
+from sentiment_ray.train.progress import show_line
 
 METRICS_NAME = "metrics.jsonl"
 Metrics = dict[str, Any]
@@ -29,21 +34,64 @@ def check_trackers(config: TrainConfig) -> None:
 
 @contextmanager
 def open_trackers(config: TrainConfig, output: Path) -> Iterator[Track]:
-    """Yield a function that takes the whole history whenever an epoch was added; it logs each epoch once."""
-    with ExitStack() as stack:
-        logs: list[Log] = [OPENERS[name](config, output, stack) for name in config.track]
-        num_logged = 0
+    """Yield a function that takes the whole history whenever an epoch was added; it logs each epoch once.
 
-        def track(history: list[Metrics]) -> None:
-            nonlocal num_logged
-            write_metrics(output, history)
-            for metrics in history[num_logged:]:
-                numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-                for log in logs:
-                    log(numbers, metrics["epoch"])
-            num_logged = len(history)
+    No error of a tracker leaves the block.
+    """
+    trackers = [_Tracker(name, config, output) for name in config.track]
 
+    def track(history: list[Metrics]) -> None:
+        for tracker in trackers:
+            tracker.track(history)
+        write_metrics(output, history)
+
+    try:
         yield track
+    finally:
+        for tracker in trackers:
+            tracker.close()
+
+
+class _Tracker:
+    """A run in one tracker. After a failure it is tried again at the next epoch, with the epochs that it missed."""
+
+    def __init__(self, name: str, config: TrainConfig, output: Path) -> None:
+        self._name, self._stack, self._num_logged = name, ExitStack(), 0
+        self._log: Log | None = None
+        self._has_failed = False
+        try:
+            self._log = OPENERS[name](config, output, self._stack)
+        except Exception as error:
+            self._warn("could not be started", error)
+
+    def track(self, history: list[Metrics]) -> None:
+        """Log the epochs of the history that were not logged yet."""
+        if self._log is None:
+            return
+        try:
+            for metrics in history[self._num_logged :]:
+                numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+                self._log(numbers, metrics["epoch"])
+                self._num_logged += 1
+        except Exception as error:
+            self._warn("did not take the metrics of an epoch", error)
+
+    def close(self) -> None:
+        """End the run in the tracker; as failed while an exception passes."""
+        try:
+            self._stack.__exit__(*sys.exc_info())
+        except Exception as error:
+            self._warn("could not be closed", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        """Name the first failure of this tracker."""
+        if not self._has_failed:
+            self._has_failed = True
+            show_line(
+                f"the tracker {self._name} {what} ({error or type(error).__name__}). The training goes on; "
+                f"{METRICS_NAME} has all metrics.",
+                logging.WARNING,
+            )
 
 
 def write_metrics(output: Path, history: list[Metrics]) -> None:

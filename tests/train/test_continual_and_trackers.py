@@ -1,8 +1,7 @@
-"""Continual training measures both models on old and new reviews; metrics reach metrics.jsonl and the trackers."""
+"""Continual training measures both models on old and new reviews, and mixes their rows."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentiment_ray.errors import ConfigError, MissingExtraError
+from sentiment_ray.errors import ConfigError
 from sentiment_ray.manifest import read_json
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.baseline import checkpoint_metrics
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.shards import Source, _read_parts, count_rows, plan_parts, split_source
-from sentiment_ray.train.trackers import open_trackers
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import LABELS
 
@@ -139,20 +137,3 @@ def test_a_training_cannot_start_from_other_labels_or_from_a_bundle(
 def test_a_training_cannot_start_from_a_run_and_a_model(run: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="model = .* and start_from = .* each name what the training starts from"):
         train_encoder(_config(run, tmp_path / "run", model=str(tiny_encoder), start_from=str(run)))
-
-
-def test_metrics_are_written_to_tensorboard_and_metrics_jsonl(run: Path, tmp_path: Path) -> None:
-    history = read_json(run / "run.json")["history"]
-    with open_trackers(_config(run, tmp_path, track="tensorboard"), tmp_path) as track:
-        track(history[:1])
-        track(history)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == history
-    (events,) = (tmp_path / "tensorboard").glob("events.*")
-    assert events.read_bytes().count(b"macro_f1") == len(history)
-
-
-def test_a_tracker_that_is_not_installed_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
-    config = _config(run, tmp_path, track="mlflow")
-    with pytest.raises(MissingExtraError, match=r"mlflow is not installed.*pip install 'sentiment-ray\[mlflow\]'"):
-        train_encoder(config)
