@@ -16,6 +16,9 @@ TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "track
 MOST_TOKENS = 2048
 """Largest number of tokens in a batch with tokens_per_batch = "auto". Larger ones are not faster on a CPU."""
 
+LORA_LEARNING_RATE = 1e-3
+"""Default of `learning_rate` with `lora_rank`. The additions start at 0, and at 5e-5 they hardly move."""
+
 
 def _split_range(value: Any) -> Any:
     """Turn `2,4` of a flag into two numbers, and `2` into one."""
@@ -57,7 +60,7 @@ class TrainConfig(StageConfig):
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many epochs without a better `best_by`; by default all epochs are trained."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    """Highest learning rate, reached at the end of the warm-up."""
+    """Highest learning rate, reached at the end of the warm-up. With `lora_rank` the default is 1e-3."""
     warmup_ratio: ShareBelowOne = 0.1
     """Share of the training, from 0 to below 1, in which the learning rate rises; then it falls linearly to 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -146,6 +149,12 @@ class TrainConfig(StageConfig):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @model_validator(mode="after")
+    def _choose_learning_rate(self) -> "TrainConfig":
+        if self.lora_rank and "learning_rate" not in self.model_fields_set:
+            object.__setattr__(self, "learning_rate", LORA_LEARNING_RATE)
+        return self
+
+    @model_validator(mode="after")
     def _check_combinations(self) -> "TrainConfig":
         if not self.model and not self.start_from:
             raise ValueError("the key 'model' is missing. Name an encoder, or a finished run with start_from.")
@@ -163,6 +172,20 @@ class TrainConfig(StageConfig):
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key} = {value!r} needs truncation = 'windows', but it is {self.truncation!r}.")
         return self
+
+
+def with_earlier_defaults(config: TrainConfig) -> TrainConfig:
+    """Return a configuration as the last release completed it, whose runs are still recognised by their fingerprint.
+
+    Its batches had 2,048 tokens, and its learning rate did not depend on `lora_rank`.
+    """
+    earlier = {
+        "tokens_per_batch": MOST_TOKENS if config.tokens_per_batch == "auto" else config.tokens_per_batch,
+        "learning_rate": config.learning_rate,
+    }
+    if "learning_rate" not in config.model_fields_set:
+        earlier["learning_rate"] = TrainConfig.model_fields["learning_rate"].default
+    return config.model_copy(update=earlier)
 
 
 def use_first_names(settings: Mapping[str, Any]) -> dict[str, Any]:

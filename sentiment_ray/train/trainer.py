@@ -14,9 +14,8 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
-from sentiment_ray import log
 from sentiment_ray.cluster import connect
-from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.errors import DataError, SentimentRayError
 from sentiment_ray.manifest import (
     LOCK_DIRECTORY,
     find_finished_result,
@@ -30,9 +29,16 @@ from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.paths import find_disk_failure
 from sentiment_ray.pretrained.runs import hash_reviews
 from sentiment_ray.train.batch_size import choose_batch_size
-from sentiment_ray.train.checkpoint import ATTEMPTS, Checkpoint, keep_only, list_checkpoints, rank_checkpoints
+from sentiment_ray.train.checkpoint import (
+    ATTEMPTS,
+    Checkpoint,
+    find_newest_checkpoint,
+    keep_only,
+    list_checkpoints,
+    rank_checkpoints,
+)
 from sentiment_ray.train.closing import show_closing, show_truncation
-from sentiment_ray.train.config import MOST_TOKENS, TrainConfig, use_first_names
+from sentiment_ray.train.config import TrainConfig, use_first_names, with_earlier_defaults
 from sentiment_ray.train.continual import (
     PreviousRun,
     count_rows_by_label,
@@ -87,7 +93,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     finish_replacement(output, MANIFEST_NAME, RESULT_NAMES)
     earlier = _read_earlier(output)
     prepared = recognise_reviews(prepared, earlier)
-    config = _keep_earlier_batches(config, prepared, earlier)
+    config = _keep_earlier_defaults(config, prepared, earlier)
     previous = load_previous_run(config, prepared)
     prepared = use_labels(prepared, previous.labels) if previous else prepared
     class_weights = compute_class_weights(config, prepared.labels, count_rows_by_label(config, prepared, previous))
@@ -117,6 +123,10 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
             write_json(directory / PLAN_NAME, plan)
             _train_until_finished(config, directory, task, parts, cpus)
             checkpoints = rank_checkpoints(list_checkpoints(directory))
+            if not checkpoints:
+                raise DataError(
+                    f"{directory / ATTEMPTS}: every checkpoint was damaged after it was written. Check the disk."
+                )
             run = plan | _summarise(config, prepared, previous, directory, checkpoints)
             write_metrics(directory, run["history"])
             write_json(directory / MANIFEST_NAME, run)
@@ -159,10 +169,10 @@ def _choose_directory(output: Path, plan: dict[str, Any], existing: dict[str, An
     return output
 
 
-def _keep_earlier_batches(config: TrainConfig, prepared: PreparedReviews, existing: dict[str, Any]) -> TrainConfig:
-    """Return the configuration of an existing run that an earlier release made with the default of 2,048 tokens."""
-    earlier = config.model_copy(update={"tokens_per_batch": MOST_TOKENS})
-    if config.tokens_per_batch != "auto" or "chosen" in existing:
+def _keep_earlier_defaults(config: TrainConfig, prepared: PreparedReviews, existing: dict[str, Any]) -> TrainConfig:
+    """Return the configuration of an existing run that an earlier release made with its own defaults."""
+    earlier = with_earlier_defaults(config)
+    if earlier == config or "chosen" in existing:
         return config
     return earlier if _describe_run(earlier, prepared)["fingerprint"] == existing.get("fingerprint") else config
 
@@ -171,7 +181,7 @@ def _train_until_finished(
     config: TrainConfig, directory: Path, task: Task, parts: dict[str, list[Part]], cpus: float
 ) -> None:
     """Train from the newest checkpoint in `directory`, if there is one, to the last epoch."""
-    checkpoint = _find_newest_checkpoint(directory)
+    checkpoint = find_newest_checkpoint(directory)
     if checkpoint and _is_last(checkpoint, config):
         return
     describe_wait = partial(missing_room, config, cpus)
@@ -280,16 +290,6 @@ def _summarise(
         "steps": list(prepared.cleaning_steps),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
-
-
-def _find_newest_checkpoint(output: Path) -> Checkpoint | None:
-    """Return the newest checkpoint of an earlier start of this run, or None; a message says where it resumes."""
-    checkpoints = list_checkpoints(output)
-    if not checkpoints:
-        return None
-    epoch, done = checkpoints[-1].position
-    log.notify(f"resuming in epoch {epoch + 1}, {done:.0%} of it done")
-    return checkpoints[-1]
 
 
 def _is_last(checkpoint: Checkpoint, config: TrainConfig) -> bool:

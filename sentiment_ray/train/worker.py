@@ -14,6 +14,7 @@ import ray.train
 import torch
 from ray.train.torch import get_device, prepare_model
 
+from sentiment_ray.errors import DataError
 from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, count_steps, read_checkpoint
 from sentiment_ray.train.loop import fine_tune
@@ -99,7 +100,7 @@ def _load_checkpoint(from_driver: Path | None, directory: Path) -> Checkpoint | 
     path = Path(newest.to_directory(str(directory / "start"))) if newest else from_driver
     checkpoint = read_checkpoint(path) if path else None
     if path and not checkpoint:
-        raise RuntimeError(
+        raise DataError(
             f"The checkpoint {path} differs from its hashes. Run the same command again; it skips this checkpoint."
         )
     return checkpoint

@@ -13,7 +13,7 @@ from sentiment_ray.config.shell import _fail
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.evaluate.config import EvaluateConfig
-from sentiment_ray.train.config import TrainConfig
+from sentiment_ray.train.config import LORA_LEARNING_RATE, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 GOOD = 'prepared = "p"\nmodel = "m"\noutput = "o"\n'
@@ -189,3 +189,21 @@ def test_a_key_that_is_left_out_while_unset_leaves_dumps_as_they_were() -> None:
     assert Later().model_dump(mode="json") == {"seed": 0}
     assert Later(columns=("a",)).model_dump(mode="json") == {"seed": 0, "columns": ["a"]}
     assert [is_unset(value) for value in (None, False, (), "", {}, 0, 0.0, ",")] == [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"),
+    [
+        ({}, 5e-5),
+        ({"lora_rank": "8"}, LORA_LEARNING_RATE),
+        ({"lora_rank": "8", "learning_rate": "5e-5"}, 5e-5),
+        ({"lora_rank": "2", "learning_rate": "3e-4"}, 3e-4),
+    ],
+)
+def test_low_rank_additions_have_a_learning_rate_of_their_own(
+    tmp_path: Path, flags: dict[str, str], rate: float
+) -> None:
+    config = load_config(TrainConfig, "train", file=_file(tmp_path, f"[train]\n{GOOD}"), flags=flags)
+    assert config.learning_rate == config.model_dump()["learning_rate"] == rate
+    assert TrainConfig(**config.model_dump()) == config
+    assert config.model_copy(update={"model": "other"}).learning_rate == rate

@@ -10,16 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import fingerprint, read_json, write_json
-from sentiment_ray.train.checkpoint import list_checkpoints
+from sentiment_ray.train.checkpoint import find_newest_checkpoint, keep_only, list_checkpoints
 from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.prepared import read_prepared
-from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, train_encoder
+from sentiment_ray.train.progress import read_input_error, show_progress
+from sentiment_ray.train.task import WorkerPlan
+from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, _run_worker, train_encoder
 from tests.conftest import ROOT
+from tests.situations.run_job import run_job
 
 
 def _config(run: Path, **changes: object) -> TrainConfig:
@@ -126,9 +130,15 @@ def test_an_interrupted_run_resumes_from_its_newest_complete_checkpoint(
     half_copied = complete.with_name("epoch-2-and-0.500000")
     shutil.copytree(complete, half_copied)
     (half_copied / "model.safetensors").write_bytes(b"half of i")
+    cut_short = complete.with_name("epoch-2-and-0.600000")
+    cut_short.mkdir()
+    shutil.copy(complete / "config.json", cut_short)
     result = train_encoder(_config(run, output=str(copy)))
     assert not result["skipped"]
-    assert "resuming in epoch" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "resuming in epoch" in told
+    assert f"warning: the checkpoint {half_copied} is passed over: model.safetensors differs from its hash" in told
+    assert f"warning: the checkpoint {cut_short} is passed over: checkpoint.json is missing" in told
     times = ("seconds", "tokens_per_s")
     histories = [
         [
@@ -138,7 +148,8 @@ def test_an_interrupted_run_resumes_from_its_newest_complete_checkpoint(
         for path in (copy, run)
     ]
     assert histories[0] == histories[1]
-    assert not half_copied.exists()
+    assert half_copied.exists()
+    assert not cut_short.exists()
 
 
 def test_an_interrupted_training_says_so_and_keeps_its_checkpoints(run: Path, tmp_path: Path) -> None:
@@ -223,3 +234,58 @@ def test_an_empty_split_is_named(run: Path, prepared: Path, tmp_path: Path) -> N
     (tmp_path / "prepared.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="validation split has 0 rows"):
         train_encoder(_config(run, prepared=str(tmp_path), output=str(tmp_path / "run")))
+
+
+def test_a_training_that_diverges_ends_at_once_with_one_line(
+    prepared: Path, tiny_encoder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    done = run_job(
+        "train_encoder", "--prepared", str(prepared), "--model", str(tiny_encoder), "--output", str(tmp_path / "run"),
+        "--max-tokens", "32", "--tokens-per-batch", "128", "--learning-rate", "1e30",
+    )  # fmt: skip
+    assert (done.exit_code, done.stdout) == (2, "")
+    (line,) = done.error_lines
+    assert line.startswith("error: The training diverged in epoch 1, step ")
+    assert done.stderr.splitlines()[-1] == line
+    assert not list_checkpoints(tmp_path / "run")
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_workers_do_not_train_again_after_an_error_about_their_input(ray_cluster: None, tmp_path: Path) -> None:
+    """A plan without a configuration: a worker that begins to train with it fails."""
+    with show_progress(1, lambda history: None) as board:
+        plan = WorkerPlan(None, None, num_threads=None, board=board, checkpoint=None)  # type: ignore[arg-type]
+        assert read_input_error(board) is None
+        ray.get([board.set_error.remote(ConfigError(text)) for text in ("first", "second")])
+        _run_worker({"plan": plan})
+        assert str(read_input_error(board)) == "first"
+
+
+@pytest.mark.parametrize("damage", ["all", "newest"])
+def test_checkpoints_that_are_passed_over_are_named_and_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    shutil.copytree(run / "attempts", tmp_path / "attempts")
+    (best,) = {path.parent for path in (tmp_path / "attempts").glob("*/epoch-3/checkpoint.json")}
+    damaged = [best] if damage == "newest" else sorted((tmp_path / "attempts").glob("*/epoch-*"))
+    for number, path in enumerate(damaged):
+        if number % 2:
+            (path / "checkpoint.json").write_text('{"files": ')
+        else:
+            (path / "state.pt").write_bytes(b"")
+    newest = find_newest_checkpoint(tmp_path)
+    told = capsys.readouterr().err
+    assert all(f"the checkpoint {path} is passed over: " in told for path in damaged)
+    if damage == "all":
+        assert newest is None
+        assert "can be used, so the training starts from the beginning" in told
+    else:
+        assert newest is not None
+        assert newest.progress.epoch < 3
+    keep_only(tmp_path, [])
+    assert sorted((tmp_path / "attempts").glob("*/epoch-*")) == damaged
+
+
+def test_a_run_without_checkpoints_begins_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert find_newest_checkpoint(tmp_path) is None
+    assert capsys.readouterr().err == ""
