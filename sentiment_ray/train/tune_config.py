@@ -1,5 +1,6 @@
 """The keys of [tune] and the checks of a search space; imports no torch and no Ray, so `--help` is fast."""
 
+from collections.abc import Iterator, Mapping
 from itertools import combinations_with_replacement, product
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ FIXED_KEYS = (
     "start_from",
     "replay",
     "distill",
+    "seed",
 )
 """Keys of [train] that a search cannot vary."""
 
@@ -63,7 +65,7 @@ class TuneConfig(StageConfig):
     search: dict[str, SearchRange] = Field(default_factory=dict)
     """Values to try, by key of [train]: a table with choices, or with low, high and log."""
     trials: Annotated[int, Field(ge=1)] = 20
-    """Number of trainings to try; those with poor scores are stopped early."""
+    """Number of trainings to try, of different settings. A finished search goes on when this number is raised."""
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
     """CPUs of a trial; by default those of the cluster's largest node, less a quarter of a CPU."""
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
@@ -77,6 +79,14 @@ class TuneConfig(StageConfig):
         return rename_old_keys(TrainConfig, search) if isinstance(search, dict) else search
 
 
+def apply_keys(base: TrainConfig, keys: Mapping[str, Any]) -> TrainConfig:
+    """Return `base` with some keys of a search; defaults that depend on these keys are chosen again.
+
+    ConfigError names the key that does not accept its value.
+    """
+    return _validate(base.model_dump(exclude_unset=True) | rename_old_keys(TrainConfig, keys))
+
+
 def check_search(search: dict[str, SearchRange], base: TrainConfig) -> list[TrainConfig]:
     """Return the configurations with every pair of keys at all their ends, and all other keys at their first end.
 
@@ -88,14 +98,19 @@ def check_search(search: dict[str, SearchRange], base: TrainConfig) -> list[Trai
     known = [name for name in TrainConfig.model_fields if name not in FIXED_KEYS]
     if not search:
         raise ConfigError("[tune.search] is missing: say what to try, as learning_rate = {low = 1e-5, high = 1e-4}.")
+    if "seed" in search:
+        raise ConfigError(
+            "[tune.search]: a seed cannot be tried. Trials that differ in their seed differ by luck, and the luckiest "
+            "is no better on new rows. Set seed in [train], for all trials."
+        )
     for name in search:
         if name not in known:
             raise ConfigError(f"[tune.search]: {name!r} is not a key of [train] to try.{suggest(name, known)}")
     if "model" in search and base.start_from:
         raise ConfigError("[tune.search] tries models, but start_from of [train] sets the model. Remove one of them.")
-    first = base.model_dump() | {name: values.ends[0] for name, values in search.items()}
+    first = {name: values.ends[0] for name, values in search.items()}
     return [
-        _validate(first | {one: value, other: other_value})
+        apply_keys(base, first | {one: value, other: other_value})
         for one, other in combinations_with_replacement(search, 2)
         for value, other_value in product(search[one].ends, search[other].ends)
     ]
@@ -111,6 +126,16 @@ def _validate(keys: dict[str, Any]) -> TrainConfig:
         if wrong["loc"]:
             reason = f"{wrong['loc'][0]} does not accept {wrong['input']!r} ({reason})"
         raise ConfigError(f"[tune.search] {reason}.") from None
+
+
+def list_settings(search: Mapping[str, SearchRange], checked: TrainConfig) -> Iterator[dict[str, Any]] | None:
+    """Yield all settings of a search, or return None when one of its keys takes any number between two bounds."""
+    values = []
+    for name, tried in search.items():
+        if not tried.choices and not takes_integers(name, checked):
+            return None
+        values.append(tried.choices or range(int(tried.low or 0), int(tried.high or 0) + 1))
+    return (dict(zip(search, setting, strict=True)) for setting in product(*values))
 
 
 def takes_integers(name: str, checked: TrainConfig) -> bool:
