@@ -13,7 +13,7 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import find_finished_result, fingerprint, read_json, remove_all, write_json
 from sentiment_ray.paths import local_path
 from sentiment_ray.train.config import TrainConfig, use_first_names, with_earlier_defaults
-from sentiment_ray.train.continual import load_previous_run
+from sentiment_ray.train.continual import load_previous_run, use_labels
 from sentiment_ray.train.preflight import Inspected, check_rows, hash_model, with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 from sentiment_ray.train.schedule import compute_class_weights
@@ -35,7 +35,7 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     revisions = _find_revisions(checked)
     output, base = local_path(config.output, "output"), _pin(base, revisions)
     prepared = read_prepared(Path(base.prepared))
-    _check_trainings(base, checked, prepared)
+    prepared = _check_trainings(base, checked, prepared)
     inputs = [prepared.compute_digest(), [hash_model(*model) for model in sorted(revisions.items())]]
     base, name, existing = _find_same_search(output, config, base, inputs)
     plan = _describe_search(config, base, inputs)
@@ -60,10 +60,14 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
     return _summarise(output, _write_result(output, plan, search.plan, read_records(output), lost), skipped=False)
 
 
-def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared: PreparedReviews) -> None:
-    """Raise what train_encoder would raise of the best trial's keys, before the first trial."""
+def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared: PreparedReviews) -> PreparedReviews:
+    """Raise what train_encoder would raise of the best trial's keys, before the first trial.
+
+    Return the reviews with the labels that the training will have: those of the run of `start_from`, if there is one.
+    """
     check_rows(prepared)
-    load_previous_run(base, prepared)
+    previous = load_previous_run(base, prepared)
+    prepared = use_labels(prepared, previous.labels) if previous else prepared
     for config in checked:
         compute_class_weights(config, prepared.labels, prepared.rows_by_label["train"])
     if base.min_workers != base.max_workers:
@@ -71,6 +75,7 @@ def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared
             f"num_workers = [{base.min_workers}, {base.max_workers}]: a trial takes the steps of {base.max_workers} "
             "workers. A training with fewer workers takes smaller steps, and other keys may be best for it."
         )
+    return prepared
 
 
 def _describe_search(config: TuneConfig, base: TrainConfig, inputs: list[Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_a_trial_takes_the_steps_of_all_workers_and_the_defaults_of_its_keys(pre
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["positive", "neutral", "negative"]}, "labels"),
+        ({"labels": ["negative", "awful", "positive"]}, "also has awful"),
         ({"class_weights": {"happy": 2.0}}, "class_weights: 'happy' is not a label"),
     ],
 )
