@@ -10,7 +10,8 @@ import tomli_w
 from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import DataError
-from sentiment_ray.manifest import find_finished_result, fingerprint, read_json, remove_all, write_json
+from sentiment_ray.manifest import LOCK_DIRECTORY, find_finished_result, fingerprint, read_json, remove_all, write_json
+from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.paths import local_path
 from sentiment_ray.train.config import TrainConfig, use_first_names, with_earlier_defaults
 from sentiment_ray.train.continual import load_previous_run, use_labels
@@ -49,15 +50,16 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         return _summarise(output, existing, skipped=True)
     connect()
     resources = resources_per_trial(config, base)
-    if name is None:  # the result of another search stays until this one has its own
-        remove_all(output, TRIALS, RECORDS_NAME, PLAN_NAME)
-        records = []
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / PLAN_NAME, plan)
-    set_old_trials_aside(search, records)
-    write_records(output, records)
-    lost = run_search(search, records, resources)
-    return _summarise(output, _write_result(output, plan, search.plan, read_records(output), lost), skipped=False)
+    with hold_local_lock(output / LOCK_DIRECTORY, output):
+        if name is None:  # the result of another search stays until this one has its own
+            remove_all(output, TRIALS, RECORDS_NAME, PLAN_NAME)
+            records = []
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / PLAN_NAME, plan)
+        set_old_trials_aside(search, records)
+        write_records(output, records)
+        lost = run_search(search, records, resources)
+        return _summarise(output, _write_result(output, plan, search.plan, read_records(output), lost), skipped=False)
 
 
 def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared: PreparedReviews) -> PreparedReviews:

@@ -14,6 +14,8 @@ import pytest
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import LOCK_DIRECTORY
+from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.train.config import LORA_LEARNING_RATE, TrainConfig
 from sentiment_ray.train.prepared import read_prepared
 from sentiment_ray.train.trial import TrialPlan, configure_trial
@@ -253,6 +255,20 @@ def test_an_interrupted_search_resumes_with_the_remaining_trials(
 
 
 @pytest.mark.slow
+def test_a_second_search_in_the_same_output_is_refused(
+    prepared: Path, tiny_encoder: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    pytest.importorskip("optuna")
+    from sentiment_ray.train.tune import tune_encoder
+
+    base = TrainConfig(prepared=str(prepared), model=str(tiny_encoder), output="o", max_tokens=32)
+    output = tmp_path / "search"
+    refused = pytest.raises(ConfigError, match="is being written by another run")
+    with hold_local_lock(output / LOCK_DIRECTORY, output), refused:
+        tune_encoder(TuneConfig(output=str(output), search={"dropout": {"choices": [0.1]}}), base)
+    assert list(output.iterdir()) == []
+
+
 def test_a_failed_trial_is_reported_and_counted(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     """MPNet does not support gradient checkpointing, which only the trial can find out."""
     pytest.importorskip("optuna")
