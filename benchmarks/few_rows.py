@@ -5,7 +5,7 @@
 
 Every way gets the same encoder and rows, and one thread. SetFit gets the seconds that this project's training took
 with the same rows. Times are seconds of the processor, so other work on the machine changes them little. A stopped
-measurement resumes when the command is run again; `summarise` prints a line for benchmarks/results/small.jsonl.
+measurement resumes when the command is run again. `summarise` prints the lines of benchmarks/results/small.jsonl.
 """
 
 import json
@@ -60,7 +60,7 @@ def draw_problem(name: str, rows: int, seed: int, samples: Path) -> Problem:
     order = random.permutation(len(texts))
     num_test = min(TEST_ROWS, len(texts) - MOST_ROWS)
     test, pool = order[:num_test], order[num_test:]
-    shares = np.bincount(ids) / len(ids)
+    shares = np.bincount(ids[pool]) / len(pool)
     quotas = np.maximum(2, np.floor(shares * rows)).astype(int)
     while quotas.sum() != rows:
         change = 1 if quotas.sum() < rows else -1
@@ -159,7 +159,7 @@ class SetFit:
         }  # fmt: skip
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(next(line for line in self._process.stdout if line.startswith("{")))
+        answer = json.loads(self._process.stdout.readline())
         return answer["seconds"], np.array(answer["predicted"])
 
 
@@ -231,22 +231,40 @@ def measure(setfit: str, samples: str, journal: str, seeds: int, only: str, sets
 
 @main.command()
 @click.option("--journal", default="runs/benchmarks/few_rows.jsonl")
-def summarise(journal: str) -> None:
-    """Print mean and standard deviation over the seeds, one JSON line for each way, set and number of rows."""
+@click.option("--date", required=True)
+@click.option("--commit", required=True)
+@click.option("--machine", required=True, help="Its letter in benchmarks/results/machines.jsonl.")
+def summarise(journal: str, date: str, commit: str, machine: str) -> None:
+    """Print mean and standard deviation over the seeds, one JSON line for each set, number of rows and way."""
     groups: dict[tuple[str, int, str], list[Result]] = defaultdict(list)
     for line in map(json.loads, Path(journal).read_text(encoding="utf-8").splitlines()):
         groups[line["set"], line["rows"], line["contender"]].append(line)
     for (name, rows, contender), results in sorted(groups.items()):
-        accuracies, scores = ([each[key] for each in results] for key in ("accuracy", "macro_f1"))
-        summary = {
+        accuracies, scores, seconds = ([each[key] for each in results] for key in ("accuracy", "macro_f1", "seconds"))
+        few_rows = {
             "set": name,
             "rows": rows,
             "contender": contender,
             "seeds": len(results),
-            "accuracy": f"{np.mean(accuracies):.3f} ± {np.std(accuracies):.3f}",
-            "macro_f1": f"{np.mean(scores):.3f} ± {np.std(scores):.3f}",
-            "all_messages_right": sum(each["messages_right"] == len(MESSAGES) for each in results),
-            "seconds": f"{np.mean([each['seconds'] for each in results]):.1f}",
+            "accuracy": round(float(np.mean(accuracies)), 3),
+            "deviation": round(float(np.std(accuracies)), 3),
+            "macro_f1": round(float(np.mean(scores)), 3),
+            "seconds": round(float(np.mean(seconds)), 1),
+        }
+        if name == "everyday":
+            few_rows["all_messages_right"] = sum(each["messages_right"] == len(MESSAGES) for each in results)
+        summary = {
+            "kind": "result",
+            "date": date,
+            "commit": commit,
+            "machine": machine,
+            "command": "python benchmarks/few_rows.py measure",
+            "what": f"{contender}, {rows} rows of {name}",
+            "figure": f"accuracy {few_rows['accuracy']:.3f}, macro-F1 {few_rows['macro_f1']:.3f}, "
+            f"{few_rows['seconds']:.1f} s of the processor",
+            "spread": f"{len(results)} seeds, standard deviation of the accuracy {few_rows['deviation']:.3f}",
+            "question": "small",
+            "few_rows": few_rows,
         }
         click.echo(json.dumps(summary, ensure_ascii=False))
 

@@ -39,7 +39,8 @@ def check(
     """Compare an engine that runs a file with torch, and say whether it passed the bounds of the configuration.
 
     In the gate, `batches` says how far answers move when a text is scored alone or padded, `suite` the share of cases
-    that pass by capability, and `missed` every bound that was missed, with the value.
+    that pass by capability, `missed` every bound that was missed, with the value, and `not_measured` what the reviews
+    are too few for.
     """
     scores = score_texts(engine, encoder, held_out.texts)
     case_scores = score_texts(engine, encoder, [case.text for case in held_out.cases])
@@ -51,6 +52,7 @@ def check(
     gate["suite_share"] = suite["share"]
     gate["suite_drop"] = (expected["share"] or 0) - (suite["share"] or 0)
     gate["missed"] = list_missed_bounds(gate, config)
+    gate["not_measured"] = list(held_out.not_measured)
     gate["passed"] = not gate["missed"]
     return GateResult(gate, scores, case_scores)
 

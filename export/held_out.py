@@ -1,6 +1,6 @@
 """Scores held-out reviews with torch: every file of a bundle is compared with these scores. Knows no ONNX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
 from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
 from sentiment_ray.labels import label2id
+from sentiment_ray.manifest import read_json
 from sentiment_ray.metrics.temperature import TEMPERATURES, fit_temperature
 from sentiment_ray.pretrained.load import load_classifier
 from sentiment_ray.sampling import evenly_spaced_rows
@@ -22,13 +23,16 @@ from sentiment_ray.text.encoding import TextEncoder
 
 MIN_CALIBRATION_ROWS = 30
 """With fewer rows, one wrong answer moves the temperature by more than calibration gains."""
+MIN_LABEL_ROWS = 10
+"""Fewest reviews of a label from which its F1 is worth a word."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Validation reviews with their int64 label ids `(texts,)`, the cases of the suite, and torch's scores of both.
 
-    All scores come from logits that were divided by `temperature`.
+    All scores come from logits that were divided by `temperature`. `not_measured` has a line for each figure that the
+    reviews are too few for. Without validation reviews they are those that the model was trained on.
     """
 
     texts: list[str]
@@ -39,6 +43,7 @@ class HeldOut:
     temperature: float
     calibration: dict[str, Any] = field(default_factory=dict)
     """The `rows` that the `temperature` was fitted on, and the `reason` why it is 1; None where it was fitted."""
+    not_measured: tuple[str, ...] = ()
 
 
 class TorchEngine:
@@ -59,11 +64,14 @@ class TorchEngine:
 def score_held_out(
     config: ExportConfig, prepared: Path, checkpoint: Path, encoder: TextEncoder, labels: tuple[str, ...]
 ) -> HeldOut:
-    """Score validation reviews and the suite with torch, and fit the temperature. DataError without such reviews."""
-    texts, label_ids = _read_reviews(prepared, labels)
+    """Score validation reviews and the suite with torch, and fit the temperature. DataError without any reviews."""
+    num_held_out = read_json(prepared / "prepared.json")["counts"]["validation"]
+    texts, label_ids = _read_reviews(prepared, "validation" if num_held_out else "train", labels)
     engine = TorchEngine(checkpoint)
     gate_rows = evenly_spaced_rows(len(texts), config.gate_rows)
-    fit_rows = evenly_spaced_rows(len(texts), config.calibration_rows) if config.calibrate else gate_rows[:0]
+    fit_rows = (
+        evenly_spaced_rows(len(texts), config.calibration_rows) if config.calibrate and num_held_out else gate_rows[:0]
+    )
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
     fit = np.isin(rows, fit_rows)
@@ -78,7 +86,19 @@ def score_held_out(
         case_scores=_divide_logits(score_texts(engine, encoder, [case.text for case in cases]), temperature),
         temperature=temperature,
         calibration=calibration,
+        not_measured=tuple(_list_not_measured(num_held_out, label_ids[gate_rows], labels)),
     )
+
+
+def _list_not_measured(num_held_out: int, label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> Iterator[str]:
+    """Yield a line for each figure that the reviews are too few for; `label_ids` are those of the gate's reviews."""
+    if not num_held_out:
+        yield "accuracy and macro-F1 on new reviews: no validation rows; the files are compared on the training rows"
+        return
+    counts = np.bincount(label_ids, minlength=len(labels))
+    few = [f"{label} {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_LABEL_ROWS]
+    if few:
+        yield f"macro-F1: fewer than {MIN_LABEL_ROWS} validation rows of {', '.join(few)}"
 
 
 def choose_temperature(
@@ -106,10 +126,10 @@ def choose_temperature(
     return {"temperature": temperature, "rows": len(label_ids), "reason": reason}
 
 
-def _read_reviews(prepared: Path, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:
-    if not (prepared / "validation").is_dir():
-        raise DataError(f"{prepared}/validation is missing. The gate needs held-out reviews: prepare them again.")
-    table = parquet.read_table(prepared / "validation", columns=["text", "label"])
+def _read_reviews(prepared: Path, split: str, labels: tuple[str, ...]) -> tuple[list[str], NDArray[np.int64]]:
+    if not (prepared / split).is_dir():
+        raise DataError(f"{prepared}/{split} is missing. The gate needs reviews: prepare them again.")
+    table = parquet.read_table(prepared / split, columns=["text", "label"])
     ids = label2id(labels)
     return table["text"].to_pylist(), np.array([ids[label] for label in table["label"].to_pylist()], dtype=np.int64)
 

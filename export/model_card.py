@@ -9,6 +9,7 @@ from sentiment_ray.bundle.manifest import Default, Variant
 from sentiment_ray.text.encoding import TextEncoder
 from sentiment_ray.text.truncation import describe_part_read
 
+SPLIT_NAMES = {"validation": "validation", "train": "training"}
 TEMPLATE = """---
 {front_matter}
 ---
@@ -16,7 +17,7 @@ TEMPLATE = """---
 # Sentiment of reviews: {labels}
 
 Fine-tuned from `{model}`. It reads {read}{cleaned}.
-On {rows} validation rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
+On {rows} {split} rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
 Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
 The files divide the logits by a temperature, which calibrates the probabilities and changes no label.
@@ -70,6 +71,7 @@ def make_model_card(
         table="\n".join(rows),
         variant=default.variant,
         engine=default.engine,
+        split=SPLIT_NAMES[training["best"].get("split", "validation")],
         **training["best"]["metrics"],
     )
 
@@ -82,7 +84,7 @@ def _make_front_matter(training: dict[str, Any]) -> str:
             task_type="text-classification",
             dataset_type="reviews",
             dataset_name="held-out reviews",
-            dataset_split="validation",
+            dataset_split=training["best"].get("split", "validation"),
             metric_type=kind,
             metric_name=name,
             metric_value=round(metrics[key], 4),

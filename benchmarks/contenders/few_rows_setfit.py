@@ -6,6 +6,7 @@ defaults except the number of steps, which is as large as the given seconds allo
 
 import json
 import logging
+import os
 import sys
 import time
 import warnings
@@ -21,6 +22,8 @@ STEPS_TO_TIME = 3
 
 def main() -> None:
     """Answer every line of stdin."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the libraries print goes to stderr
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
@@ -39,8 +42,8 @@ def main() -> None:
         steps = max(1, round(task["seconds"] / seconds_per_step[task["name"]]))
         seconds, model = train(directory, task, steps)
         predicted = [int(label) for label in model.predict(task["test_texts"], show_progress_bar=False)]
-        sys.stdout.write(json.dumps({"seconds": seconds, "steps": steps, "predicted": predicted}) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps({"seconds": seconds, "steps": steps, "predicted": predicted}) + "\n")
+        answers.flush()
 
 
 def train(directory: str, task: dict[str, Any], steps: int) -> tuple[float, SetFitModel]:

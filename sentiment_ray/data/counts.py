@@ -1,5 +1,6 @@
 """Adds up the reports of all tasks, and refuses data that cannot be trained on; reads no rows."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
 
 COLUMNS = ("rows_in", *OUTCOMES, "rejected", "left_out", *EXTRAS)
+FEWEST_EXPECTED_ROWS = 10
+"""Rows that a split's share must come to before it is an error that the split has none."""
 MAX_REASONS = 50
 MAX_REASONS_IN_ERROR = 3
 LABEL_REASON = re.compile("label .*is not (in|a finite number)")
@@ -138,18 +141,37 @@ def check_splits(config: PrepareConfig, counts: Counts) -> None:
     requested = list_requested_splits(config)
     for split in SPLITS:
         if split in requested and not totals[split]:
-            raise DataError(
-                f"The {split} split would be empty ({_format_counts(totals)}). Add rows, or change its share."
-            )
+            _refuse_empty_split(config, split, totals)
     train = dict(zip(config.labels, counts.by_split[SPLITS.index("train")].tolist(), strict=True))
     for label, count in train.items():
         if not count:
             present = [name for name, rows in train.items() if rows]
+            held_out = int(counts.by_split[:, config.labels.index(label)].sum())
+            if held_out:
+                raise DataError(
+                    f"The label {label!r} has no row to train on: all of its rows, {held_out}, are in other splits. "
+                    "Add rows with this label, or pass --split-by stratified, which takes a share of every label."
+                )
             raise DataError(
                 f"The label {label!r} has no row to train on (found: {_format_counts(train)}). Add rows with this "
                 f"label, or leave it out: --labels {','.join(present)}. A training that continues a run, with "
                 "--start-from, keeps the labels of that run."
             )
+
+
+def _refuse_empty_split(config: PrepareConfig, split: str, totals: dict[str, int]) -> None:
+    """DataError for a requested split without rows; only a warning where few rows were to be expected in it."""
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    is_by_share = split in shares and config.split_by != "time"
+    is_by_share &= split not in {source.split for source in config.sources}
+    num_kept = sum(totals[name] for name in SPLITS)
+    if not is_by_share or shares[split] * num_kept >= FEWEST_EXPECTED_ROWS:
+        raise DataError(f"The {split} split would be empty ({_format_counts(totals)}). Add rows, or change its share.")
+    log.notify(
+        f"the {split} split is empty: {num_kept} rows are few for a share of {shares[split]:g}. Training and export go "
+        "on, and say what they could not measure.",
+        level=logging.WARNING,
+    )
 
 
 def describe_counts(config: PrepareConfig, counts: Counts) -> dict[str, Any]:

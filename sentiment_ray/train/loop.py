@@ -216,6 +216,7 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
         raise describe_divergence(training.config, training.model, f"epoch {progress.epoch + 1}", what)
     metrics = {
         "epoch": progress.epoch + 1,
+        "split": training.task.checkpoint_split,
         **measured,
         "loss": progress.loss_sum / (progress.rows - progress.skipped_rows),
         "precision": "bf16" if training.bf16 else "fp32",

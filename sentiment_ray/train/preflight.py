@@ -121,9 +121,9 @@ def hash_model(model: str, revision: str | None = None) -> str | None:
     return fingerprint({path.name: hash_file(path) for path in files})
 
 
-def check_rows(prepared: PreparedReviews) -> None:
-    """Raise DataError for a split that nothing can be learned or measured on."""
-    for split in ("train", "validation"):
+def check_rows(prepared: PreparedReviews, *splits: str) -> None:
+    """Raise DataError for one of some splits that nothing can be learned or measured on."""
+    for split in splits:
         if not prepared.num_rows[split]:
             raise DataError(f"{prepared.directory}: the {split} split has 0 rows. Prepare with a larger share for it.")
 

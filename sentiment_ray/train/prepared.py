@@ -32,9 +32,14 @@ class PreparedReviews:
     """The digest by which an earlier run knows the same reviews, if their prepared.json was written again since."""
 
     @property
+    def checkpoint_split(self) -> str:
+        """The split that checkpoints are measured on: validation, or train when validation is empty."""
+        return "validation" if self.num_rows["validation"] else "train"
+
+    @property
     def measured_split(self) -> Path:
-        """The directory of the split that a finished model is measured on: test, or validation when test is empty."""
-        return self.directory / ("test" if self.num_rows["test"] else "validation")
+        """The directory of the split that a finished model is measured on: test, or `checkpoint_split` without rows."""
+        return self.directory / ("test" if self.num_rows["test"] else self.checkpoint_split)
 
     def estimate_mean_tokens(self) -> float:
         """Return about how many tokens a training row has, from the size of the column `text`; it reads no row."""

@@ -140,9 +140,10 @@ def show_line(message: str, level: int = logging.INFO) -> None:
 def _format_epoch(metrics: dict[str, Any], epochs: int) -> str:
     """Return the line for a finished epoch."""
     skipped = metrics.get("skipped_steps")  # older checkpoints do not have it
+    split = "training" if metrics.get("split") == "train" else "validation"
     return (
         f"epoch {metrics['epoch']}/{epochs}: loss {metrics['loss']:.3f}, "
-        f"validation macro-F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f} "
+        f"{split} macro-F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f} "
         f"on {metrics['rows']:,} rows; {metrics['tokens_per_s']:,.0f} tokens/s, {metrics['seconds']:.0f} s"
         + (f"; {skipped:,} steps skipped, whose loss or gradient was not finite" if skipped else "")
     )

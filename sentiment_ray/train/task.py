@@ -19,6 +19,8 @@ class Task:
     class_weights: list[float]
     train_rows: int
     cleaning_steps: tuple[str, ...] = ()
+    checkpoint_split: str = "validation"
+    """The split whose rows are read as `validation`."""
 
 
 @dataclass(frozen=True)

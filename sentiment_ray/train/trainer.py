@@ -1,5 +1,6 @@
 """Runs the training loop under Ray Train and writes run.json; knows nothing of tensors."""
 
+import logging
 import math
 import os
 import shlex
@@ -14,6 +15,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
+from sentiment_ray import log
 from sentiment_ray.cluster import connect
 from sentiment_ray.errors import DataError, SentimentRayError
 from sentiment_ray.manifest import (
@@ -77,6 +79,10 @@ CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "tra
 """Keys that do not affect the trained model; they may change before a run resumes."""
 CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "learning_rate")
 """Keys whose numbers the training may choose by the number of rows; `chosen` of config.json and run.json has them."""
+NO_VALIDATION_ROWS = (
+    "the validation split has no rows, so every checkpoint is measured on the rows that it was trained on. The figures "
+    "say nothing about new reviews. Try the model on other reviews before you use it."
+)
 BEST_METRICS = ("macro_f1", "accuracy", "validation_loss", "rows")
 
 
@@ -89,7 +95,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     inspected: Inspected = {}
     config = with_absolute_paths(config, inspected)
     output, prepared = Path(config.output), read_prepared(Path(config.prepared))
-    check_rows(prepared)
+    check_rows(prepared, "train")
     finish_replacement(output, MANIFEST_NAME, RESULT_NAMES)
     earlier = _read_earlier(output)
     prepared = recognise_reviews(prepared, earlier)
@@ -102,7 +108,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     if existing and "best" in existing:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
-    parts = _plan_splits(config, prepared.labels, previous)
+    parts = _plan_splits(config, prepared, previous)
     num_rows = count_rows(parts["train"])
     config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
     plan |= {"chosen": {key: getattr(config, key) for key in CHOSEN_KEYS}, "reviews": hash_reviews(prepared.directory)}
@@ -111,7 +117,7 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     check_trackers(config)
     connect()
     cpus = cpus_per_worker(config)
-    task = Task(prepared.labels, class_weights, num_rows, prepared.cleaning_steps)
+    task = Task(prepared.labels, class_weights, num_rows, prepared.cleaning_steps, prepared.checkpoint_split)
     with hold_local_lock(output / LOCK_DIRECTORY, output):
         existing = _find_result(config, plan)
         if existing and "best" in existing:  # another process has just finished it
@@ -119,6 +125,8 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
         directory = _choose_directory(output, plan, existing)
         if existing is None:
             notify_of_labels(config, prepared, inspected)
+        if prepared.checkpoint_split == "train":
+            log.notify(NO_VALIDATION_ROWS, level=logging.WARNING)
         with keep_only_progress(directory, output, has_progress=lambda: bool(list_checkpoints(directory))):
             write_json(directory / PLAN_NAME, plan)
             _train_until_finished(config, directory, task, parts, cpus)
@@ -279,6 +287,7 @@ def _summarise(
         "best": {
             "checkpoint": best.path.relative_to(output).as_posix(),
             "epoch": best.progress.epoch,
+            "split": prepared.checkpoint_split,
             "metrics": {key: metrics[key] for key in BEST_METRICS},
         },
         "history": history,
@@ -297,13 +306,14 @@ def _is_last(checkpoint: Checkpoint, config: TrainConfig) -> bool:
     return checkpoint.progress.epoch >= config.epochs or should_stop(checkpoint.progress.history, config)
 
 
-def _plan_splits(config: TrainConfig, labels: tuple[str, ...], previous: PreviousRun | None) -> dict[str, list[Part]]:
+def _plan_splits(config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None) -> dict[str, list[Part]]:
     """Return the parts of files that are read for each split; DataError when a teacher's scores lack a column."""
-    sources = {split: [split_source(Path(config.prepared), split)] for split in ("train", "validation")}
+    read = {"train": "train", "validation": prepared.checkpoint_split}
+    sources = {name: [split_source(prepared.directory, split)] for name, split in read.items()}
     if previous and config.replay:
         sources["train"].append(split_source(previous.prepared.directory, "train", share=config.replay))
     if config.distill:
-        sources["train"].append(find_teacher_rows(config.distill, labels))
+        sources["train"].append(find_teacher_rows(config.distill, prepared.labels))
     return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}
 
 
@@ -355,7 +365,7 @@ def _run_worker(train_loop_config: dict[str, Any]) -> None:
 
 @ray.remote
 def _measure_base_model(config: TrainConfig, prepared: PreparedReviews) -> dict[str, Any]:
-    """Measure the base model without training, on a sample of the test split (validation when test has no rows)."""
+    """Measure the base model without training, on a sample of the measured split."""
     from sentiment_ray.train.baseline import base_model_metrics
 
     return base_model_metrics(

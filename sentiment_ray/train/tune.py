@@ -67,7 +67,7 @@ def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared
 
     Return the reviews with the labels that the training will have: those of the run of `start_from`, if there is one.
     """
-    check_rows(prepared)
+    check_rows(prepared, "train", "validation")
     previous = load_previous_run(base, prepared)
     prepared = use_labels(prepared, previous.labels) if previous else prepared
     for config in checked:

@@ -278,7 +278,7 @@ def test_the_same_input_gives_the_same_bytes_with_any_number_of_tasks(tmp_path: 
     ("rows", "message"),
     [
         ([], "hold no rows"),
-        (reviews(2), "split would be empty"),
+        (reviews(2), "has no row to train on"),
         (
             [(text, "positive" if label == "neutral" else label) for text, label in reviews(200)],
             r"The label 'neutral' has no row to train on \(found: negative \d+, neutral 0, positive \d+\).*"

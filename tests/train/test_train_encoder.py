@@ -230,9 +230,9 @@ def test_a_model_that_cannot_become_a_bundle_is_named(run: Path, tmp_path: Path)
 
 def test_an_empty_split_is_named(run: Path, prepared: Path, tmp_path: Path) -> None:
     manifest = json.loads((prepared / "prepared.json").read_text())
-    manifest["counts"]["validation"] = 0
+    manifest["counts"]["train"] = 0
     (tmp_path / "prepared.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="validation split has 0 rows"):
+    with pytest.raises(DataError, match="train split has 0 rows"):
         train_encoder(_config(run, prepared=str(tmp_path), output=str(tmp_path / "run")))
 
 
