@@ -254,7 +254,6 @@ def test_an_interrupted_search_resumes_with_the_remaining_trials(
     assert (tmp_path / "tune/trials.jsonl").read_text().startswith(before)
 
 
-@pytest.mark.slow
 def test_a_second_search_in_the_same_output_is_refused(
     prepared: Path, tiny_encoder: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
@@ -269,6 +268,7 @@ def test_a_second_search_in_the_same_output_is_refused(
     assert list(output.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_reported_and_counted(prepared: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     """MPNet does not support gradient checkpointing, which only the trial can find out."""
     pytest.importorskip("optuna")
