@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from sentiment_ray.train import trainer
+from sentiment_ray.train import ray_trainer, trainer
 from sentiment_ray.train.config import TrainConfig
 from tests.chaos.saboteur import ORDER
 
@@ -71,7 +71,7 @@ def main() -> None:
     """Connect, train, and print the result as one JSON line."""
     address, config = json.loads(sys.argv[1])
     environment = {name: value for name, value in os.environ.items() if name.startswith(("CHAOS_", "PYTHONPATH"))}
-    trainer._run_worker = run_sabotaged_worker
+    ray_trainer._run_worker = run_sabotaged_worker
     results, sys.stdout = sys.stdout, sys.stderr
     ray.init(address, runtime_env={"env_vars": environment}, log_to_driver=False, logging_level="ERROR")
     results.write(json.dumps(trainer.train_encoder(TrainConfig(**config))) + "\n")

@@ -20,8 +20,9 @@ from sentiment_ray.train.config import TrainConfig, use_first_names
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.prepared import read_prepared
 from sentiment_ray.train.progress import read_input_error, show_progress
+from sentiment_ray.train.ray_trainer import _run_worker
 from sentiment_ray.train.task import WorkerPlan
-from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, _run_worker, train_encoder
+from sentiment_ray.train.trainer import CHANGEABLE_KEYS, _describe_run, train_encoder
 from tests.conftest import ROOT
 from tests.situations.run_job import run_job
 
