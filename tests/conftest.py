@@ -33,6 +33,7 @@ NASTY_TEXTS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups become part of the names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With two processes, let one run all tests that share the Ray cluster, and the other one the rest, file by file.
 
