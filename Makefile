@@ -24,7 +24,9 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
 test: $(INSTALLED) ## All tests but the slow ones (about fifteen minutes on two cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not ray" > .pytest-without-ray.txt 2>&1 & others=$$!; \
+		$(BIN)/python -m pytest -m "not slow and ray"; code=$$?; wait $$others || code=1; \
+		cat .pytest-without-ray.txt; exit $$code
 
 test-lowest: ## The light tests on the lowest versions that pyproject.toml allows
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)

@@ -33,15 +33,15 @@ NASTY_TEXTS = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups become part of the names
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes, let one run all tests that share the Ray cluster, and the other one the rest, file by file.
+    """Mark the tests that share the Ray cluster: `make test` runs them in one process and the others in a second one.
 
     Two clusters on two cores slow each other down. The tests of one cluster leave a third of two cores idle.
     """
     for item in items:
-        group = "ray" if "ray_cluster" in getattr(item, "fixturenames", ()) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
 
 
 def make_in_chain(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
