@@ -3,7 +3,6 @@
 A table of rows has them as the fields of one struct column, so that their names meet no other. Knows no files.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from sentiment_ray.column_names import describe_missing_column
 from sentiment_ray.data.readers.read_task import CopiedRow
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import DataError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.parquet_types import find_common_type, without_dictionaries
 
 COLUMN = "columns"
@@ -92,7 +92,7 @@ def _concatenate_slices(rows: Sequence[CopiedRow]) -> pa.StructArray:
 
 
 def _to_text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else format_json(value, ensure_ascii=False, default=str)
     return text.encode("utf-8", "replace").decode()
 
 

@@ -120,6 +120,8 @@ def write_plan(store: Store, plan: Plan) -> None:
     types = values.pop("types")
     if types.names:  # most plans need none; Arrow's own format keeps every detail of a type
         values["types"] = base64.b64encode(types.serialize().to_pybytes()).decode()
+    if not plan.left_out_files:
+        del values["left_out_files"]
     store.write(PLAN_NAME, format_json(values).encode())
 
 

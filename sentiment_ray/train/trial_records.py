@@ -26,7 +26,7 @@ class TrialRecord:
     history: list[dict[str, Any]] | None = None
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return the fields that the trial has."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
@@ -34,7 +34,7 @@ class TrialRecord:
 def append_record(output: Path, record: TrialRecord) -> None:
     """Add the line of a trial; it is on the disk when this returns."""
     with (output / RECORDS_NAME).open("a", encoding="utf-8") as file:
-        file.write(format_json(record.to_json(), ensure_ascii=False) + "\n")
+        file.write(format_json(record.describe(), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -55,5 +55,5 @@ def read_records(output: Path) -> list[TrialRecord]:
 def write_records(output: Path, records: list[TrialRecord]) -> None:
     """Write the lines of some trials in the place of all others."""
     temporary = output / f".{RECORDS_NAME}.new"
-    temporary.write_text("".join(format_json(each.to_json(), ensure_ascii=False) + "\n" for each in records))
+    temporary.write_text("".join(format_json(each.describe(), ensure_ascii=False) + "\n" for each in records))
     temporary.replace(output / RECORDS_NAME)

@@ -132,8 +132,8 @@ def _write_result(
     elif revision:
         keys["revision"] = revision
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": keys}), encoding="utf-8")
-    lists = {name: [record.to_json() for record in some] for name, some in (("trials", trials), ("failed", failed))}
-    manifest = {"best": best.to_json()} | lists | plan
+    lists = {name: [record.describe() for record in some] for name, some in (("trials", trials), ("failed", failed))}
+    manifest = {"best": best.describe()} | lists | plan
     write_json(output / MANIFEST_NAME, manifest)
     return manifest
 

@@ -121,7 +121,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an added file": (lambda path: (path / "more.py").write_text("1"), r"more\.py is not listed"),
     "a removed file": (lambda path: (path / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
     "a changed model": (lambda path: _flip_a_byte(path / MODEL), "its sha256 differs"),
-    "an empty signature": (lambda path: (path / "model.sig").write_text(""), "cannot be read as JSON"),
+    "an empty signature": (lambda path: (path / "model.sig").write_text(""), r"model\.sig is empty"),
     "a signature of nothing": (lambda path: (path / "model.sig").write_text("{}"), NOT_SIGNED),
     "a signature with a key twice": (lambda path: (path / "model.sig").write_text('{"a":1,"a":2}'), "comes twice"),
     "deep JSON for a signature": (
@@ -240,7 +240,7 @@ def _doors(bundle: str, reviews: Path, output: Path, key: str) -> dict[str, Call
     return {
         "score": lambda: score_reviews(ScoreConfig(**paths)),
         "evaluate": lambda: evaluate_bundle(EvaluateConfig(**paths)),
-        "serve": lambda: serve(ServeConfig(bundle=bundle, require_signature=key)),
+        "serve": lambda: serve(ServeConfig(bundle=bundle, port=0, require_signature=key)),
     }
 
 
@@ -275,15 +275,16 @@ def test_the_service_takes_a_signed_bundle(
     signed: Path, prepared: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[object] = []
-    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: served.append(server))
     _doors(str(signed), prepared, tmp_path, keys.public)["serve"]()
     assert served
 
 
 @pytest.mark.parametrize("command", ["predict", "inspect", "verify", "bench", "doctor", "serve"])
 def test_every_command_refuses_an_unsigned_bundle(bundle: Path, keys: Keys, command: str) -> None:
+    port = ["--port", "0"] if command == "serve" else []
     done = subprocess.run(
-        [COMMAND, command, str(bundle), "--require-signature", keys.public], input=b"", capture_output=True
+        [COMMAND, command, str(bundle), "--require-signature", keys.public, *port], input=b"", capture_output=True
     )
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"error: {bundle} has no signature" in done.stderr.decode()

@@ -86,7 +86,7 @@ def test_a_path_that_is_no_model_is_named(model: Path, path: str, words: str) ->
 
 
 TRAIN = '[train]\nprepared = "prepared"\nmodel = "model"\noutput = "run"\n'
-TUNE = '[tune]\noutput = "tune"\n[tune.search]\nepochs = { choices = [1, 2] }\nseed = { choices = [1, 2] }\n'
+TUNE = '[tune]\noutput = "tune"\n[tune.search]\nepochs = { choices = [1, 2] }\ndropout = { choices = [0.0, 0.1] }\n'
 PREPARE = '[prepare]\ninput = "reviews.csv"\noutput = "prepared"\n'
 OTHER_READERS = {name: BROKEN[name] for name in ("a pointer of Git LFS for model.safetensors", "half of config.json")}
 
