@@ -99,3 +99,21 @@ def without_scripted_positions() -> Iterator[None]:
         yield
     finally:
         modeling_deberta_v2.build_rpos = scripted
+
+
+def record_inputs_of_last_layer(model: torch.nn.Module, num_labels: int) -> list[torch.Tensor]:
+    """Return a list that holds what the last layer of the head read in the last step: float `(rows, width)`.
+
+    It is empty after a step without gradients. What must hold of transformers: of the linear layers with one output
+    for each label, the last one of the head runs last.
+    """
+    assert_transformers_version()
+    read: list[torch.Tensor] = []
+
+    def keep_input(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        read[:] = inputs if torch.is_grad_enabled() else ()
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == num_labels:
+            layer.register_forward_pre_hook(keep_input)
+    return read

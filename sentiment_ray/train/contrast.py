@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sentiment_ray.pretrained.patches import record_inputs_of_last_layer
 from sentiment_ray.train.batches import NO_LABEL, Batch
 from sentiment_ray.train.loss import Loss
 
@@ -16,14 +17,7 @@ def add_contrast(loss: Loss, model: nn.Module, *, num_labels: int, weight: float
 
     The pair of losses is that of https://arxiv.org/abs/2011.01403.
     """
-    read: list[torch.Tensor] = []
-
-    def keep_input(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        read[:] = inputs if torch.is_grad_enabled() else ()
-
-    for layer in model.modules():  # the last layer is the last of these that runs
-        if isinstance(layer, nn.Linear) and layer.out_features == num_labels:
-            layer.register_forward_pre_hook(keep_input)
+    read = record_inputs_of_last_layer(model, num_labels)
 
     def loss_with_contrast(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         features = mean_by_text(read.pop().float(), batch)

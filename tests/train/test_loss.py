@@ -17,7 +17,7 @@ WEIGHTS = [100 / 3, 100 / 147, 100 / 150]
 def _loss(logits: torch.Tensor, labels: list[int], weights: list[float], **keys: Any) -> torch.Tensor:
     config = TrainConfig(prepared="p", model="m", output="o", **keys)
     zeros = torch.zeros(len(labels), 1, dtype=torch.int64)
-    batch = Batch(zeros, zeros, zeros[:, 0], torch.tensor(labels), None, len(labels), len(labels), 1.0)
+    batch = Batch(zeros, zeros, zeros[:, 0], torch.tensor(labels), None, len(labels), len(labels), 1.0, 1)
     return build_loss(config, weights, torch.device("cpu"))(logits, batch)
 
 

@@ -166,7 +166,7 @@ def test_balanced_weights_count_the_rows_that_are_replayed(tmp_path: Path) -> No
         for bad, good in ((100, 10), (0, 20))
     )
     config = _config(start_from="r", replay=0.5)
-    previous = PreviousRun("f", old.labels, old, FinishedModel(tmp_path, 32, HEAD, ()))
+    previous = PreviousRun("f", old.labels, old, FinishedModel(tmp_path, 32, HEAD, ()), {})
     assert count_rows_by_label(config, new, previous) == {"bad": 50, "good": 25}
     assert count_rows_by_label(_config(), new, None) == {"bad": 0, "good": 20}
 
