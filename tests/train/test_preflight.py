@@ -179,7 +179,7 @@ def test_of_two_equal_epochs_the_later_is_the_best() -> None:
     assert [checkpoint.progress.epoch for checkpoint in rank_checkpoints(found)] == [3, 2, 1]
 
 
-def test_a_tracker_that_fails_costs_the_training_nothing(
+def test_metrics_that_cannot_be_written_cost_the_training_nothing(
     ray_cluster: None, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     history = read_json(run / "run.json")["history"]
@@ -191,5 +191,5 @@ def test_a_tracker_that_fails_costs_the_training_nothing(
         board.finish_epoch.remote(history[:1])
         board.finish_epoch.remote(history)
     told = capsys.readouterr().err
-    assert "metrics were not tracked (no space left)" in told
+    assert "the metrics were not written (no space left)" in told
     assert "epoch 3/3" in told

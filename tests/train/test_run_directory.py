@@ -126,7 +126,7 @@ def test_a_training_that_fails_leaves_the_run_that_it_would_replace(
             train_encoder(_config(copied_run, epochs=1, seed=6))
         raise RuntimeError("the worker ran out of memory")
 
-    monkeypatch.setattr(trainer, "_train_until_finished", fail)
+    monkeypatch.setattr(trainer, "train_until_finished", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         train_encoder(_config(copied_run, epochs=1, seed=5))
     assert len(seen) == 1 and seen[0].parent == copied_run
@@ -145,7 +145,7 @@ def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
     def fail(*arguments: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(trainer, "_train_until_finished", fail)
+    monkeypatch.setattr(trainer, "train_until_finished", fail)
     with pytest.raises(RuntimeError):
         train_encoder(config)
     assert _hash_all(copied_run) == before
