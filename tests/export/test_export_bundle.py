@@ -143,7 +143,7 @@ def test_wrong_inputs_are_named(run: Path, tmp_path: Path) -> None:
 def test_the_gate_refuses_reviews_that_were_prepared_again(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     trained = json.loads((run / "run.json").read_text())
-    trained["made_from"]["prepared"] = "0" * 64
+    trained["made_from"]["prepared"] = trained["reviews"] = "0" * 64
     (tmp_path / "run/run.json").write_text(json.dumps(trained))
     with pytest.raises(DataError, match="holds other reviews than the run was trained on"):
         export_bundle(ExportConfig(run=str(tmp_path / "run"), output=str(tmp_path / "bundle"), variants=("fp32",)))
