@@ -3,7 +3,6 @@
 Knows nothing of Ray.
 """
 
-import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,8 +145,6 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
         total=len(config.variants) + 2, desc="exporting", unit="step", disable=log.hide_bars(), leave=False
     ) as bar:
         held_out = score_held_out(config, prepared, checkpoint, encoder, labels)
-        for line in held_out.not_measured:
-            log.notify(f"not measured: {line}", level=logging.WARNING)
         bar.update()
         measured = _write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)
         left_out = _remove_missed(config, measured, directory)

@@ -52,6 +52,13 @@ def describe_missed_engines(exported: Exported) -> str | None:
     return f"Not for every engine, because the gate was missed: {', '.join(reasons)}." if reasons else None
 
 
+def describe_not_measured(exported: Exported) -> str | None:
+    """Name the figures that the reviews were too few for; every gate lists the same."""
+    gates = [gate for variant in exported.variants.values() for gate in variant.gate.values()]
+    lines = next((gate["not_measured"] for gate in gates if gate.get("not_measured")), [])
+    return f"not measured: {'; '.join(lines)}" if lines else None
+
+
 def describe_other_checkpoint(exported: Exported) -> str | None:
     """Say that the bundle is not of the best checkpoint of its run."""
     checkpoint = exported.training.get("best", {})
@@ -78,5 +85,5 @@ def _join_misses(gates: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"with {engine} {', '.join(gate['missed'])}" for engine, gate in gates.items())
 
 
-WARNINGS = (describe_left_out, describe_missed_engines, describe_other_checkpoint)
+WARNINGS = (describe_left_out, describe_missed_engines, describe_other_checkpoint, describe_not_measured)
 FACTS = (describe_calibration,)
