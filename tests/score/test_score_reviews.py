@@ -126,7 +126,7 @@ def test_nothing_is_committed_with_too_many_quarantined_rows_until_it_is_allowed
     ("changes", "error", "found"),
     [
         ({"bundle": "/nowhere"}, BundleError, "no bundle at /nowhere"),
-        ({"input": "/nowhere"}, DataError, "'/nowhere': there is no Parquet file"),
+        ({"input": "/nowhere"}, DataError, "'/nowhere' does not exist"),
         ({"input": "elsewhere://bucket/key"}, ConfigError, "Protocol not known"),
         ({"text_column": "review"}, DataError, r"column 'review' is missing \(found: 'review_id', 'body', 'stars'\)"),
         ({"num_workers": 99}, ConfigError, "the cluster has 2 CPUs"),
@@ -146,5 +146,5 @@ def test_scores_are_not_scored_again_over_their_own_columns(scores: Path, tmp_pa
 
 
 def test_an_output_inside_the_input_is_refused(scores: Path, corpus: Path) -> None:
-    with pytest.raises(ConfigError, match="lies inside the input"):
+    with pytest.raises(ConfigError, match="lies inside input"):
         score_reviews(_config(scores, output=str(corpus / "scores")))
