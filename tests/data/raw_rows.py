@@ -1,11 +1,15 @@
-"""Reads a source as the tasks of a preparation do, without Ray."""
+"""Writes text files, and reads a source as the tasks of a preparation do, without Ray."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.readers.rows import SCHEMA, read_tables
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
+
+GOOD = [("good", "positive"), ("bad", "negative"), ("so so", "neutral")]
 
 
 def read(path: Path | str, **keys: Any) -> list[dict[str, Any]]:
@@ -24,3 +28,14 @@ def texts_and_labels(rows: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
 
 def reasons(rows: list[dict[str, Any]]) -> dict[int, str | None]:
     return {row["row"]: row["reason"] for row in rows}
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def format_rows(rows: list[tuple[str, str]], **options: Any) -> str:
+    file = io.StringIO()
+    csv.writer(file, **options).writerows([("text", "label"), *rows])
+    return file.getvalue()
