@@ -76,7 +76,9 @@ def test_ten_rows_become_a_bundle_that_says_what_was_not_measured(
     assert ("training rows" in card) == (split == "train")
 
 
-def test_a_label_whose_rows_are_all_held_out_is_named(tmp_path: Path, everyday: list[tuple[str, str]]) -> None:
+def test_a_label_whose_rows_are_all_held_out_is_named(
+    tmp_path: Path, everyday: list[tuple[str, str]], ray_cluster: None
+) -> None:
     """Whatever the hashes are: of three rows with one label each, the label of a held-out row has none to train on."""
     for number in range(40):
         _write_chat(tmp_path / f"{number}.jsonl", _few_of_each_label(everyday[number:], 3))

@@ -55,7 +55,8 @@ class Cluster:
 
 
 def start_cluster(num_cpus: int = 1) -> Cluster:
-    """Start a separate cluster; its files have their own directory, or other drivers would connect to it."""
+    """Start a separate cluster that no other driver joins unless it is told the address."""
+    from ray._common.utils import reset_ray_address
     from ray.cluster_utils import Cluster as RayCluster
 
     directory = tempfile.mkdtemp(prefix="chaos")
@@ -65,7 +66,9 @@ def start_cluster(num_cpus: int = 1) -> Cluster:
         "include_dashboard": False,
         "temp_dir": directory,
     }
-    return Cluster(RayCluster(initialize_head=True, head_node_args=arguments), directory)
+    cluster = RayCluster(initialize_head=True, head_node_args=arguments)
+    reset_ray_address()  # Ray notes the cluster as `ray start` does, and every job of this machine would join it
+    return Cluster(cluster, directory)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_ray.cluster_address import find_cluster
 from tests.chaos.conftest import start_cluster
 from tests.conftest import ROOT
 
@@ -29,6 +30,16 @@ def test_a_run_ends_on_a_small_cluster(num_cpus: int, bundle: Path, corpus: Path
         cluster.stop()
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["rows_quarantined"] == 3
+
+
+def test_no_other_job_joins_a_cluster_of_these_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of another test that joined it would lose its node, and print what Ray says about that."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    cluster = start_cluster()
+    try:
+        assert find_cluster() is None
+    finally:
+        cluster.stop()
 
 
 def test_workers_that_cannot_fit_are_refused_and_not_waited_for(bundle: Path, corpus: Path, tmp_path: Path) -> None:
