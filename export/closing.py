@@ -55,7 +55,7 @@ def describe_missed_engines(exported: Exported) -> str | None:
 def describe_not_measured(exported: Exported) -> str | None:
     """Name the figures that the reviews were too few for; every gate lists the same."""
     gates = [gate for variant in exported.variants.values() for gate in variant.gate.values()]
-    lines = next((gate["not_measured"] for gate in gates if gate.get("not_measured")), [])
+    lines: list[str] = next((gate["not_measured"] for gate in gates if gate.get("not_measured")), [])
     return f"not measured: {'; '.join(lines)}" if lines else None
 
 
