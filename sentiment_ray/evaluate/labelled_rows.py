@@ -71,7 +71,10 @@ def read_labelled(files: Sequence[InputFile], config: EvaluateConfig, labels: Se
         texts += [file_texts[row] for row in kept]
         label_ids += [ids[file_labels[row]] for row in kept]
     if not num_rows:
-        raise DataError(f"input = {config.input!r}: its {len(files)} files have no row. Name labelled reviews.")
+        raise DataError(
+            f"input = {config.input!r} has no rows, so there is nothing to measure. Name labelled reviews. If this is "
+            "the test split of prepared reviews, prepare more reviews, or prepare them with a larger test_share."
+        )
     num_rejected = reasons.total()
     if num_rejected > config.max_rejected * num_rows or not texts:
         count = (

@@ -5,13 +5,14 @@ there is nothing to say. A new sentence is one function and one entry in WARNING
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sentiment_ray import log
 from sentiment_ray.text.truncation import describe_part_read, read_truncation
 
 Run = Mapping[str, Any]
+Describe = Callable[[Mapping[str, Any]], str | None]
 
 FEW_STEPS = 50
 """With fewer steps the head of a model has hardly moved from its random start."""
@@ -24,8 +25,13 @@ SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 def show_closing(run: Run) -> None:
     """Show the sentences about a finished training on stderr, facts first."""
-    for functions, level in ((FACTS, logging.INFO), (WARNINGS, logging.WARNING)):
-        for sentence in filter(None, (describe(run) for describe in functions)):
+    show_sentences(run, FACTS, WARNINGS)
+
+
+def show_sentences(content: Mapping[str, Any], facts: Sequence[Describe], warnings: Sequence[Describe]) -> None:
+    """Show on stderr what some functions say about the content of a manifest, facts first."""
+    for functions, level in ((facts, logging.INFO), (warnings, logging.WARNING)):
+        for sentence in filter(None, (describe(content) for describe in functions)):
             log.notify(sentence, level=level)
 
 
@@ -102,18 +108,18 @@ def warn_of_lost_reviews(run: Run) -> str | None:
     )
 
 
-def warn_of_few_steps(run: Run) -> str | None:
-    """Warn of a training of so few steps that little can be learned."""
+def warn_of_few_steps(run: Run, where: str = "") -> str | None:
+    """Warn of a training of so few steps that little can be learned; `where` says in which of several trainings."""
     steps = [epoch.get("steps") for epoch in run["history"]]
     if not steps or None in steps or sum(steps) >= FEW_STEPS:
         return None
     return (
-        f"Only {sum(steps):,} steps were taken, fewer than {FEW_STEPS}. Set tokens_per_batch = 'auto', or a smaller "
-        "number, or more epochs."
+        f"Only {sum(steps):,} steps were taken{where}, fewer than {FEW_STEPS}. Set tokens_per_batch = 'auto', or a "
+        "smaller number, or more epochs."
     )
 
 
-def warn_of_unused_labels(run: Run) -> str | None:
+def warn_of_unused_labels(run: Run, subject: str = "The best checkpoint") -> str | None:
     """Warn of a model that gives one label to all rows, or that never gives a label that rows have."""
     answers, rows_by_label = _find_best_epoch(run).get("predicted_rows"), _find_rows_by_label(run, _find_split(run))
     if not answers or not rows_by_label:
@@ -121,15 +127,15 @@ def warn_of_unused_labels(run: Run) -> str | None:
     labels, split = run["labels"], SPLIT_NAMES[_find_split(run)]
     given = [label for label, count in zip(labels, answers, strict=True) if count]
     if len(given) == 1 < len(labels):
-        return f"The best checkpoint gives one label alone, {given[0]!r}, to all {sum(answers):,} {split} rows."
+        return f"{subject} gives one label alone, {given[0]!r}, to all {sum(answers):,} {split} rows."
     never = [label for label in labels if label not in given and rows_by_label.get(label)]
     if not never:
         return None
     counts = ", ".join(f"{label!r}, which {rows_by_label[label]:,} {split} rows have" for label in never)
-    return f"The best checkpoint never gives the label {counts}."
+    return f"{subject} never gives the label {counts}."
 
 
-def warn_of_no_gain(run: Run) -> str | None:
+def warn_of_no_gain(run: Run, subject: str = "The best checkpoint") -> str | None:
     """Warn of a model that is no better than one label for all rows, or than before its training."""
     macro_f1, majority, base = run["best"]["metrics"]["macro_f1"], _measure_majority(run), run.get("base_model")
     rivals = []
@@ -137,7 +143,7 @@ def warn_of_no_gain(run: Run) -> str | None:
         rivals.append("one label for all rows")
     if base and macro_f1 <= base["macro_f1"]:
         rivals.append("the model before training")
-    return f"The best checkpoint has no higher macro-F1 than {' or '.join(rivals)}." if rivals else None
+    return f"{subject} has no higher macro-F1 than {' or '.join(rivals)}." if rivals else None
 
 
 def warn_of_labels_without_rows(run: Run) -> str | None:
@@ -166,13 +172,13 @@ def warn_of_known_rows(run: Run) -> str | None:
     )
 
 
-def warn_of_teacher_rows(run: Run) -> str | None:
-    """Warn of held-out rows whose texts are trained on with a teacher's answers."""
-    held_out = {split: count for split, count in (run.get("teacher_rows_held_out") or {}).items() if count}
-    if not held_out:
+def describe_teacher_rows(run: Run) -> str | None:
+    """Say how many rows of a teacher were left out because their texts are in a held-out split."""
+    counts = {split: count for split, count in (run.get("teacher_rows_left_out") or {}).items() if count}
+    if not counts:
         return None
-    listed = " and ".join(f"{count:,} {split} texts" for split, count in held_out.items())
-    return f"The rows of the teacher include {listed}, so the figures on those splits are too good."
+    listed = " and ".join(f"{count:,} in the {SPLIT_NAMES[split]} split" for split, count in counts.items())
+    return f"Rows of the teacher that were left out of the training, because their texts are held out: {listed}."
 
 
 def _find_split(run: Run) -> str:
@@ -211,7 +217,14 @@ def _format(metrics: Mapping[str, Any]) -> str:
     return f"macro-F1 {metrics['macro_f1']:.3f} and accuracy {metrics['accuracy']:.3f}"
 
 
-FACTS = (describe_result, describe_truncation, describe_new_reviews, describe_old_reviews, describe_earlier_keys)
+FACTS = (
+    describe_result,
+    describe_truncation,
+    describe_new_reviews,
+    describe_old_reviews,
+    describe_earlier_keys,
+    describe_teacher_rows,
+)
 WARNINGS = (
     warn_of_few_steps,
     warn_of_unused_labels,
@@ -219,5 +232,4 @@ WARNINGS = (
     warn_of_labels_without_rows,
     warn_of_lost_reviews,
     warn_of_known_rows,
-    warn_of_teacher_rows,
 )

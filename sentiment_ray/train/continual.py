@@ -13,7 +13,7 @@ from sentiment_ray.pretrained.head import describe_earlier_head
 from sentiment_ray.pretrained.runs import find_checkpoint, has_reviews_of, read_run
 from sentiment_ray.text.truncation import Truncation, read_truncation
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.overlap import find_known_texts
+from sentiment_ray.train.overlap import find_known_rows
 from sentiment_ray.train.preflight import Inspected
 from sentiment_ray.train.prepared import PreparedReviews, read_prepared
 
@@ -124,9 +124,11 @@ def measure_before_and_after(
     earlier run was trained on, `known_new_rows`, are left out unless they are all there are. Each model reads texts as
     it was trained: with its own max_tokens, truncation and cleaning.
     """
-    known = find_known_texts(prepared.measured_split, previous.prepared.directory / "train")
+    known = find_known_rows(
+        prepared.measured_split, previous.prepared.directory / "train", steps=prepared.cleaning_steps
+    )
     leaves_out_known = len(known) < prepared.num_rows[prepared.measured_split.name]
-    left_out = {"new": known if leaves_out_known else frozenset(), "old": frozenset()}
+    left_out = {"new": frozenset(known if leaves_out_known else ()), "old": frozenset[str]()}
     splits = {"new": prepared.measured_split, "old": previous.prepared.measured_split}
     after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.cleaning_steps)
     models = {"before": previous.model, "after": after}

@@ -1,39 +1,66 @@
-"""Finds held-out texts that a training reads elsewhere: in an earlier run, or with a teacher's answers."""
+"""Finds rows of two sources with the same text: new rows that an earlier run knows, held-out rows that a teacher has.
 
-from collections.abc import Iterable, Iterator
+Texts are the same when they are equal once cleaned and normalised, as prepare_reviews compares them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pyarrow import parquet
 
-from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.prepared import PreparedReviews
-from sentiment_ray.train.teacher import find_teacher_rows
+from sentiment_ray.data.hashing import normalise
+from sentiment_ray.text.cleaning import clean
+from sentiment_ray.train.prepared import HELD_OUT_SPLITS, PreparedReviews
+from sentiment_ray.train.shards import Source
 
 
-def find_known_texts(split: Path, known: Path) -> frozenset[str]:
-    """Return the texts of a split that are also in another split; only those of the first are held in memory."""
-    texts = set(_read_texts(split.glob("*.parquet")))
-    return frozenset(text for text in _read_texts(known.glob("*.parquet")) if text in texts)
+def find_known_rows(split: Path, known: Path, steps: Sequence[str]) -> list[str]:
+    """Return the text of each row of a split that has the same text as a row of another split.
+
+    `steps` are the cleaning steps of the first split. Only its texts are held in memory.
+    """
+    texts = [text for path in split.glob("*.parquet") for _, some in _read_texts(path) for text in some]
+    compared = {normalise(text) for text in texts}
+    normalise_known = _make_normaliser(steps)
+    found = set()
+    for path in known.glob("*.parquet"):
+        for _, some in _read_texts(path):
+            found |= compared.intersection(map(normalise_known, some))
+    return [text for text in texts if normalise(text) in found]
 
 
-def count_teacher_rows(config: TrainConfig, prepared: PreparedReviews) -> dict[str, int]:
-    """Return how many texts of validation and of test are among the rows of the teacher of `distill`."""
-    if not config.distill:
-        return {}
-    source = find_teacher_rows(config.distill, prepared.labels)
-    held_out = {
-        split: set(_read_texts((prepared.directory / split).glob("*.parquet"))) for split in ("validation", "test")
-    }
-    counts = dict.fromkeys(held_out, 0)
-    for text in _read_texts(source.files, source.text):
-        for split, texts in held_out.items():
-            if text in texts:
+def leave_out_held_out_rows(source: Source, prepared: PreparedReviews) -> tuple[Source, dict[str, int]]:
+    """Return a source without the rows whose texts are in the validation or the test split.
+
+    Also return how many rows were left out because of each split; a text of both splits counts as one of validation.
+    """
+    split_by_text: dict[str, str] = {}
+    for split in reversed(HELD_OUT_SPLITS):
+        for path in (prepared.directory / split).glob("*.parquet"):
+            split_by_text |= {normalise(text): split for _, texts in _read_texts(path) for text in texts}
+    normalise_text = _make_normaliser(prepared.cleaning_steps)
+    counts = dict.fromkeys(HELD_OUT_SPLITS, 0)
+    left_out = {}
+    for path in source.files:
+        for group, texts in _read_texts(path, source.text):
+            splits = [split_by_text.get(normalise_text(text)) for text in texts]
+            for split in filter(None, splits):
                 counts[split] += 1
-                texts.remove(text)
-    return counts
+            rows = np.array([row for row, split in enumerate(splits) if split], dtype=np.int64)
+            if len(rows):
+                left_out[path, group] = rows
+    return replace(source, left_out=left_out), counts
 
 
-def _read_texts(files: Iterable[Path], column: str = "text") -> Iterator[str]:
-    for path in files:
-        for batch in parquet.ParquetFile(path).iter_batches(columns=[column]):
-            yield from batch[column].to_pylist()
+def _make_normaliser(steps: Sequence[str]) -> Callable[[str | None], str]:
+    """Return a function that cleans and normalises a text; of a missing text it makes an empty one."""
+    return lambda text: normalise(clean(text, steps)) if text else ""
+
+
+def _read_texts(path: Path, column: str = "text") -> Iterator[tuple[int, list[str]]]:
+    """Yield the index of each row group of a file, and its texts."""
+    file = parquet.ParquetFile(path)
+    for group in range(file.metadata.num_row_groups):
+        yield group, file.read_row_group(group, columns=[column])[column].to_pylist()

@@ -12,7 +12,8 @@ from sentiment_ray.manifest import hash_file, read_json
 from sentiment_ray.pretrained.runs import has_reviews_of
 
 MANIFEST_NAME = "prepared.json"
-SPLITS = ("train", "validation", "test")
+HELD_OUT_SPLITS = ("validation", "test")
+SPLITS = ("train", *HELD_OUT_SPLITS)
 BYTES_PER_TOKEN = 4.0
 """Bytes of text for each token, about, in English; the samples have 3.9 to 4.4."""
 

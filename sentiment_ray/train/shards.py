@@ -4,8 +4,8 @@ Ray's own equal splitting does not fit. It drops rows that do not divide evenly 
 over 4), and a worker gets other rows when the others are slower, so a training could not resume within an epoch.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray.data
+from numpy.typing import NDArray
 from pyarrow import parquet
 from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
@@ -34,6 +35,8 @@ class Source:
     label: str | None = "label"
     teacher: tuple[str, ...] = ()
     """Columns of a teacher's probabilities, in the order of the labels."""
+    left_out: Mapping[tuple[Path, int], NDArray[np.int64]] = field(default_factory=dict, compare=False)
+    """Rows that are not read, by file and row group: their indices in the row group."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,11 @@ def plan_parts(sources: Sequence[Source], *, seed: int) -> list[Part]:
     num_pieces = PIECES_PER_ROW_GROUP if len(sources) > 1 else 1
     placed: list[tuple[float, Part]] = []
     for source in sources:
-        groups = [(path, group, rows) for path in source.files for group, rows in enumerate(_count_group_rows(path))]
+        groups = [
+            (path, group, num_rows - len(source.left_out.get((path, group), ())))
+            for path in source.files
+            for group, num_rows in enumerate(_count_group_rows(path))
+        ]
         num_before, num_all = 0, sum(rows for _, _, rows in groups)
         for path, group, num_rows in groups:
             num_taken = round((num_before + num_rows) * source.share) - round(num_before * source.share)
@@ -154,13 +161,16 @@ def _read_parts(batch: pa.Table, *, parts: list[Part], rank: int, world_size: in
 
 
 def _read_row_group(part: Part) -> pa.Table:
-    """Return a part's whole row group with the columns text, label and teacher (a list of probabilities).
+    """Return a part's whole row group, without rows that are left out, with the columns text, label and teacher.
 
-    A column that the source does not have is null.
+    `teacher` is a list of probabilities. A column that the source does not have is null.
     """
     source = part.source
     names = [source.text, *([source.label] if source.label else []), *source.teacher]
     table = parquet.ParquetFile(part.path).read_row_group(part.row_group, columns=names)
+    left_out = source.left_out.get((part.path, part.row_group))
+    if left_out is not None:
+        table = table.take(np.delete(np.arange(len(table)), left_out))
     text = table[source.text].cast(pa.string())
     label = table[source.label].cast(pa.string()) if source.label else pa.nulls(len(table), pa.string())
     teacher = pa.nulls(len(table), TEACHER_TYPE)

@@ -41,7 +41,7 @@ from sentiment_ray.train.continual import (
     use_labels,
 )
 from sentiment_ray.train.lengths import count_truncated_rows
-from sentiment_ray.train.overlap import count_teacher_rows
+from sentiment_ray.train.overlap import leave_out_held_out_rows
 from sentiment_ray.train.preflight import (
     Inspected,
     check_rows,
@@ -97,11 +97,11 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     if existing and "best" in existing:
         return {"output": str(output), "best": existing["best"], "skipped": True}
 
-    parts = _plan_splits(config, prepared, previous)
+    parts, teacher_rows_left_out = _plan_splits(config, prepared, previous)
     num_rows = count_rows(parts["train"])
     config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
     plan |= {"chosen": {key: getattr(config, key) for key in CHOSEN_KEYS}, "reviews": hash_reviews(prepared.directory)}
-    plan["truncated"] = count_truncated_rows(config, prepared)
+    plan |= {"truncated": count_truncated_rows(config, prepared), "teacher_rows_left_out": teacher_rows_left_out}
     show_truncation(plan)
     check_trackers(config)
     connect()
@@ -230,22 +230,29 @@ def _summarise(
         "base_model": ray.get(_measure_base_model.remote(config, prepared)),
         "earlier": measure_before_and_after(config, prepared, previous, best.path) if previous else None,
         "rows_by_label": prepared.rows_by_label,
-        "teacher_rows_held_out": count_teacher_rows(config, prepared) if config.distill else None,
         "labels": list(prepared.labels),
         "steps": list(prepared.cleaning_steps),
         "versions": installed_versions("ray", "torch", "transformers", "tokenizers"),
     }
 
 
-def _plan_splits(config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None) -> dict[str, list[Part]]:
-    """Return the parts of files that are read for each split; DataError when a teacher's scores lack a column."""
+def _plan_splits(
+    config: TrainConfig, prepared: PreparedReviews, previous: PreviousRun | None
+) -> tuple[dict[str, list[Part]], dict[str, int] | None]:
+    """Return the parts of files that are read for each split; DataError when a teacher's scores lack a column.
+
+    Also return how many rows of a teacher are left out because of each held-out split; None without a teacher.
+    """
     read = {"train": "train", "validation": prepared.checkpoint_split}
     sources = {name: [split_source(prepared.directory, split)] for name, split in read.items()}
     if previous and config.replay:
         sources["train"].append(split_source(previous.prepared.directory, "train", share=config.replay))
+    left_out = None
     if config.distill:
-        sources["train"].append(find_teacher_rows(config.distill, prepared.labels))
-    return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}
+        teacher_rows = find_teacher_rows(config.distill, prepared.labels)
+        teacher_rows, left_out = leave_out_held_out_rows(teacher_rows, prepared)
+        sources["train"].append(teacher_rows)
+    return {split: plan_parts(some, seed=config.seed) for split, some in sources.items()}, left_out
 
 
 @ray.remote

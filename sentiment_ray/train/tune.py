@@ -1,7 +1,7 @@
 """Searches for the best keys of [train]: the checks, the files of a search, and the best trial; trains nothing."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from sentiment_ray.train.schedule import compute_class_weights
 from sentiment_ray.train.search import Search, can_go_on, resources_per_trial, run_search, set_old_trials_aside
 from sentiment_ray.train.trial import TrialPlan
 from sentiment_ray.train.trial_records import RECORDS_NAME, TrialRecord, read_records, write_records
+from sentiment_ray.train.trial_summary import summarise_trials
+from sentiment_ray.train.tune_closing import describe_other_steps, show_closing
 from sentiment_ray.train.tune_config import TuneConfig, apply_keys, check_search
 
 MANIFEST_NAME, PLAN_NAME, BEST_NAME, TRIALS = "tune.json", "search.json", "best.toml", "trials"
@@ -59,7 +61,9 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         set_old_trials_aside(search, records)
         write_records(output, records)
         lost = run_search(search, records, resources)
-        return _summarise(output, _write_result(output, plan, search.plan, read_records(output), lost), skipped=False)
+        manifest = _write_result(output, plan, search, [*read_records(output), *lost])
+    show_closing(manifest)
+    return _summarise(output, manifest, skipped=False)
 
 
 def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared: PreparedReviews) -> PreparedReviews:
@@ -72,11 +76,9 @@ def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared
     prepared = use_labels(prepared, previous.labels) if previous else prepared
     for config in checked:
         compute_class_weights(config, prepared.labels, prepared.rows_by_label["train"])
-    if base.min_workers != base.max_workers:
-        log.notify(
-            f"num_workers = [{base.min_workers}, {base.max_workers}]: a trial takes the steps of {base.max_workers} "
-            "workers. A training with fewer workers takes smaller steps, and other keys may be best for it."
-        )
+    difference = describe_other_steps(base.num_workers)
+    if difference:
+        log.notify(difference)
     return prepared
 
 
@@ -114,17 +116,16 @@ def _list_records(manifest: dict[str, Any]) -> list[TrialRecord]:
     return [TrialRecord(**trial) for trial in (*manifest.get("trials", ()), *manifest.get("failed", ()))]
 
 
-def _write_result(
-    output: Path, plan: dict[str, Any], trial_plan: TrialPlan, records: list[TrialRecord], lost: list[TrialRecord]
-) -> dict[str, Any]:
+def _write_result(output: Path, plan: dict[str, Any], search: Search, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """Write best.toml and tune.json, and return the latter. DataError when no trial could be trained."""
     trials = [record for record in records if record.score is not None]
-    failed = [record for record in (*records, *lost) if record.score is None]
+    failed = [record for record in records if record.score is None]
     for trial in failed:
         log.notify(f"a trial failed with {trial.keys}: {trial.error}", level=logging.WARNING)
     if not trials:
         raise DataError(f"All {len(failed)} trials failed. Correct what their warnings say and run the command again.")
-    best = max(trials, key=lambda trial: trial.score or 0.0)
+    ranked = sorted(trials, key=lambda trial: trial.score or 0.0, reverse=True)
+    best, trial_plan = ranked[0], search.plan
     keys = apply_keys(trial_plan.base, best.keys).model_dump(mode="json", exclude_none=True)
     revision = trial_plan.revisions.get(keys["model"])
     if trial_plan.base.start_from:
@@ -133,7 +134,7 @@ def _write_result(
         keys["revision"] = revision
     (output / BEST_NAME).write_text(tomli_w.dumps({"train": keys}), encoding="utf-8")
     lists = {name: [record.describe() for record in some] for name, some in (("trials", trials), ("failed", failed))}
-    manifest = {"best": best.describe()} | lists | plan
+    manifest = {"best": best.describe()} | lists | summarise_trials(search, ranked) | plan
     write_json(output / MANIFEST_NAME, manifest)
     return manifest
 

@@ -11,8 +11,10 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.labelled_rows import LabelledRows, read_labelled, select_slice_columns
 from sentiment_ray.input_files.listing import InputFile
+from tests.situations.run_job import run_job
 
 LABELS = ("negative", "neutral", "positive")
+GOLDEN_BUNDLE = Path(__file__).parents[1] / "golden/bundle"
 
 
 def _write(path: Path, **columns: Any) -> Path:
@@ -69,13 +71,34 @@ def test_a_long_label_is_not_quoted(tmp_path: Path) -> None:
         ({"body": ["tea"], "label": ["neutral"]}, r"'text' is missing \(found: 'body', 'label'\)"),
         ({"text": [1], "label": ["neutral"]}, "holds int64, not texts. No column holds texts. Write them as strings"),
         ({"text": ["tea"], "label": [[1]]}, "list<.*>, not texts or numbers. Pass --label-column"),
-        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}, "its 1 files have no row"),
+        ({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}, "has no rows, so there is nothing"),
     ],
     ids=["no label", "no text", "numbers", "lists", "no rows"],
 )
 def test_an_error_names_the_defect_of_a_file(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         _read(_write(tmp_path / "a.parquet", **columns))
+
+
+NO_ROWS: dict[str, Any] = {name: pa.array([], pa.string()) for name in ("text", "label")}
+
+
+@pytest.mark.parametrize(
+    "location", ["prepared", "prepared/test", "prepared/test/*.parquet", "prepared/test/0.parquet"]
+)
+def test_an_empty_test_split_is_one_line(tmp_path: Path, location: str) -> None:
+    """Few reviews may leave the test split without rows, and an input may be the reviews, the split or its files."""
+    _write(tmp_path / "prepared/train/0.parquet", text=["tea"], label=["neutral"])
+    for number in range(2):
+        _write(tmp_path / f"prepared/test/{number}.parquet", **NO_ROWS)
+    (tmp_path / "prepared/prepared.json").write_text("{}")
+    flags = ("--bundle", str(GOLDEN_BUNDLE), "--input", str(tmp_path / location), "--output", str(tmp_path / "out"))
+    outcome = run_job("evaluate_bundle", *flags)
+    assert outcome.exit_code == 2
+    (line,) = outcome.error_lines
+    assert f"input = '{tmp_path / location}' has no rows" in line and "larger test_share" in line
+    assert "Traceback" not in outcome.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_column_that_exists_twice_is_refused(tmp_path: Path) -> None:

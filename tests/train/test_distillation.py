@@ -48,10 +48,15 @@ def test_a_student_learns_the_answers_of_its_teacher(
     distill = {"scores": str(teacher_scores), "text_column": "body", "temperature": 2.0, "weight": 1.0}
     train_encoder(TrainConfig(**keys | {"output": str(tmp_path / "run"), "distill": distill}))
     manifest = read_json(tmp_path / "run/run.json")
-    rows = parquet.read_table(prepared / "train").num_rows + parquet.read_table(teacher_scores).num_rows
+    scored = parquet.read_table(teacher_scores)["body"].to_pylist()
+    splits = {name: parquet.read_table(prepared / name)["text"].to_pylist() for name in ("train", "validation", "test")}
+    left_out = {name: sum(text in splits[name] for text in scored) for name in ("validation", "test")}
+    assert all(left_out.values())
+    assert manifest["teacher_rows_left_out"] == left_out
+    rows = len(splits["train"]) + len(scored) - sum(left_out.values())
     assert manifest["history"][0]["train_rows"] == rows
     assert manifest["made_from"]["teacher"] == read_json(teacher_scores / "_MANIFEST.json")["fingerprint"]
-    texts = parquet.read_table(prepared / "test")["text"].to_pylist()
+    texts = splits["test"]
     teacher = Predictor.load(bundle, engine="onnxruntime", variant="fp32").score(texts).probabilities
     checkpoint = tmp_path / "run" / manifest["best"]["checkpoint"]
     encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)

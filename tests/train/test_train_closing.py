@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from sentiment_ray.train.closing import show_closing, show_truncation
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.continual import _find_changed_keys
 from sentiment_ray.train.lengths import MAX_ROWS, count_truncated_rows, sample_texts
-from sentiment_ray.train.overlap import count_teacher_rows, find_known_texts
+from sentiment_ray.train.overlap import find_known_rows, leave_out_held_out_rows
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.prepared import PreparedReviews
+from sentiment_ray.train.shards import _read_parts, count_rows, plan_parts, split_source
+from sentiment_ray.train.teacher import find_teacher_rows
 from tests.conftest import LABELS
 
 
@@ -135,7 +138,7 @@ def test_what_was_gained_and_lost_is_said(told: dict[str, Any], capsys: pytest.C
 def test_a_run_of_an_earlier_release_is_described_as_far_as_it_goes(
     told: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for key in ("rows_by_label", "truncated", "teacher_rows_held_out"):
+    for key in ("rows_by_label", "truncated", "teacher_rows_left_out"):
         del told[key]
     told["history"] = [
         {key: value for key, value in epoch.items() if key not in ("steps", "predicted_rows")}
@@ -188,27 +191,46 @@ def test_texts_that_an_earlier_run_was_trained_on_are_left_out_of_its_figures(
 ) -> None:
     known = parquet.read_table(prepared / "train")["text"].to_pylist()[:5]
     fresh = ["Nobody has read this sentence.", "Nor this one, which is good.", "A third."]
+    otherwise_written = [f" {known[0].upper()}", known[1].replace(" ", "\n\t"), f"<b>{known[2]}</b>", *known[3:]]
     _write_split(tmp_path, known + fresh)
-    texts = find_known_texts(tmp_path, prepared / "train")
+    _write_split(tmp_path / "old", ["Another text.", *otherwise_written])
+    assert find_known_rows(tmp_path, tmp_path / "old", steps=["strip_tags"]) == known
+    texts = frozenset(find_known_rows(tmp_path, prepared / "train", steps=()))
     assert texts == frozenset(known)
     checkpoint = run / read_json(run / "run.json")["best"]["checkpoint"]
     metrics = checkpoint_metrics(checkpoint, tmp_path, LABELS, max_tokens=32, truncation=HEAD, left_out=texts)
     assert metrics["rows"] == len(fresh)
 
 
-def test_held_out_texts_among_the_rows_of_a_teacher_are_counted(tmp_path: Path) -> None:
-    prepared = _write_prepared(tmp_path, {"train": ["a"], "validation": ["b", "c"], "test": ["d", "e", "f"]})
+def test_held_out_texts_among_the_rows_of_a_teacher_are_not_read(tmp_path: Path) -> None:
+    """A text is held out however it is written, in every row group of every file, and for every worker."""
+    splits = {"train": ["a"], "validation": ["B b", "c", "both"], "test": ["d", "e http", "f", "both"]}
+    prepared = replace(_write_prepared(tmp_path, splits), cleaning_steps=("mask_urls",))
     scores = tmp_path / "scores"
     scores.mkdir()
-    columns = {f"sentiment_{label}": [0.3] * 6 for label in LABELS}
-    parquet.write_table(pa.table({"text": ["a", "c", "e", "f", "f", None], **columns}), scores / "0.parquet")
-    manifest = {"config": {"text_column": ["text"]}, "parts": [{"path": "0.parquet"}], "fingerprint": "0"}
+    texts = [["a", "c", "new 1", "E https://a.b", "f", " f"], ["b\nB", "new 2", "both", "new 3"]]
+    for number, some in enumerate(texts):
+        columns = {f"sentiment_{label}": [0.3] * len(some) for label in LABELS}
+        parquet.write_table(pa.table({"text": some, **columns}), scores / f"{number}.parquet", row_group_size=3)
+    parts = [{"path": f"{number}.parquet"} for number in range(2)]
+    manifest = {"config": {"text_column": ["text"]}, "parts": parts, "fingerprint": "0"}
     write_json(scores / "_MANIFEST.json", manifest)
-    config = TrainConfig(output="run", prepared=str(tmp_path), model="m", distill=Distill(scores=str(scores)))
-    counts = count_teacher_rows(config, prepared)
-    assert counts == {"validation": 1, "test": 2}
-    sentence = closing.warn_of_teacher_rows({"teacher_rows_held_out": counts}) or ""
-    assert "1 validation texts and 2 test texts" in sentence
+
+    source, counts = leave_out_held_out_rows(find_teacher_rows(Distill(scores=str(scores)), LABELS), prepared)
+    assert counts == {"validation": 3, "test": 3}
+    planned = plan_parts([source, split_source(tmp_path, "train")], seed=0)
+    assert count_rows(planned) == 5
+    indices = pa.table({"part": list(range(len(planned)))})
+    read = [
+        text
+        for rank in range(2)
+        for table in _read_parts(indices, parts=planned, rank=rank, world_size=2)
+        for text in table["text"].to_pylist()
+    ]
+    assert sorted(read) == ["a", "a", "new 1", "new 2", "new 3"]
+    sentence = closing.describe_teacher_rows({"teacher_rows_left_out": counts}) or ""
+    assert "left out" in sentence and "3 in the validation split and 3 in the test split" in sentence
+    assert closing.describe_teacher_rows({"teacher_rows_left_out": {"validation": 0, "test": 0}}) is None
 
 
 @pytest.mark.parametrize(

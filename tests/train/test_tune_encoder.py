@@ -65,6 +65,7 @@ def test_a_search_tries_each_setting_once_and_goes_on_when_more_trials_are_asked
     file.write_text(TWO_SETTINGS.format(prepared=prepared, model=tiny_encoder, work=tmp_path))
     done = _run("--config", str(file), "--trials", "1")
     assert done.exit_code == 0, done.stderr
+    assert "1 setting was trained." in done.stderr
     (first,) = _read_manifest(tmp_path)["trials"]
     assert _run("--config", str(file), "--trials", "1").result == done.result | {"skipped": True}
 
@@ -73,6 +74,9 @@ def test_a_search_tries_each_setting_once_and_goes_on_when_more_trials_are_asked
     assert "all 2 settings of [tune.search] have been tried, so the search ends after 2 of 4 trials" in more.stderr
     manifest = _read_manifest(tmp_path)
     assert manifest["trials"][0] == first
+    scores = sorted((trial["score"] for trial in manifest["trials"]), reverse=True)
+    assert [manifest["scores"][name] for name in ("best", "second_best", "worst")] == [*scores, scores[-1]]
+    assert f"the second best has {scores[1]:.3f}" in more.stderr
     assert [trial["keys"]["dropout"] for trial in manifest["trials"]] in ([0.0, 0.1], [0.1, 0.0])
     rows = json.loads((prepared / "prepared.json").read_text())["counts"]["train"]
     assert {line["train_rows"] for trial in manifest["trials"] for line in trial["history"]} == {rows}
