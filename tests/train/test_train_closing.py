@@ -192,13 +192,13 @@ def test_texts_that_an_earlier_run_was_trained_on_are_left_out_of_its_figures(
     known = parquet.read_table(prepared / "train")["text"].to_pylist()[:5]
     fresh = ["Nobody has read this sentence.", "Nor this one, which is good.", "A third."]
     otherwise_written = [f" {known[0].upper()}", known[1].replace(" ", "\n\t"), f"<b>{known[2]}</b>", *known[3:]]
-    _write_split(tmp_path, known + fresh)
+    _write_split(tmp_path / "new", known + fresh)
     _write_split(tmp_path / "old", ["Another text.", *otherwise_written])
-    assert find_known_rows(tmp_path, tmp_path / "old", steps=["strip_tags"]) == known
-    texts = frozenset(find_known_rows(tmp_path, prepared / "train", steps=()))
+    assert find_known_rows(tmp_path / "new", tmp_path / "old", steps=["strip_tags"]) == known
+    texts = frozenset(find_known_rows(tmp_path / "new", prepared / "train", steps=()))
     assert texts == frozenset(known)
     checkpoint = run / read_json(run / "run.json")["best"]["checkpoint"]
-    metrics = checkpoint_metrics(checkpoint, tmp_path, LABELS, max_tokens=32, truncation=HEAD, left_out=texts)
+    metrics = checkpoint_metrics(checkpoint, tmp_path / "new", LABELS, max_tokens=32, truncation=HEAD, left_out=texts)
     assert metrics["rows"] == len(fresh)
 
 
