@@ -61,9 +61,9 @@ def tune_encoder(config: TuneConfig, base: TrainConfig) -> dict[str, Any]:
         set_old_trials_aside(search, records)
         write_records(output, records)
         lost = run_search(search, records, resources)
-        manifest = _write_result(output, plan, search, [*read_records(output), *lost])
-    show_closing(manifest)
-    return _summarise(output, manifest, skipped=False)
+        result = _write_result(output, plan, search, [*read_records(output), *lost])
+    show_closing(result)
+    return _summarise(output, result, skipped=False)
 
 
 def _check_trainings(base: TrainConfig, checked: Iterable[TrainConfig], prepared: PreparedReviews) -> PreparedReviews:
