@@ -3,26 +3,22 @@
 Knows nothing of Ray.
 """
 
-import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from export.benchmark import BENCH_TEXTS, Pair, choose_default, measure_in_turns, measure_rate
-from export.calibration import fold_temperature
+from export.benchmark import BENCH_TEXTS, choose_default, measure_in_turns
 from export.closing import Exported, list_sentences, show_closing
 from export.config import ExportConfig
-from export.gate import GateResult, check
-from export.graph import export_graph
 from export.held_out import HeldOut, score_held_out
 from export.model_card import make_model_card
 from export.model_files import copy_model_files
+from export.onnx_files import Measured, describe_variants, remove_missed, write_and_check
 from export.push import push_bundle
 from export.triton import write_triton
-from export.variants import VARIANTS, Source
+from export.variants import VARIANTS
 from sentiment_ray import log
 from sentiment_ray.atomic_files import new_directory
 from sentiment_ray.bundle.manifest import (
@@ -31,16 +27,14 @@ from sentiment_ray.bundle.manifest import (
     Default,
     Manifest,
     SelfTest,
-    Variant,
     compute_bundle_id,
     is_bundle_file,
 )
 from sentiment_ray.bundle.model_config import refuse_kernels
 from sentiment_ray.bundle.open import describe_bundle_files, open_bundle, verify_bundle
-from sentiment_ray.engine_specs import engine_packages, installed_engines
-from sentiment_ray.errors import ConfigError, DataError, GateError
+from sentiment_ray.engine_specs import engine_packages
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.inference.drift import compute_profile
-from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.manifest import (
     find_finished_result,
     fingerprint,
@@ -61,7 +55,7 @@ from sentiment_ray.pretrained.runs import (
     read_run,
 )
 from sentiment_ray.sampling import evenly_spaced_rows
-from sentiment_ray.text.encoding import TextEncoder, load_encoder
+from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import read_truncation
 from sentiment_ray.versions import installed_versions
 
@@ -110,18 +104,6 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     return _make_result(output, bundle.manifest, skipped=finished is not None)
 
 
-@dataclass
-class Measured:
-    """What each pair of variant and engine gave: the result of its gate, and texts per second."""
-
-    results: dict[Pair, GateResult] = field(default_factory=dict)
-    rates: dict[Pair, float] = field(default_factory=dict)
-
-    def passed(self) -> dict[Pair, float]:
-        """Return the rates of the pairs that passed."""
-        return {pair: rate for pair, rate in self.rates.items() if self.results[pair].gate["passed"]}
-
-
 def _load_signer(config: ExportConfig) -> Any:
     """Return what signs the bundle, or None. A wrong key is reported now, not after the export."""
     if config.sign_key is None:
@@ -146,15 +128,17 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
     ) as bar:
         held_out = score_held_out(config, prepared, checkpoint, encoder, labels)
         bar.update()
-        measured = _write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)
-        left_out = _remove_missed(config, measured, directory)
+        measured = write_and_check(config, checkpoint, directory, encoder, held_out, labels, bar)
+        left_out = remove_missed(config, measured, directory)
         files = {name: directory / VARIANTS[name].file for name, _ in measured.passed()}
         bench = measure_in_turns(measured.passed(), files, encoder, held_out.texts[:BENCH_TEXTS], config.threads)
     best = choose_default({pair: entry["rows_per_s"] for pair, entry in bench.items()}, list(VARIANTS))
-    variants = _describe_variants(measured, bench, config)
+    variants = describe_variants(measured, bench, config)
     default = Default(engine=best[1], variant=best[0])
     training = _describe_training(run, local_path(config.run, "run"), checkpoint, held_out)
     evaluation = {"left_out": left_out, "calibration": held_out.calibration}
+    if held_out.static_calibration:
+        evaluation["static_calibration"] = held_out.static_calibration.describe()
     notes = list_sentences(Exported(variants, training, evaluation))
     card = make_model_card(labels, encoder, training, variants, default, notes)
     (directory / "README.md").write_text(card, encoding="utf-8")
@@ -209,70 +193,6 @@ def _find_prepared(run: dict[str, Any]) -> Path:
             "that the run was trained on. Prepare the reviews as they were, or train again."
         )
     return prepared
-
-
-def _write_and_check(
-    config: ExportConfig,
-    checkpoint: Path,
-    directory: Path,
-    encoder: TextEncoder,
-    held_out: HeldOut,
-    labels: tuple[str, ...],
-    bar: Any,
-) -> Measured:
-    """Write the configured ONNX files and compare each, with every engine, with torch."""
-    measured = Measured()
-    with tempfile.TemporaryDirectory() as temporary:
-        source = Source(Path(temporary, "model.onnx"), Path(temporary, "checkpoint"), encoder, held_out.texts)
-        fold_temperature(checkpoint, held_out.temperature, source.checkpoint)
-        export_graph(source.checkpoint, source.model)
-        bar.update()
-        for name in config.variants:
-            file = directory / VARIANTS[name].file
-            VARIANTS[name].write(source, file)
-            for kind in installed_engines():
-                engine = load_engine(kind, file.read_bytes(), threads=config.threads, source=file)
-                measured.results[name, kind] = check(engine, encoder, held_out, labels, config)
-                measured.rates[name, kind] = measure_rate(engine, encoder, held_out.texts[:BENCH_TEXTS])
-            bar.update()
-    return measured
-
-
-def _remove_missed(config: ExportConfig, measured: Measured, directory: Path) -> dict[str, dict[str, Any]]:
-    """Remove the files that passed with no engine and return their gates. GateError if the required file is one."""
-    kept = {name for name, _ in measured.passed()}
-    missed: dict[str, dict[str, Any]] = {}
-    for (name, kind), result in measured.results.items():
-        if name not in kept:
-            missed.setdefault(name, {})[kind] = result.gate
-    if config.required in missed:
-        reasons = "; ".join(
-            f"with {kind} {', '.join(gate['missed'])}" for kind, gate in missed[config.required].items()
-        )
-        raise GateError(
-            f"The required variant {config.required!r} missed its gate, so there is no bundle: {reasons}. "
-            "The bounds are keys of [export]."
-        )
-    for name in missed:
-        (directory / VARIANTS[name].file).unlink()
-    return missed
-
-
-def _describe_variants(
-    measured: Measured, bench: dict[Pair, dict[str, Any]], config: ExportConfig
-) -> dict[str, Variant]:
-    """Return the manifest's entries for the files that passed with at least one engine."""
-    variants = {}
-    for name in dict.fromkeys(name for name, _ in measured.passed()):
-        kinds = [kind for other, kind in measured.results if other == name]
-        once = {kind: {"rows_per_s": round(measured.rates[name, kind], 1), "rounds": 1} for kind in kinds}
-        variants[name] = Variant(
-            file=VARIANTS[name].file,
-            precision=VARIANTS[name].precision,
-            gate={kind: measured.results[name, kind].gate for kind in kinds},
-            bench={kind: bench.get((name, kind), once[kind]) | {"threads": config.threads} for kind in kinds},
-        )
-    return variants
 
 
 def _make_self_test(held_out: HeldOut, measured: Measured) -> SelfTest:

@@ -53,7 +53,7 @@ def describe_missed_engines(exported: Exported) -> str | None:
 
 
 def describe_not_measured(exported: Exported) -> str | None:
-    """Name the figures that the reviews were too few for; every gate lists the same."""
+    """Name the figures that the reviews or the suite cannot tell; every gate lists the same."""
     gates = [gate for variant in exported.variants.values() for gate in variant.gate.values()]
     lines: list[str] = next((gate["not_measured"] for gate in gates if gate.get("not_measured")), [])
     return f"not measured: {'; '.join(lines)}" if lines else None
@@ -81,9 +81,26 @@ def describe_calibration(exported: Exported) -> str | None:
     return f"The temperature {calibration['temperature']:g} was fitted on {calibration['rows']:,} validation rows."
 
 
+def describe_static_calibration(exported: Exported) -> str | None:
+    """Say where int8_static was calibrated on few rows, or on those of its gate."""
+    calibration = exported.evaluation.get("static_calibration")
+    if not calibration or not calibration["reason"]:
+        return None
+    return (
+        f"int8_static measured its activations on {calibration['rows']:,} {calibration['split']} rows: "
+        f"{calibration['reason']}."
+    )
+
+
 def _join_misses(gates: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"with {engine} {', '.join(gate['missed'])}" for engine, gate in gates.items())
 
 
-WARNINGS = (describe_left_out, describe_missed_engines, describe_other_checkpoint, describe_not_measured)
+WARNINGS = (
+    describe_left_out,
+    describe_missed_engines,
+    describe_other_checkpoint,
+    describe_not_measured,
+    describe_static_calibration,
+)
 FACTS = (describe_calibration,)

@@ -30,19 +30,19 @@ class ExportConfig(StageConfig):
     batch_rows: Annotated[int, Field(ge=1)] = 256
     """Reviews of the gate that are also scored alone and in padded batches."""
     min_agreement: Share = 0.97
-    """Gate: smallest share of rows that must get the same label as from torch."""
+    """Gate: smallest share of rows that must get torch's label, judged by the lower end of its interval."""
     max_mean_difference: Share = 0.02
-    """Gate: largest mean difference of a probability from torch's."""
+    """Gate: largest mean difference of a probability from torch's, judged by the upper end of its interval."""
     max_macro_f1_drop: Share = 0.01
-    """Gate: largest loss of macro-F1 against torch."""
+    """Gate: largest loss of macro-F1 against torch, judged by the upper end of its interval."""
     max_suite_drop: Share = 0.02
-    """Gate: largest loss against torch in the share of the suite's cases that pass."""
+    """Gate: largest loss against torch in the share of the English suite's cases that pass."""
     max_batch_flips: Annotated[int, Field(ge=0)] = 0
     """Gate: number of reviews that may get another label when they are scored alone."""
     max_batch_difference: Share = 0.05
     """Gate: how far a probability may move when a review is scored alone or in a padded batch."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads of the engines while they are measured; by default every core."""
+    """Threads of the engines while they are measured; by default one for each core, at most the CPU quota."""
 
     triton: str | None = None
     """Directory to write a Triton model repository of the bundle to, as well."""

@@ -1,6 +1,6 @@
 """Scores held-out reviews with torch: every file of a bundle is compared with these scores. Knows no ONNX."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,11 @@ import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from export.bounds import MIN_LABEL_ROWS, describe_few_rows
 from export.config import ExportConfig
+from export.static_calibration import StaticCalibration, choose_static_calibration
+from export.suite import explain_no_suite
+from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
 from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
@@ -23,16 +27,15 @@ from sentiment_ray.text.encoding import TextEncoder
 
 MIN_CALIBRATION_ROWS = 30
 """With fewer rows, one wrong answer moves the temperature by more than calibration gains."""
-MIN_LABEL_ROWS = 10
-"""Fewest reviews of a label from which its F1 is worth a word."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Validation reviews with their int64 label ids `(texts,)`, the cases of the suite, and torch's scores of both.
 
-    All scores come from logits that were divided by `temperature`. `not_measured` has a line for each figure that the
-    reviews are too few for. Without validation reviews they are those that the model was trained on.
+    All scores come from logits that were divided by `temperature`. Without validation reviews, `split` is "train": the
+    reviews are those that the model was trained on. `not_measured` has a line for each figure that the reviews are too
+    few for, or that the suite cannot tell, and `not_judged` the keys of the bounds that therefore do not count.
     """
 
     texts: list[str]
@@ -43,7 +46,11 @@ class HeldOut:
     temperature: float
     calibration: dict[str, Any] = field(default_factory=dict)
     """The `rows` that the `temperature` was fitted on, and the `reason` why it is 1; None where it was fitted."""
+    split: str = "validation"
     not_measured: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
+    static_calibration: StaticCalibration | None = None
+    """The reviews for int8_static, where it is wanted."""
 
 
 class TorchEngine:
@@ -65,12 +72,16 @@ def score_held_out(
     config: ExportConfig, prepared: Path, checkpoint: Path, encoder: TextEncoder, labels: tuple[str, ...]
 ) -> HeldOut:
     """Score validation reviews and the suite with torch, and fit the temperature. DataError without any reviews."""
-    num_held_out = read_json(prepared / "prepared.json")["counts"]["validation"]
-    texts, label_ids = _read_reviews(prepared, "validation" if num_held_out else "train", labels)
+    limit_torch_threads()
+    manifest = read_json(prepared / "prepared.json")
+    split = "validation" if manifest["counts"]["validation"] else "train"
+    texts, label_ids = _read_reviews(prepared, split, labels)
     engine = TorchEngine(checkpoint)
     gate_rows = evenly_spaced_rows(len(texts), config.gate_rows)
     fit_rows = (
-        evenly_spaced_rows(len(texts), config.calibration_rows) if config.calibrate and num_held_out else gate_rows[:0]
+        evenly_spaced_rows(len(texts), config.calibration_rows)
+        if config.calibrate and split == "validation"
+        else gate_rows[:0]
     )
     rows = np.union1d(gate_rows, fit_rows)
     scores = score_texts(engine, encoder, [texts[row] for row in rows])
@@ -78,27 +89,45 @@ def score_held_out(
     calibration = choose_temperature(scores.logits[fit], label_ids[fit_rows], calibrate=config.calibrate)
     temperature = calibration["temperature"]
     cases = load_cases()
+    case_scores = score_texts(engine, encoder, [case.text for case in cases])
+    no_suite = explain_no_suite(cases, case_scores.label_ids, labels, manifest.get("config", {}).get("language"))
+    rare_labels = _describe_rare_labels(label_ids[gate_rows], labels)
+    limits = (_describe_training_rows(split), describe_few_rows(len(gate_rows), config), rare_labels, no_suite)
+    unfit = {"max_macro_f1_drop": rare_labels, "max_suite_drop": no_suite}
+    gate_texts = [texts[row] for row in gate_rows]
+    wants_static = "int8_static" in config.variants
     return HeldOut(
-        texts=[texts[row] for row in gate_rows],
+        texts=gate_texts,
         label_ids=label_ids[gate_rows],
         scores=_divide_logits(_take_rows(scores, np.isin(rows, gate_rows)), temperature),
         cases=cases,
-        case_scores=_divide_logits(score_texts(engine, encoder, [case.text for case in cases]), temperature),
+        case_scores=_divide_logits(case_scores, temperature),
         temperature=temperature,
         calibration=calibration,
-        not_measured=tuple(_list_not_measured(num_held_out, label_ids[gate_rows], labels)),
+        split=split,
+        not_measured=tuple(line for line in limits if line),
+        not_judged=tuple(bound for bound, reason in unfit.items() if reason),
+        static_calibration=choose_static_calibration(prepared, gate_texts, split) if wants_static else None,
     )
 
 
-def _list_not_measured(num_held_out: int, label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> Iterator[str]:
-    """Yield a line for each figure that the reviews are too few for; `label_ids` are those of the gate's reviews."""
-    if not num_held_out:
-        yield "accuracy and macro-F1 on new reviews: no validation rows; the files are compared on the training rows"
-        return
+def limit_torch_threads() -> None:
+    """Let torch start no more threads than the CPU quota allows. It knows only the cores."""
+    torch.set_num_threads(min(torch.get_num_threads(), count_usable_cpus()))
+
+
+def _describe_training_rows(split: str) -> str | None:
+    """Return a line where the gate's reviews are not held out, or None."""
+    if split == "validation":
+        return None
+    return "accuracy and macro-F1 on new reviews: no validation rows; the files are compared on the training rows"
+
+
+def _describe_rare_labels(label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> str | None:
+    """Return a line that names the labels with few rows among the gate's reviews, or None."""
     counts = np.bincount(label_ids, minlength=len(labels))
     few = [f"{label} {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_LABEL_ROWS]
-    if few:
-        yield f"macro-F1: fewer than {MIN_LABEL_ROWS} validation rows of {', '.join(few)}"
+    return f"macro-F1: fewer than {MIN_LABEL_ROWS} rows of {', '.join(few)}" if few else None
 
 
 def choose_temperature(

@@ -28,8 +28,8 @@ The files divide the logits by a temperature, which calibrates the probabilities
 |---|---|---|---|---|---|---|---|
 {table}
 
-The suite has 465 short sentences with an obvious label, in 13 capabilities. bundle.json has the share of sentences
-that pass for each capability.
+The suite has 465 short English sentences with an obvious label, in 13 capabilities. bundle.json has the share of
+sentences that pass for each capability. The label agreement has its 95 % interval in brackets.
 
 `auto` loads `{variant}` with {engine}. Rows per second were measured on the machine that exported the bundle.
 
@@ -54,7 +54,7 @@ def make_model_card(
     `notes` are sentences that a user of the bundle should know.
     """
     rows = [
-        f"| {name} | {engine} | {variant.file} | {gate['label_agreement']:.4f} "
+        f"| {name} | {engine} | {variant.file} | {_format_share(gate, 'label_agreement')} "
         f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} | {gate['suite_share'] or 0:.3f} "
         f"| {variant.bench[engine]['rows_per_s']:,.0f} |"
         for name, variant in variants.items()
@@ -74,6 +74,11 @@ def make_model_card(
         split=SPLIT_NAMES[training["best"].get("split", "validation")],
         **training["best"]["metrics"],
     )
+
+
+def _format_share(gate: dict[str, Any], figure: str) -> str:
+    low, high = gate[f"{figure}_interval"]
+    return f"{gate[figure]:.4f} ({low:.3f} to {high:.3f})"
 
 
 def _make_front_matter(training: dict[str, Any]) -> str:

@@ -15,12 +15,12 @@ from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
 from export.first_token import find_first_row_tensors
 from export.graph import quiet
+from export.static_calibration import CALIBRATION_TEXTS
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.batching import equal_length_batches, pad
 from sentiment_ray.text.encoding import TextEncoder, encode
 
 STATIC_OPERATORS = ("MatMul", "Gemm")
-CALIBRATION_TEXTS = 96
 CALIBRATION_TOKENS = 1024
 """Tokens of one batch."""
 

@@ -17,13 +17,13 @@ class Source:
     """What variants are made from.
 
     `model` is the plain ONNX file and `checkpoint` the directory that it was exported from. Static quantisation
-    measures activations on `texts`.
+    measures activations on `calibration_texts`, which the gate should not use.
     """
 
     model: Path
     checkpoint: Path
     encoder: TextEncoder
-    texts: list[str]
+    calibration_texts: list[str]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _write_int8_weights(source: Source, target: Path) -> None:
 def _write_int8_static(source: Source, target: Path) -> None:
     from export.quantize import make_calibration_batches, quantize_static
 
-    quantize_static(source.model, target, make_calibration_batches(source.encoder, source.texts))
+    quantize_static(source.model, target, make_calibration_batches(source.encoder, source.calibration_texts))
 
 
 def _write_int8(source: Source, target: Path) -> None:

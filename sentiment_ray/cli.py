@@ -36,7 +36,9 @@ def commands() -> None:
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--engine", default="auto", help=f"auto, {list_engines()}. [auto]")
 @click.option("--variant", default="auto", help="auto, or the name of a variant, which `inspect` shows. [auto]")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the engine. [every core]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine. [one for each core, at most the CPU quota]"
+)
 @signature_option
 def predict(
     bundle: str, texts: tuple[str, ...], engine: str, variant: str, threads: int | None, require_signature: str | None
@@ -99,7 +101,7 @@ def verify(path: str, sample: int | None, bundle: str | None, require_signature:
     show_default=True,
     help="Tokens in a text, at most the bundle's max_tokens; several numbers between commas.",
 )
-@click.option("--threads", help="Threads of the engine. [1 and every core]")
+@click.option("--threads", help="Threads of the engine. [1, and one for each core, at most the CPU quota]")
 @click.option("--seconds", default=0.5, show_default=True, help="How long each combination is measured.")
 @signature_option
 def bench(
@@ -107,9 +109,10 @@ def bench(
 ) -> None:
     """Measure the speed of every file and engine of a bundle here: JSON lines on stdout, a table on stderr."""
     from sentiment_ray.bundle.open import open_bundle
-    from sentiment_ray.inference.bench import count_cores, measure_bundle
+    from sentiment_ray.cpu_quota import count_usable_cpus
+    from sentiment_ray.inference.bench import measure_bundle
 
-    counts = _parse_numbers("--threads", threads) if threads else tuple(sorted({1, count_cores()}))
+    counts = _parse_numbers("--threads", threads) if threads else tuple(sorted({1, count_usable_cpus()}))
     click.echo(
         f"{'variant':<14}{'engine':<13}{'threads':>7}{'batch':>6}{'tokens':>7}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}"
         f"{'of peak':>9}",

@@ -13,7 +13,7 @@ from sentiment_ray.metrics.intervals import (
     Measure,
     bootstrap,
     bootstrap_difference,
-    confusion_counter,
+    make_label_counter,
     wilson_interval,
 )
 
@@ -58,7 +58,7 @@ def compute_mcnemar_p(only_one: int, only_other: int) -> float:
 
 
 def _make_compared_measure(scored: ScoredRows) -> Measure:
-    count = confusion_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
+    count = make_label_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
 
     def measure(weights: NDArray[np.float64]) -> Measures:
         measures = compute_measures(count(weights))

@@ -7,14 +7,14 @@ from scipy.special import log_softmax
 from sentiment_ray.evaluate.ranking import make_ranking_measure
 from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.metrics.classification import Measures, compute_measures
-from sentiment_ray.metrics.intervals import Measure, confusion_counter, one_value_a_row
+from sentiment_ray.metrics.intervals import Measure, make_label_counter, one_value_a_row
 
 ECE_BINS = 15
 
 
 def make_all_measures(scored: ScoredRows, *, ordered: bool) -> Measure:
     """Return the function that computes every measure: of labels, of rankings, and of probabilities."""
-    count = confusion_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
+    count = make_label_counter(scored.label_ids, scored.predicted_ids, len(scored.labels))
     rank, loss = make_ranking_measure(scored), make_loss_measure(scored)
     return lambda weights: compute_measures(count(weights), ordered=ordered) | rank(weights) | loss(weights)
 

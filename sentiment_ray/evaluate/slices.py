@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.inference.drift import name_token_bin
 from sentiment_ray.inference.predictor import Scores
-from sentiment_ray.metrics.classification import compute_measures
+from sentiment_ray.metrics.classification import compute_measures, sum_by_label
 from sentiment_ray.metrics.intervals import bootstrap_counts, wilson_interval
 
 MIN_ROWS = 20
@@ -77,7 +77,7 @@ def _measure_slice(scored: ScoredRows, *, seed: int) -> dict[str, Any]:
     }
     if counts.sum(axis=1).all():
         estimate = bootstrap_counts(
-            lambda cells: compute_measures(cells.reshape(-1, num_labels, num_labels)),
+            lambda cells: compute_measures(sum_by_label(cells.reshape(-1, num_labels, num_labels))),
             counts.ravel(),
             seed=seed,
         )

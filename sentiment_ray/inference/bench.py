@@ -1,7 +1,6 @@
 """Measures how fast this machine runs each file of a bundle, and what its matrix units could do."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,8 +142,3 @@ def _time_calls(function: Callable[[], Any], seconds: float) -> NDArray[np.float
         function()
         times.append(time.perf_counter() - started)
     return np.array(times)
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))

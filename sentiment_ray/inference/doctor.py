@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.bundle.open import Bundle
+from sentiment_ray.cpu_quota import count_usable_cpus, read_cpu_quota
 from sentiment_ray.engine_specs import ENGINES, cpu_engines
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.choice import rank_choices
@@ -25,7 +26,10 @@ FLAGS = {
 
 
 def examine() -> dict[str, Any]:
-    """Return the processor, cores, memory and engines of this machine, and hints on what is missing."""
+    """Return the processor, cores, memory and engines of this machine, and hints on what is missing.
+
+    `cpu_quota` is what the container may use of the cores, None without a limit; `threads` are those of an engine.
+    """
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     lines = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
     lines = {name.strip(): value.strip() for name, value in lines.items()}
@@ -34,6 +38,8 @@ def examine() -> dict[str, Any]:
     return {
         "processor": lines.get("model name", platform.processor() or platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
+        "cpu_quota": read_cpu_quota(),
+        "threads": count_usable_cpus(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "has": {name: flag in flags for name, flag in FLAGS.items()},
         "engines": engines,

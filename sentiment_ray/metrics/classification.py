@@ -1,5 +1,6 @@
 """Accuracy, F1 and their kin, computed from confusion counts; knows no probabilities, models or files."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,21 @@ from numpy.typing import NDArray
 
 Measures = dict[str, NDArray[np.float64]]
 """Arrays `(resamples, ...)` by the name of the measure."""
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """All that measures need of the confusion counts of some resamples, in memory for each label, not each pair.
+
+    Float64 `(resamples, labels)`: `hits` are the rows that were predicted right, `labelled` those with the label, and
+    `predicted` those that were given it. `squared_distance`, float64 `(resamples,)`, is the sum over the rows of the
+    squared number of steps between label and prediction.
+    """
+
+    hits: NDArray[np.float64]
+    labelled: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    squared_distance: NDArray[np.float64]
 
 
 def confusion_counts(
@@ -22,7 +38,7 @@ def confusion_counts(
 
 def classification_metrics(counts: NDArray[np.int64]) -> dict[str, Any]:
     """Return rows, accuracy, macro_f1 and the list f1, one value a label, from confusion counts `(labels, labels)`."""
-    measures = compute_measures(counts[None].astype(np.float64))
+    measures = compute_measures(sum_by_label(counts[None].astype(np.float64)))
     return {
         "rows": int(counts.sum()),
         "accuracy": float(measures["accuracy"][0]),
@@ -31,16 +47,27 @@ def classification_metrics(counts: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def compute_measures(counts: NDArray[np.float64], *, ordered: bool = False) -> Measures:
-    """Return every measure that confusion counts `(resamples, labels, labels)` determine; true labels down the rows.
+def sum_by_label(counts: NDArray[np.float64]) -> LabelCounts:
+    """Sum confusion counts, float64 `(resamples, labels, labels)` with the true label down the rows, by label."""
+    steps = np.arange(counts.shape[1])
+    return LabelCounts(
+        hits=np.diagonal(counts, axis1=1, axis2=2),
+        labelled=counts.sum(axis=2),
+        predicted=counts.sum(axis=1),
+        squared_distance=(counts * (steps[:, None] - steps) ** 2).sum(axis=(1, 2)),
+    )
+
+
+def compute_measures(counts: LabelCounts, *, ordered: bool = False) -> Measures:
+    """Return every measure of classes that the counts of each resample determine.
 
     A precision, recall or F1 that would divide by zero is 0, as in scikit-learn. Matthews' coefficient is the one for
     several labels (Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004,
     https://doi.org/10.1016/j.compbiolchem.2004.09.006). Quadratic kappa (Cohen, "Weighted kappa", 1968,
     https://doi.org/10.1037/h0026256) is added when the labels are `ordered`, as the steps of a scale are.
     """
-    hits = np.diagonal(counts, axis1=1, axis2=2)
-    labelled, predicted, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    hits, labelled, predicted = counts.hits, counts.labelled, counts.predicted
+    total = labelled.sum(axis=1)
     by_label = {
         "precision": _divide(hits, predicted),
         "recall": _divide(hits, labelled),
@@ -55,11 +82,10 @@ def compute_measures(counts: NDArray[np.float64], *, ordered: bool = False) -> M
         "matthews": _divide(total * hits.sum(axis=1) - chance, np.sqrt(spread)),
     }
     if ordered:
-        steps = np.arange(counts.shape[1])
+        steps = np.arange(labelled.shape[1])
         distance = (steps[:, None] - steps) ** 2
         expected = np.einsum("rt,rp,tp->r", labelled, predicted, distance) / total
-        observed = (counts * distance).sum(axis=(1, 2))
-        measures["quadratic_kappa"] = np.where(expected > 0, 1 - _divide(observed, expected), np.nan)
+        measures["quadratic_kappa"] = np.where(expected > 0, 1 - _divide(counts.squared_distance, expected), np.nan)
     return measures
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
-from sentiment_ray.metrics.classification import Measures, compute_measures
+from sentiment_ray.metrics.classification import LabelCounts, Measures, compute_measures
 
 NUM_RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
@@ -67,8 +67,8 @@ def bootstrap_difference(
     `bootstrap_counts` draws the counts of these triples.
     """
     triples, counts = np.unique(np.stack([label_ids, first_ids, second_ids]), axis=1, return_counts=True)
-    count_first = confusion_counter(triples[0], triples[1], num_labels)
-    count_second = confusion_counter(triples[0], triples[2], num_labels)
+    count_first = make_label_counter(triples[0], triples[1], num_labels)
+    count_second = make_label_counter(triples[0], triples[2], num_labels)
 
     def measure(weights: NDArray[np.float64]) -> Measures:
         first, second = compute_measures(count_first(weights)), compute_measures(count_second(weights))
@@ -77,12 +77,19 @@ def bootstrap_difference(
     return bootstrap_counts(measure, counts, seed=seed)
 
 
-def confusion_counter(
+def make_label_counter(
     label_ids: NDArray[np.int64], predicted_ids: NDArray[np.int64], num_labels: int
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return a function from weights `(resamples, rows)` to confusion counts `(resamples, labels, labels)`."""
-    cells = one_value_a_row(label_ids * num_labels + predicted_ids, num_labels**2)
-    return lambda weights: (weights @ cells).reshape(-1, num_labels, num_labels)
+) -> Callable[[NDArray[np.float64]], LabelCounts]:
+    """Return a function from weights `(resamples, rows)` to the counts of each label.
+
+    It makes no table of pairs of labels: of 1,000 labels and 1,000 resamples that would take 8 GB.
+    """
+    hits = one_value_a_row(label_ids, num_labels, (label_ids == predicted_ids).astype(np.float64))
+    labelled, predicted = one_value_a_row(label_ids, num_labels), one_value_a_row(predicted_ids, num_labels)
+    squared_distance = ((label_ids - predicted_ids) ** 2).astype(np.float64)
+    return lambda weights: LabelCounts(
+        weights @ hits, weights @ labelled, weights @ predicted, weights @ squared_distance
+    )
 
 
 def one_value_a_row(

@@ -11,6 +11,7 @@ import ray.data
 
 from sentiment_ray import errors
 from sentiment_ray.cluster_address import is_started_here
+from sentiment_ray.cpu_quota import read_cpu_quota
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.score.config import ScoreConfig
@@ -44,8 +45,9 @@ def count_possible_workers(config: ScoreConfig, engine: str, nodes: Sequence[Map
 def refuse_impossible_workers(config: ScoreConfig, engine: str) -> None:
     """Raise ConfigError when the workers cannot fit the cluster that would be started on this machine, if any."""
     if not ray.is_initialized() and is_started_here():
-        # Only Ray knows how many GPUs this machine has.
-        count_possible_workers(config, engine, [{"CPU": os.cpu_count() or 1, "GPU": math.inf}])
+        # Only Ray knows how many GPUs this machine has. It takes all cores, or the CPU quota if that is less.
+        cpus = min(os.cpu_count() or 1, read_cpu_quota() or math.inf)
+        count_possible_workers(config, engine, [{"CPU": cpus, "GPU": math.inf}])
 
 
 def choose_num_workers(config: ScoreConfig, engine: str) -> int:

@@ -11,7 +11,7 @@ from sklearn import metrics
 from sentiment_ray.evaluate.measures import make_all_measures, make_loss_measure
 from sentiment_ray.evaluate.ranking import MAX_POINTS, compute_curves
 from sentiment_ray.evaluate.scored_rows import ScoredRows
-from sentiment_ray.metrics.classification import compute_measures
+from sentiment_ray.metrics.classification import compute_measures, sum_by_label
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_counts, wilson_interval
 
 
@@ -85,7 +85,7 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(0)
 
     def measure(cells: np.ndarray) -> dict[str, np.ndarray]:
-        return compute_measures(cells.reshape(-1, 3, 3), ordered=True)
+        return compute_measures(sum_by_label(cells.reshape(-1, 3, 3)), ordered=True)
 
     truth = measure(shares)
     held = {"accuracy": 0, "macro_f1": 0, "matthews": 0, "quadratic_kappa": 0}
@@ -102,7 +102,9 @@ def test_resampling_counts_gives_the_intervals_of_resampling_rows() -> None:
     scored = random_scored(500)
     by_row = bootstrap(make_all_measures(scored, ordered=True), 500, seed=0)["intervals"]
     by_count = bootstrap_counts(
-        lambda cells: compute_measures(cells.reshape(-1, 3, 3), ordered=True), scored.counts.ravel(), seed=1
+        lambda cells: compute_measures(sum_by_label(cells.reshape(-1, 3, 3)), ordered=True),
+        scored.counts.ravel(),
+        seed=1,
     )["intervals"]
     for name, interval in by_count.items():
         assert np.allclose(by_row[name], interval, atol=0.015), name

@@ -1,17 +1,23 @@
 """A file that differs from torch in a way that a user would notice does not pass the gate."""
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from pyarrow import parquet
 
+from export import quantize
 from export.benchmark import choose_default
+from export.build import export_bundle
 from export.config import ExportConfig
 from export.gate import check, compare_batches
 from export.held_out import HeldOut, TorchEngine, score_held_out
@@ -23,7 +29,8 @@ from sentiment_ray.metrics.intervals import bootstrap_difference
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from tests.conftest import LABELS, ROOT
 
-CONFIG = ExportConfig(run="run", output="bundle")
+CONFIG = ExportConfig(run="run", output="bundle", variants=("fp32", "int8_static"))
+SPLITS = ("train", "validation")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,8 @@ def held_out(prepared: Path, checkpoint: Path, encoder: TextEncoder) -> HeldOut:
 def variants(bundle: Path, checkpoint: Path, encoder: TextEncoder, held_out: HeldOut, tmp_path: Path) -> Path:
     """A directory with every variant's file, whether it passed or not."""
     (tmp_path / "onnx").mkdir()
-    source = Source(bundle / VARIANTS["fp32"].file, checkpoint, encoder, held_out.texts)
+    assert held_out.static_calibration
+    source = Source(bundle / VARIANTS["fp32"].file, checkpoint, encoder, held_out.static_calibration.texts)
     for spec in VARIANTS.values():
         spec.write(source, tmp_path / spec.file)
     return tmp_path
@@ -90,6 +98,43 @@ def test_a_missed_gate_of_the_required_variant_ends_with_3_and_writes_no_bundle(
     assert "'int8' missed its gate" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_static_int8_is_calibrated_on_rows_that_neither_the_gate_nor_the_temperature_uses(
+    run: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    make_batches = quantize.make_calibration_batches
+
+    def note(encoder: TextEncoder, texts: list[str]) -> Iterator[quantize.Feed]:
+        measured.extend(texts)
+        return make_batches(encoder, texts)
+
+    monkeypatch.setattr(quantize, "make_calibration_batches", note)
+    variants = ("fp32", "int8_static")
+    keys: dict[str, Any] = {"variants": variants, "batch_rows": 8, "threads": 2, "max_mean_difference": 1.0}
+    export_bundle(ExportConfig(run=str(run), output=str(tmp_path / "bundle"), **keys))
+    train, validation = (set(parquet.read_table(prepared / split)["text"].to_pylist()) for split in SPLITS)
+    assert set(measured) == train and train.isdisjoint(validation)
+    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert manifest.evaluation["static_calibration"] == {"split": "train", "rows": 96, "reason": None}
+
+
+def test_the_suite_is_shown_but_judges_no_file_of_a_model_of_another_language(
+    prepared: Path, checkpoint: Path, encoder: TextEncoder, variants: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "prepared")
+    manifest = json.loads((prepared / "prepared.json").read_text())
+    manifest["config"]["language"] = "de"
+    (tmp_path / "prepared/prepared.json").write_text(json.dumps(manifest))
+    config = CONFIG.model_copy(update={"max_suite_drop": 0.0, "batch_rows": 8})
+    held_out = score_held_out(config, tmp_path / "prepared", checkpoint, encoder, LABELS)
+    contrary = replace(held_out.case_scores, label_ids=(held_out.case_scores.label_ids + 1) % len(LABELS))
+    engine = load_engine("onnxruntime", (variants / VARIANTS["fp32"].file).read_bytes(), threads=2, source="fp32")
+    gate = check(engine, encoder, replace(held_out, case_scores=contrary), LABELS, config).gate
+    assert gate["suite_share"] > 0 and gate["passed"]
+    assert "max_suite_drop" in gate["not_judged"]
+    assert "the English suite: the reviews are in another language (de)" in gate["not_measured"]
 
 
 def test_the_gate_measures_that_dynamic_int8_depends_on_its_batch(

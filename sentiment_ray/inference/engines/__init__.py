@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import BundleError, MissingExtraError
 
@@ -35,7 +35,9 @@ def import_in_background(name: str) -> None:
 
 
 def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
-    """Load the bytes of an ONNX file into an engine with `threads` threads, by default one for each core.
+    """Load the bytes of an ONNX file into an engine with `threads` threads.
+
+    By default there is one thread for each core, but no more than the CPU quota of the container allows.
 
     MissingExtraError for an engine that is not installed or finds no GPU. BundleError, which names `source`, for a
     model that the engine cannot read.
@@ -43,7 +45,7 @@ def load_engine(name: str, model: bytes, *, threads: int | None, source: str | P
     spec = ENGINES[name]
     if not spec.is_installed():
         raise MissingExtraError(f"engine = {name!r} needs {' or '.join(spec.packages)}. {spec.remedy}")
-    num_threads = threads or len(os.sched_getaffinity(0))
+    num_threads = threads or count_usable_cpus()
     try:
         engine: Engine = importlib.import_module(spec.module).create_engine(name, model, num_threads)
     except ImportError:
