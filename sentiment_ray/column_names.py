@@ -38,19 +38,19 @@ def _suggest_column(name: str, found: Collection[str]) -> str:
     padded = _list_padded(name, found)
     if padded:
         return f" Several names differ from it by blanks alone: {quote_names(padded)}. Rename all but one of them."
-    with_comma = [column for column in found if "," in column and name in map(_strip, column.split(","))]
+    with_comma = [column for column in found if "," in column and name in map(strip_blanks, column.split(","))]
     if with_comma:
         quoted = with_comma[0].replace('"', '""')
         return f" A name with a comma is written in double quotes inside the flag's value: '\"{quoted}\"'."
-    plain = {_strip(column).casefold(): column for column in found}
-    close = difflib.get_close_matches(_strip(name).casefold(), list(plain), n=1, cutoff=0.8)
+    plain = {strip_blanks(column).casefold(): column for column in found}
+    close = difflib.get_close_matches(strip_blanks(name).casefold(), list(plain), n=1, cutoff=0.8)
     return f" Did you mean {plain[close[0]]!r}?" if close else ""
 
 
 def _list_padded(name: str, found: Collection[str]) -> list[str]:
-    return [column for column in found if _strip(column) == _strip(name)]
+    return [column for column in found if strip_blanks(column) == strip_blanks(name)]
 
 
-def _strip(name: str) -> str:
-    """Return the name without white space and invisible characters around it."""
+def strip_blanks(name: str) -> str:
+    """Return the name, or a label, without white space and invisible characters around it."""
     return name.strip().strip(INVISIBLE).strip()

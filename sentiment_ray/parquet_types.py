@@ -43,7 +43,8 @@ def holds_strings(kind: pa.DataType) -> bool:
 def describe_other_type(schema: pa.Schema, name: str, remedy: str, *, used: Collection[str] = ()) -> str:
     """Return that a column holds no texts, and what to do; see `suggest_text_column`."""
     kind = schema.field(name).type
-    return f"the column {name!r} holds {kind}, not texts. {suggest_text_column(schema, remedy, used={*used, name})}"
+    advice = explain_nested_texts(schema, name) or suggest_text_column(schema, remedy, used={*used, name})
+    return f"the column {name!r} holds {kind}, not texts. {advice}"
 
 
 def suggest_text_column(schema: pa.Schema, remedy: str, *, used: Collection[str] = ()) -> str:
@@ -53,6 +54,27 @@ def suggest_text_column(schema: pa.Schema, remedy: str, *, used: Collection[str]
     """
     others = [field.name for field in schema if holds_strings(get_value_type(field.type)) and field.name not in used]
     return f"{remedy} Texts are in: {quote_names(others)}" if others else "No column holds texts. Write them as strings"
+
+
+def explain_nested_texts(schema: pa.Schema, name: str) -> str | None:
+    """Return how a field of a struct becomes a column, if a missing or wrong column means one; else None.
+
+    `name` is that of a struct column or of a field, as `text` or as `review.text`. Without a full stop at the end.
+    """
+    fields = [field for column in schema for field in _list_nested_texts(column)]
+    meant = [field for field in fields if f"{field}.".startswith(f"{name}.") or field.endswith(f".{name}")]
+    if not meant:
+        return None
+    command = f"duckdb -c \"COPY (SELECT *, {meant[0]} AS new FROM 'FILE') TO 'NEW.parquet'\""
+    return f"A field of a struct is no column: {quote_names(meant)}. Write it as a column, for example: {command}"
+
+
+def _list_nested_texts(field: pa.Field, prefix: str = "") -> list[str]:
+    """Return the fields of a struct that hold texts, at any depth, as `review.text`."""
+    name = f"{prefix}{field.name}"
+    if pa.types.is_struct(field.type):
+        return [each for child in field.type for each in _list_nested_texts(child, f"{name}.")]
+    return [name] if prefix and can_hold_texts(field.type) else []
 
 
 def read_texts(column: pa.Array | pa.ChunkedArray) -> list[str | bytes | None]:

@@ -13,7 +13,8 @@ from sentiment_ray.errors import ConfigError, StorageError
 
 URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 """How a URL begins: with a protocol, or with several as fsspec chains them (simplecache::s3://)."""
-LOCAL_URL = re.compile(r"(file|local)://")
+LOCAL_URL = re.compile(r"(file|local)://|file:/", re.IGNORECASE)
+"""How a URL of a local file begins. Spark and Java write one slash."""
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 NO_TEMPORARY_DIRECTORY = "No usable temporary directory found"
 """What Python says when neither TMPDIR nor /tmp can be written."""
@@ -51,7 +52,8 @@ def is_url(location: str) -> bool:
 def absolute_location(location: str, key: str) -> str:
     """Return a URL unchanged, and a local path or a file:// URL as an absolute local path; errors as `local_path`."""
     if is_url(location) and not LOCAL_URL.match(location):
-        return location
+        protocol, separator, rest = location.partition("://")
+        return f"{protocol.lower()}{separator}{rest}"
     return str(local_path(location, key))
 
 
@@ -78,9 +80,10 @@ def local_path(path: str | Path, key: str) -> Path:
 
 
 def _path_of_local_url(url: str, key: str) -> str:
-    """Return the path of file:///PATH or file://localhost/PATH, with %20 as a space unless a file has that name."""
+    """Return the path of file:///PATH, file:/PATH or file://localhost/PATH, with %20 as a space unless it exists."""
     parts = urlsplit(url)
-    path = url.split("://", 1)[1].removeprefix("localhost")
+    path = url.partition(":")[2]
+    path = path.removeprefix("//").removeprefix("localhost") if path.startswith("//") else path
     if not path.startswith("/"):
         raise ConfigError(f"{key} = {url!r} names the host {parts.netloc!r}. Write file:///PATH, or the path alone.")
     return path if os.path.lexists(path) else unquote(path)

@@ -33,11 +33,19 @@ def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
         f"file://{tmp_path}/x": "x",
         f"file://localhost{tmp_path}/x": "x",
         f"local://{tmp_path}/x": "x",
+        f"FILE://{tmp_path}/x": "x",
+        f"file:{tmp_path}/x": "x",  # as Spark and Java write it
+        f"File:{tmp_path}/n%20x": "n x",
         f"file://{tmp_path}/n%C3%A4me%20x": "näme x",
         f"file://{tmp_path}/a%20b": "a%20b",  # as it exists
     }.items():
         assert local_path(url, "input") == tmp_path / expected
         assert absolute_location(url, "input") == str(tmp_path / expected)
+
+
+def test_the_protocol_of_a_url_may_be_in_capitals() -> None:
+    assert absolute_location("S3://Bucket/A", "input") == "s3://Bucket/A"
+    assert absolute_location("SimpleCache::S3://Bucket/A", "input") == "simplecache::s3://Bucket/A"
 
 
 def test_a_name_is_not_split_at_colons() -> None:

@@ -33,8 +33,18 @@ REMEDIES = (
         "cells where the header has|^not [CT]SV",
         "Correct the separators and the quotes in the file, or name them with --separator, --quote and --escape.",
     ),
-    ("text is not a string|(null|empty) text", "Name the column of the reviews with --text-column."),
-    ("null label|label is neither", "Name the column of the labels with --label-column."),
+    (
+        "text is not a string",
+        "Name the column of the reviews with --text-column. Of an object or a list, write the text as a string, for "
+        "example: jq -c '.text = .text.body' FILE > NEW.jsonl.",
+    ),
+    ("(null|empty) text", "Name the column of the reviews with --text-column."),
+    (
+        "label is neither",
+        "Name the column of the labels with --label-column. Of an object or a list, write the label as a string, for "
+        "example: jq -c '.label = .label[0]' FILE > NEW.jsonl.",
+    ),
+    ("null label", "Name the column of the labels with --label-column."),
     ("(null|neither) (group|time)|^(group|time) is", "Name another group_column or time_column."),
     ("^chat|^content of", "An example has one user message and, last, one assistant message, both of text."),
     ("longer than", "Shorten the texts."),

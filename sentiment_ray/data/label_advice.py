@@ -26,8 +26,12 @@ WORDS = {
 }
 """How data sets write the three sentiments, in small letters."""
 LABEL_OF_WORD = {word: label for label, words in WORDS.items() for word in words.split()}
-DEGREE = re.compile(r"\b(very|extremely|strongly|slightly|somewhat|mostly|weakly|sentiment)\b")
-INDEXED_LABEL = re.compile(r"(?:label|class)[_ -]?(\d)", re.IGNORECASE)
+SIGNS = {
+    "negative": "- 👎 🙁 ☹ 😞 😡", "neutral": "😐 🤷", "positive": "+ 👍 🙂 😀 😊 😍"
+}  # fmt: skip
+LABEL_OF_SIGN = {sign: label for label, signs in SIGNS.items() for sign in signs.split()}
+DEGREE = re.compile(r"\b(very|extremely|strongly|slightly|somewhat|mostly|weakly|sentiment|label|class)\b")
+INDEXED_LABEL = re.compile(r"_*(?:label|class)[_ -]*(\d)", re.IGNORECASE)
 OTHER_SCALE = re.compile(r"\d+(?:\.\d+)?\s*(?:/\s*\d+|%)")
 BY_NUMBER: tuple[tuple[frozenset[float], dict[float, str]], ...] = (
     (frozenset({0, 1}), {0: "negative", 1: "positive"}),
@@ -86,10 +90,14 @@ def advise_on_labels(values: Sequence[str], source: Source, labels: Sequence[str
     unknown = [value for value in values if not mapped[value] and value not in left_out]
     if not unknown:
         return None
-    if len(unknown) > MAX_LABELS and not _list_numbers(unknown):
+    has_other_scale = all(OTHER_SCALE.fullmatch(value.strip()) for value in values)
+    if len(unknown) > MAX_LABELS and not _list_numbers(unknown) and not has_other_scale:
         return LabelAdvice(f"more than {MAX_LABELS} different values. Name the column of labels: --label-column")
     if source.label_map or (source.stars and not _list_numbers(values)) or source.cut_points:
-        return _leave_out(unknown, f"values without a label: {_quote(unknown)}")
+        description = f"values without a label: {_quote(unknown)}"
+        if source.stars and all(parse_rating(value) is not None for value in values):
+            return LabelAdvice(f"ratings with fractions ({_quote(values)}). Write them as numbers to use --cut-points")
+        return _leave_out(unknown, description) if len(unknown) < len(values) else LabelAdvice(description)
     if not {label.casefold() for label in labels} & {*DEFAULT_LABELS}:
         return LabelAdvice(
             f"{_quote(unknown)}, but the labels are {', '.join(labels)}. Change --labels, or map each value to a label "
@@ -100,7 +108,7 @@ def advise_on_labels(values: Sequence[str], source: Source, labels: Sequence[str
         return _advise_on_numbers(numbers, labels)
     if all(parse_rating(value) is not None for value in values):
         return LabelAdvice(f"ratings ({_quote(values)})", (("--stars", ""),))
-    if all(OTHER_SCALE.fullmatch(value.strip()) for value in values):
+    if has_other_scale:
         return LabelAdvice(f"ratings such as {values[0]!r}. Write them as numbers to use --cut-points")
     return _advise_on_words(values, unknown, labels)
 
@@ -140,7 +148,7 @@ def _advise_on_words(values: Sequence[str], unknown: Sequence[str], labels: Sequ
         meaning = next((meaning for members, meaning in BY_NUMBER if numbers.keys() == members), None)
         if meaning:
             return _map_values({numbers[number]: label for number, label in meaning.items()}, labels, "labels")
-    recognised = {value: LABEL_OF_WORD.get(_normalise_word(value)) for value in values}
+    recognised = {value: LABEL_OF_SIGN.get(value) or LABEL_OF_WORD.get(_normalise_word(value)) for value in values}
     names = {label.casefold() for label in labels}
     has_several = len(set(recognised.values()) - {None}) > 1
     if has_several and any(recognised[value] in names for value in unknown):

@@ -5,12 +5,22 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
+from sentiment_ray.column_names import strip_blanks
 from sentiment_ray.data.source_config import Source
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
-RATING = re.compile(r"(\d(?:\.\d+)?)\s*(?:/\s*5(?:\.0+)?|out of 5)?\s*(?:-?\s*stars?)?", re.ASCII | re.IGNORECASE)
-"""A rating out of five as shops write it: 4, 4.0, 4/5, 4 stars, 4-star, 4.0 out of 5 stars."""
-DRAWN_STARS = re.compile("([★⭐]+)☆*")
+STARS = "stars?|sterne?n?|étoiles?|estrellas?|stelle|stella|sterren|ster|estrelas?|gwiazdki|stjärnor"
+RATING = re.compile(
+    r"(?:(?:star )?(?:rating|rated|score)\s*:?\s*|5つ星のうち\s*)?"
+    r"(\d(?:\.\d+|,\d{1,2})?)\s*(?:(?:/|out of|von|sur|de|su|van|z|av)\s*5(?:[.,]0+)?)?"
+    rf"(?:\s*-?\s*(?:{STARS}))?",
+    re.ASCII | re.IGNORECASE,
+)
+"""A rating out of five as shops write it: 4, 4.0, 4/5, 4 stars, 4-star, 4.0 out of 5 stars, 4,0 von 5 Sternen."""
+DRAWN_STARS = re.compile("([★⭐🌟]*|[*]{1,5})(½?)[☆✩]*")
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five")
+EMOJI_STYLE = "\ufe0f"
+"""An invisible character that phones write behind a star."""
 
 
 def map_labels(values: Iterable[str], source: Source, labels: Sequence[str]) -> list[str | None]:
@@ -58,11 +68,15 @@ def parse_number(value: str) -> float | None:
 
 def parse_rating(value: str) -> float | None:
     """Return a number, or the rating that a text gives out of five, as in 4/5, 4 stars and ★★★★☆; None for others."""
-    drawn = DRAWN_STARS.fullmatch(value.strip())
-    if drawn:
-        return float(len(drawn[1]))
-    written = RATING.fullmatch(value.strip())
-    return float(written[1]) if written else parse_number(value)
+    value = strip_blanks(value.replace(EMOJI_STYLE, ""))
+    drawn = DRAWN_STARS.fullmatch(value)
+    if drawn and value:
+        return len(drawn[1]) + len(drawn[2]) / 2
+    word, blank, rest = value.replace("-", " ", 1).partition(" ")
+    if blank and word.lower() in NUMBER_WORDS:
+        value = f"{NUMBER_WORDS.index(word.lower())} {rest}"
+    written = RATING.fullmatch(value)
+    return float(written[1].replace(",", ".")) if written else parse_number(value)
 
 
 def _rewrite_rating(value: str) -> str:
@@ -79,4 +93,5 @@ def _look_up(value: str, known: Mapping[str, str]) -> str | None:
 
 def _normalise_label(value: str) -> str | float:
     """Return the form in which two spellings of one label are equal: the number, or the case-folded text."""
-    return float(value) if NUMBER.fullmatch(value.strip()) else value.strip().casefold()
+    value = strip_blanks(value)
+    return float(value) if NUMBER.fullmatch(value) else value.casefold()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sentiment_ray.column_names import describe_missing_column, quote_names, resolve_column
+from sentiment_ray.data.missing_columns import find_remedy, name_key
 from sentiment_ray.data.readers.delimited import read_header
 from sentiment_ray.data.readers.dialect import SEPARATORS
 from sentiment_ray.data.readers.jsonl import read_keys
@@ -15,17 +16,6 @@ from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import DataError
 from sentiment_ray.parquet_types import can_hold_labels, can_hold_texts, describe_other_type
 
-CHAT_LAYOUT = 'Write each example as {"messages": [{"role": "user", "content": …}, {"role": "assistant", …}]}.'
-REMEDIES = (
-    ({"messages"}, "Pass --format chat."),
-    ({"prompt", "completion"}, "Pass --text-column prompt --label-column completion."),
-    ({"instruction", "input", "output"}, "Pass --text-column input --label-column output."),
-    ({"preferred_output", "non_preferred_output"}, f"Preferences are no labels. {CHAT_LAYOUT}"),
-    ({"conversations"}, CHAT_LAYOUT),
-    ({"contents"}, CHAT_LAYOUT),
-)
-"""Keys of the layouts in which examples for fine-tuning are stored, and how a file with them is read."""
-
 
 def check_columns(file: SourceFile, source: Source, footer: Footer | None, copied: Sequence[str] = ()) -> list[str]:
     """Return the columns of a file; DataError if it lacks one, has it twice, or one cannot hold texts or labels.
@@ -34,6 +24,7 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None, copie
     """
     names_by_key = _list_names_by_key(source)
     expected = [*sum(names_by_key.values(), ()), *copied]
+    schema = footer.schema if footer else None
     columns = footer.schema.names if footer else _read_text_columns(file, source, expected)
     has_rows = footer.row_groups if footer else columns or file.format != "jsonl"
     if file.format == "chat":
@@ -44,15 +35,15 @@ def check_columns(file: SourceFile, source: Source, footer: Footer | None, copie
             )
     elif has_rows:
         for key, names in names_by_key.items():
-            flag = "" if key == "id_column" else f"Pass --{key.replace('_', '-')}, or s"
-            remedy = f"{flag or 'S'}et {key} for the source {source.name!r}."
             for name in names:
-                column = _find_column(file, name, columns, remedy)
+                column = _find_column(file, name, columns)
+                if column is None:
+                    missing = describe_missing_column(name, [*columns, *file.path_columns])
+                    raise DataError(f"{file.path}: {missing} {find_remedy(file, key, name, columns, source, schema)}")
                 if footer and column in columns:
-                    _check_type(file, key, footer.schema, column, remedy, source)
+                    _check_type(file, key, footer.schema, column, source)
     for name in copied:
-        if resolve_column(name, columns) is not None:
-            _find_column(file, name, columns, "")
+        _find_column(file, name, columns)
     return columns
 
 
@@ -93,20 +84,16 @@ def _read_text_columns(file: SourceFile, source: Source, expected: list[str]) ->
     return read_keys(file.path, source.encoding, expected=() if file.format == "chat" else expected)
 
 
-def _find_column(file: SourceFile, name: str, columns: list[str], remedy: str) -> str:
-    """Return the column that a name means, of the file or of its path; DataError if none does, or several."""
-    known = [*columns, *file.path_columns]
-    column = resolve_column(name, known)
-    if column is None:
-        remedy = next((better for keys, better in REMEDIES if keys <= {*columns}), remedy)
-        raise DataError(f"{file.path}: {describe_missing_column(name, known)} {remedy}")
-    if columns.count(column) > 1:
+def _find_column(file: SourceFile, name: str, columns: list[str]) -> str | None:
+    """Return the column that a name means, of the file or of its path, or None; DataError if several have the name."""
+    column = resolve_column(name, [*columns, *file.path_columns])
+    if column is not None and columns.count(column) > 1:
         raise DataError(f"{file.path} has {columns.count(column)} columns {column!r}. Rename all but one of them.")
     return column
 
 
-def _check_type(file: SourceFile, key: str, schema: pa.Schema, column: str, remedy: str, source: Source) -> None:
-    kind = schema.field(column).type
+def _check_type(file: SourceFile, key: str, schema: pa.Schema, column: str, source: Source) -> None:
+    kind, remedy = schema.field(column).type, name_key(key, source)
     if key == "text_column" and not can_hold_texts(kind):
         raise DataError(f"{file.path}: {describe_other_type(schema, column, remedy, used=source.columns)}.")
     if key == "label_column" and not can_hold_labels(kind):

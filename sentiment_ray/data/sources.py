@@ -9,20 +9,23 @@ from typing import Any
 from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.copied_columns import choose_copied_columns
-from sentiment_ray.data.readers.content import read_start, suggest_format
+from sentiment_ray.data.readers.content import read_start
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.source_columns import check_columns, find_types, recognise_chat
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.source_file import SourceFile
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
+from sentiment_ray.input_files.content import suggest_format
+from sentiment_ray.input_files.listing import InputFile, Listing, list_input, quote_name, refuse_overlap
 from sentiment_ray.input_files.location import find_root
 from sentiment_ray.input_files.names import COMPRESSED_SUFFIXES, FORMATS_BY_SUFFIX, parse_hive_columns
 from sentiment_ray.paths import local_path
 
 COMPRESSION_FACTOR = 4
 """Typical size of a text, in sizes of its .gz or .zst."""
+UNREAD_COMPRESSION = (".snappy", ".br", ".lzo", ".deflate", ".lzma", ".z")
+"""Endings of compressed files that have no mark at their beginning."""
 
 
 def resolve_paths(config: PrepareConfig) -> PrepareConfig:
@@ -69,7 +72,7 @@ def list_sources(config: PrepareConfig) -> list[Listing]:
         # A chat file has the ending of a JSON Lines file.
         listing = list_input(
             source.path,
-            label=f"source {source.name!r}: {source.path}",
+            label=f"source {source.name!r}: {quote_name(source.path)}",
             formats=formats if stated is None else {"jsonl" if stated == "chat" else stated},
             stated_format=stated,
         )
@@ -158,9 +161,10 @@ def _warn_about_shared_files(config: PrepareConfig, listings: Sequence[Listing])
 
 def _refuse_unknown_format(file: InputFile, source: Source) -> str:
     known = ", ".join(FORMATS_BY_SUFFIX)
-    advice = (
-        suggest_format(read_start(Path(file.path))) or f"Pass --format, or set format for the source {source.name!r}"
-    )
+    advice = suggest_format(read_start(Path(file.path)))
+    if not advice and Path(file.path).suffix.lower() in UNREAD_COMPRESSION:
+        advice = "Its ending says that it is compressed, in a way that is not read. Unpack it"
+    advice = advice or f"Pass --format, or set format for the source {source.name!r}"
     raise DataError(f"{file.path}: its ending names no format (known: {known}). {advice}.")
 
 

@@ -1,5 +1,6 @@
 """The keys of a source that say how its text files are written: encoding, separator, quote, escape; reads no data."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -12,10 +13,13 @@ FORMATS_WITH_CELLS = ("auto", "csv", "tsv")
 NONE = "none"
 TAB_NAMES = ("tab", "\\t")
 """What a shell can pass for a tab."""
+CHARACTER_CODE = re.compile(r"\\x([0-9a-fA-F]{2})")
+"""What a shell can pass for a character without a key, such as Hive's \\x01."""
 
 
 def _check_separator(value: str) -> str:
-    value = "\t" if value in TAB_NAMES else value
+    code = CHARACTER_CODE.fullmatch(value)
+    value = chr(int(code[1], 16)) if code else "\t" if value in TAB_NAMES else value
     if len(value) != 1 or value in '"\r\n':
         raise ValueError("write one character, as in --separator ';', or tab")
     return value

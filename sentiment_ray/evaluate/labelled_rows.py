@@ -10,12 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiment_ray.column_names import describe_missing_column, resolve_column
+from sentiment_ray.data.label_mapping import map_label
 from sentiment_ray.errors import DataError
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.tables import add_path_columns, concatenate, read_table, to_values
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.labels import label2id
-from sentiment_ray.parquet_types import can_hold_labels, can_hold_texts, describe_other_type
+from sentiment_ray.parquet_types import can_hold_labels, can_hold_texts, describe_other_type, explain_nested_texts
 
 DEFAULT_SLICES = ("source", "language")
 LONGEST_QUOTE = 30
@@ -58,6 +59,7 @@ def read_labelled(files: Sequence[InputFile], config: EvaluateConfig, labels: Se
         if not len(table):
             continue
         file_texts, file_labels = (to_values(table[name]) for name in _check_columns(table, file.path, config))
+        file_labels = _map_labels(file_labels, labels)
         defects = _find_defects(file_texts, file_labels, ids)
         if defects and not first:
             first_row = f"{file.path}, row {defects[0].row}"
@@ -108,7 +110,9 @@ def _check_columns(table: pa.Table, file: str, config: EvaluateConfig) -> tuple[
         wanted, flag = getattr(config, key), f"Pass --{key.replace('_', '-')}."
         name = resolve_column(wanted, table.column_names)
         if name is None:
-            raise DataError(f"{file}: {describe_missing_column(wanted, table.column_names)} {flag}")
+            nested = explain_nested_texts(table.schema, wanted)
+            advice = f"{nested}." if nested else flag
+            raise DataError(f"{file}: {describe_missing_column(wanted, table.column_names)} {advice}")
         kind = table.schema.field(name).type
         if key == "text_column" and not can_hold_texts(kind):
             raise DataError(f"{file}: {describe_other_type(table.schema, name, flag, used=(config.label_column,))}.")
@@ -116,6 +120,13 @@ def _check_columns(table: pa.Table, file: str, config: EvaluateConfig) -> tuple[
             raise DataError(f"{file}: the column {name!r} holds {kind}, not texts or numbers. {flag}")
         names.append(name)
     return names[0], names[1]
+
+
+def _map_labels(values: Sequence[Any], labels: Sequence[str]) -> list[Any]:
+    """Return the label that each value spells, in any case and with blanks around it; other values as they are."""
+    texts = {value for value in values if isinstance(value, str)}
+    spelled = {text: map_label(text, labels, {}) or text for text in texts}
+    return [spelled[value] if isinstance(value, str) else value for value in values]
 
 
 def _find_defects(texts: Sequence[Any], labels: Sequence[Any], ids: dict[str, int]) -> list[_Defect]:

@@ -9,6 +9,7 @@ from typing import Any
 from sentiment_ray import log
 from sentiment_ray.errors import ConfigError, DataError, SentimentRayError
 from sentiment_ray.input_files import names
+from sentiment_ray.input_files.content import START_BYTES, is_json, suggest_format
 from sentiment_ray.input_files.location import Location, list_matching_directories, look_up
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, matches
 from sentiment_ray.input_files.selection import PARQUET, Selection, Wanted, select
@@ -138,7 +139,7 @@ def refuse_overlap(listing: Listing, output: str, *, label: str) -> None:
 def quote_name(name: str) -> str:
     """Return a name as a line of text can show it."""
     shown = name.encode(errors="surrogateescape").decode(errors="replace")
-    return shown if shown.isprintable() else repr(shown)
+    return shown if shown.isprintable() and shown.strip() == shown else repr(shown)
 
 
 def _make_listing(location: str, selection: Selection) -> Listing:
@@ -191,9 +192,14 @@ def _refuse_hub_cache(place: Location, label: str) -> None:
 def _refuse_other_format(selection: Selection, location: str, label: str) -> None:
     """Raise DataError if the file that an input names is not Parquet, by its ending or its content."""
     ((name, found),) = selection.formats.items()
-    if found != PARQUET and not selection.entries[name].defect:
-        what = found.upper() if found else "not a Parquet file"
-        raise DataError(f"{label} is {what}, and only Parquet is read here. {_explain_conversion(location)}")
+    if found == PARQUET or selection.entries[name].defect:
+        return
+    start = _read_start(selection.location, name)
+    advice = None if is_json(start) else suggest_format(start)
+    if advice and not (found and advice.startswith("It is compressed")):
+        raise DataError(f"{label} does not have the name of a Parquet file, and only Parquet is read here. {advice}.")
+    what = found.upper() if found else "not a Parquet file"
+    raise DataError(f"{label} is {what}, and only Parquet is read here. {_explain_conversion(location)}")
 
 
 def _explain_conversion(path: str) -> str:
@@ -229,9 +235,36 @@ def _describe_emptiness(selection: Selection, label: str, wanted: Wanted) -> str
         message += "; the table no longer has the files that are there"
     elif others:
         message += f", only {_join(others)}"
+    elif markers := sorted(selection.left_out["markers"]):
+        message += f", only files of programs: {_join(markers)}"
     if any(name.endswith(".dvc") for name in others):
         return f"{message}. Run: dvc pull."
     tables = [name for name in others if names.find_format(name)] if set(wanted.formats) == {PARQUET} else []
     if tables:
         return f"{message}. Only Parquet is read here. {_explain_conversion(selection.location.path(tables[0]))}"
-    return f"{message}. Correct its path or its format."
+    return f"{message}. {_explain_other_format(selection, wanted) or 'Correct its path or its format'}."
+
+
+def _explain_other_format(selection: Selection, wanted: Wanted) -> str | None:
+    """Return what a file of another format is, by its content, and how it is read; None if that cannot be said."""
+    others = sorted(selection.left_out["other_formats"])
+    reads_text = set(wanted.formats) != {PARQUET}
+    starts = {name: _read_start(selection.location, name) for name in others[:MAX_NAMES_SHOWN]}
+    for name, start in starts.items():
+        advice = None if is_json(start) else suggest_format(start)
+        if advice:
+            return advice if len(others) == 1 else f"{quote_name(name)}: {advice}"
+    suffixes = {os.path.splitext(name)[1] for name in others}
+    if not reads_text or len(suffixes) != 1:
+        return None
+    pattern = selection.location.path(f"**/*{min(suffixes)}" if "/" in others[0] else f"*{min(suffixes)}")
+    flag = "--format jsonl" if is_json(starts[others[0]]) else "--format"
+    return f"Name the files themselves, as in {pattern!r}, and pass {flag}"
+
+
+def _read_start(place: Location, name: str) -> bytes:
+    """Return the first bytes of a file, none if it cannot be read."""
+    try:
+        return bytes(place.fs.cat_file(place.path(name), start=0, end=START_BYTES))
+    except Exception:  # the library of every store has its own errors; the message that is written says enough
+        return b""

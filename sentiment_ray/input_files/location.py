@@ -11,6 +11,7 @@ import fsspec
 from sentiment_ray.errors import DataError
 from sentiment_ray.input_files import names
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, has_wildcard, may_lead_to_match, names_hidden
+from sentiment_ray.input_files.suggestions import suggest_path
 from sentiment_ray.input_files.tree import Tree, Walk, describe_defect, describe_file, walk
 from sentiment_ray.storage import is_local, open_location
 
@@ -82,7 +83,7 @@ def _look_up_glob(fs: fsspec.AbstractFileSystem, path: str, label: str) -> Locat
         return Location(fs, root, "glob", pattern, _walk(fs, root, pattern))
     if is_local(fs) and os.path.islink(path):
         raise DataError(f"{label} {describe_defect(path)}.")
-    raise DataError(f"{label} does not exist. Correct its path.")
+    raise DataError(f"{label} does not exist. {suggest_path(path) if is_local(fs) else 'Correct its path.'}")
 
 
 def _split_glob(fs: fsspec.AbstractFileSystem, path: str, label: str) -> tuple[str, tuple[str, ...]] | None:

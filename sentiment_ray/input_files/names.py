@@ -26,7 +26,8 @@ MARKER_DIRECTORIES = (
 """Directories that programs keep beside data, in lower case; the last line are those of our scores."""
 MARKER_FILES = (
     "_success", "_metadata", "_common_metadata", "_started_*", "_committed_*", "_manifest.json", "_report.*",
-    "*.crc", "._*", ".ds_store", "thumbs.db", "desktop.ini", ".gitignore", ".gitattributes", ".gitkeep", ".dvcignore",
+    "*.crc", "._*", "~$*", ".~lock.*", ".ds_store", "thumbs.db", "desktop.ini",
+    ".gitignore", ".gitattributes", ".gitkeep", ".dvcignore",
 )  # fmt: skip
 """Files that programs keep beside data, as patterns in lower case."""
 MARKER_FILE = re.compile("|".join(map(fnmatch.translate, MARKER_FILES)))

@@ -15,6 +15,7 @@ from sentiment_ray.parquet_types import (
     can_hold_texts,
     choose_type,
     describe_other_type,
+    explain_nested_texts,
     suggest_text_column,
 )
 from sentiment_ray.score.config import ScoreConfig
@@ -113,9 +114,10 @@ def _find_defect(
         column = resolve_column(name, names)
         if column is None:
             is_text = name in config.text_column
-            remedy = (
-                suggest_text_column(footer.schema, "Pass --text-column.") if is_text else _suggest_flag(name, config)
-            )
+            remedy = _suggest_flag(name, config)
+            if is_text:
+                nested = explain_nested_texts(footer.schema, name)
+                remedy = nested or suggest_text_column(footer.schema, "Pass --text-column.")
             return f"{describe_missing_column(name, names)} {remedy}"
         own_kind = footer.schema.field(column).type
         if name in config.text_column and not can_hold_texts(own_kind):

@@ -20,6 +20,7 @@ Answer = list[dict[str, str | float]]
 
 JSON_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json")
 UTF8_NAMES = ("utf-8", "utf8", "us-ascii")
+GZIP_MARK = b"\x1f\x8b"
 MAX_BLANKS_NAMED = 10
 KEYS = ("inputs", "raw_scores", "truncate", "truncation_direction")
 REQUEST_SCHEMA = {
@@ -134,6 +135,8 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body. A byte order mark before it is taken; a key must not come twice."""
     if not body:
         raise Refusal(400, 'The body is empty. Send {"inputs": "a text"}.')
+    if body.startswith(GZIP_MARK):
+        raise Refusal(400, "The body is compressed with gzip. Send it uncompressed.")
     try:
         text = body.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_refuse_constant)

@@ -36,7 +36,7 @@ def serve(config: ServeConfig) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(predictor, config, api_key=api_key),
-                log_level="warning",
+                log_level="error",  # its warnings are about single requests, as Java's wish for HTTP/2 is
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,  # a stalled upload must not delay the shutdown for ever

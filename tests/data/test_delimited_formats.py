@@ -10,6 +10,60 @@ from sentiment_ray.errors import DataError
 from tests.data.raw_rows import GOOD, format_rows, read, reasons, texts_and_labels, write
 
 
+@pytest.mark.parametrize("line", ["sep=,", "sep = ;", '"sep=;"', "SEP=\t", "sep=|"])
+def test_a_line_that_names_a_separator_may_be_wrong(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path / "a.csv", f"{line}\r\n" + format_rows(GOOD, delimiter=";"))
+    assert texts_and_labels(read(path)) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("mark", "flag"),
+    [("^", "--separator '^'"), ("~", "--separator '~'"), ("\x01", r"--separator '\\x01'"), (":", "--separator ':'"),
+     ("\x1f", r"--separator '\\x1f'"), ("::", "'::'. Replace that by one character"), ("^^", "Replace that by one")],
+)  # fmt: skip
+def test_another_separator_is_named_with_its_key(tmp_path: Path, mark: str, flag: str) -> None:
+    lines = [f"{text}{mark}{label}" for text, label in [("text", "label"), *GOOD]]
+    path = write(tmp_path / "a.csv", "\n\n" + "\n".join(lines))
+    with pytest.raises(DataError, match="its columns seem to be separated by") as refused:
+        read(path)
+    assert flag.replace("\\\\", "\\") in str(refused.value)
+    if len(mark) == 1:
+        value = str(refused.value).partition("--separator '")[2].partition("'")[0]
+        assert texts_and_labels(read(path, separator=value)) == GOOD, "the value that the message gives"
+
+
+def test_a_quote_may_follow_blanks_behind_a_separator(tmp_path: Path) -> None:
+    rows = [("good, really", "positive"), ('"bad"', "negative"), ("two\nlines", "neutral"), ("  so", "neutral")]
+    cells = [[f'"{cell}"' for cell in (text.replace('"', '""'), label)] for text, label in rows]
+    content = "text, label\n" + "".join(", ".join(row) + "\n" for row in cells)
+    assert texts_and_labels(read(write(tmp_path / "a.csv", content))) == rows
+    swapped = "label, text\n" + "".join(", ".join(reversed(row)) + "\n" for row in cells)
+    assert texts_and_labels(read(write(tmp_path / "b.csv", swapped))) == rows
+    plain = "text, label\nhe said, positive\n a, neutral\n"
+    assert texts_and_labels(read(write(tmp_path / "c.csv", plain))) == [("he said", " positive"), (" a", " neutral")]
+
+
+@pytest.mark.parametrize(
+    "header", ["0,1467810369,Mon Apr 06,a tweet", "fine,positive", "5,a review", f"{'long ' * 20},x"]
+)
+def test_a_file_without_a_header_is_told_to_get_one(tmp_path: Path, header: str) -> None:
+    with pytest.raises(DataError, match="If its first line is a row, write a line with the names of the columns above"):
+        read(write(tmp_path / "a.csv", f"{header}\n{header}\n"))
+
+
+def test_labels_as_columns_are_recognised(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,Negative,neutral,positive\nfine,0,0,1\n")
+    with pytest.raises(DataError, match="If 'Negative', 'neutral', 'positive' hold a 1 in the rows of a label, write"):
+        read(path)
+
+
+def test_a_header_in_an_unknown_encoding_names_the_key(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", format_rows(GOOD).encode("cp500"))
+    with pytest.raises(DataError, match="its header is invalid UTF-8.* Name the encoding of the file with --encoding"):
+        read(path)
+    assert texts_and_labels(read(path, encoding="cp500")) == GOOD
+
+
 @pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz", "tabs.csv"])
 def test_a_quote_between_tabs_is_a_letter(tmp_path: Path, name: str) -> None:
     texts = ['"cut off', "fine", 'the end"', '"wow" a', '5" screen', '""', '"', "a\rb", "x, y", '"whole"']

@@ -69,6 +69,27 @@ def test_json_of_another_layout_is_named(tmp_path: Path, content: str, message: 
             read(write(tmp_path / name, content), format="jsonl")
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"row_idx": 1, "row": {"text": "fine", "label": "positive"}}, "'row.text'.*jq -c '.text = .row.text'"),
+        ({"id": 1, "data": {"review": {"text": "fine"}}}, "jq -c '.text = .data.review.text'"),
+        ({"custom_id": "1", "method": "POST", "url": "/v1", "body": {"model": "m"}}, "requests of a batch, which have"),
+        ({"id": "b", "custom_id": "1", "response": {"body": {"text": "a"}}}, "answers of a batch.*by custom_id"),
+        ({"id": 1, "data": {"text": "fine"}, "annotations": [{"result": []}]}, "Label Studio as CSV or as JSON-MIN"),
+    ],
+)
+@pytest.mark.parametrize("num_rows", [1, 3])
+def test_what_other_programs_write_is_named_with_the_way_out(
+    tmp_path: Path, row: dict[str, Any], words: str, num_rows: int
+) -> None:
+    path = write(tmp_path / "a.jsonl", (json.dumps(row) + "\n") * num_rows)
+    with pytest.raises(DataError, match=f"the column 'text' is missing.*{words}"):
+        read(path)
+    with pytest.raises(DataError, match="the column 'row.title' is missing.* Pass --text-column"):
+        read(path, text_column="row.title") if "row" in row else pytest.skip("one of them is enough")
+
+
 def test_an_object_with_lists_may_be_a_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "fine", "label": "positive", "parts": [{"a": 1}], "more": {"b": 2}}')
     assert texts_and_labels(read(path)) == [("fine", "positive")]

@@ -49,7 +49,7 @@ def arrow_file() -> bytes:
         (bz2.compress(b"text,label\n"), "is compressed with bzip2. End its name in .bz2"),
         (b"\xfd7zXZ\0" + bytes(9), "is compressed with xz. Unpack it: xz -d"),
         (pa.compress(b"text,label\n", "zstd", asbytes=True), "is compressed with zstd. End its name in .zst"),
-        (PARQUET, "is a Parquet file. Pass --format parquet"),
+        (PARQUET, "is a Parquet file. End its name in .parquet"),
         (arrow_file(), "is an Arrow file. Convert it to Parquet"),
         (b"\x80\x04\x95" + bytes(9), "is a Python pickle, which can run code"),
         (b"SQLite format 3\0", "is an SQLite database"),

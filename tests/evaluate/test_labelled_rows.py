@@ -49,6 +49,14 @@ def test_rows_without_text_or_known_label_are_rejected_with_their_reasons(tmp_pa
     }
 
 
+def test_case_and_blanks_around_a_label_do_not_matter_as_when_reviews_are_prepared(tmp_path: Path) -> None:
+    spelled = ["Positive", "NEGATIVE ", "\tneutral", "\ufeffpositive\u200b", "neutral\xa0"]
+    labelled = _read(_write(tmp_path / "a.parquet", text=["tea"] * 5, label=spelled))
+    assert labelled.label_ids.tolist() == [2, 0, 1, 2, 1]
+    assert labelled.table["label"].to_pylist() == spelled
+    assert labelled.rejected["rows"] == 0
+
+
 def test_too_many_defects_name_the_first_ones_file_and_row(tmp_path: Path) -> None:
     good = _write(tmp_path / "a.parquet", text=["tea"] * 18, label=["neutral"] * 18)
     bad = _write(tmp_path / "b.parquet", text=["tea", "tea"], label=["neutral", "meh"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -22,6 +23,9 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a dictionary of numbers": ({"text": pa.array([1, 2]).dictionary_encode()}, "not texts. "),
     "another case": ({"text": None, "Text": ["a", "b"]}, "(found: 'label', 'Text'). Did you mean 'Text'?"),
     "a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "'text' is missing (found: 'label', 'review')"),
+    "a field of a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "no column: 'review.text'. Write it as"),
+    "a struct of this name": ({"text": [{"body": "a", "stars": 1}] * 2}, "no column: 'text.body'. Write it as a colum"),
+    "a struct without texts": ({"text": [{"stars": 1}] * 2}, "No column holds texts. Write them as strings"),
     "padded twice": ({"text": None, "text ": ["a"] * 2, " text": ["b"] * 2}, "Several names differ from it"),
 }  # fmt: skip
 """The columns beside or instead of those of GOOD, None for a column that is not there, and a part of the error."""
@@ -52,6 +56,16 @@ def test_a_text_column_that_cannot_be_read_is_refused(tmp_path: Path, job: str, 
     columns, part = SITUATIONS[name]
     path = _write(tmp_path / "reviews.parquet", columns)
     _assert_one_line(_run(job, path), path, part)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_field_of_a_struct_is_read_after_the_command_in_the_message(tmp_path: Path, job: str) -> None:
+    path = _write(tmp_path / "reviews.parquet", {"text": None, "r": [{"de": {"text": "a"}, "n": 1}, {"n": 2}]})
+    outcome = _run(job, path, "--text-column", "r.de.text")
+    _assert_one_line(outcome, path, "'r.de.text' is missing (found: 'label', 'r').")
+    query = outcome.error_lines[0].partition('duckdb -c "')[2].partition('"')[0]
+    duckdb.sql(query.replace("FILE", str(path)).replace("NEW.parquet", str(tmp_path / "new.parquet")))
+    assert parquet.read_table(tmp_path / "new.parquet")["new"].to_pylist() == ["a", None]
 
 
 @pytest.mark.parametrize("job", JOBS)

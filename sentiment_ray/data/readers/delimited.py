@@ -14,7 +14,14 @@ from pathlib import Path
 
 from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.readers.content import check_content
-from sentiment_ray.data.readers.dialect import BACKSLASH, QUOTE, Dialect, choose_dialect, suggest_keys
+from sentiment_ray.data.readers.dialect import (
+    BACKSLASH,
+    QUOTE,
+    Dialect,
+    choose_dialect,
+    suggest_keys,
+    suggest_separator,
+)
 from sentiment_ray.data.readers.merged_rows import MergeFinder
 from sentiment_ray.data.readers.read_task import ReadTask, Row
 from sentiment_ray.data.readers.text_lines import explain_invalid_bytes, read_lines
@@ -89,6 +96,11 @@ def read_header(path: Path, file_format: str, source: Source, path_columns: Mapp
     """
     check_content(path, file_format, source.encoding)
     file = _read_beginning(path, file_format, source, path_columns)
+    columns = [*file.header, *path_columns]
+    if file.lines and any(resolve_column(name, columns) is None for name in source.columns):
+        separator = suggest_separator(next(filter(str.strip, file.lines), ""), source, path_columns)
+        if separator:
+            raise DataError(f"{path}: {separator}, or set the key for the source {source.name!r}.")
     has_more = next(file.rest, None) is not None
     fault = suggest_keys(file.dialect, source, file.lines, has_more=has_more)
     if fault:
@@ -114,7 +126,10 @@ def _read_beginning(path: Path, file_format: str, source: Source, path_columns: 
     try:
         "".join(header).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{path}: its header is {explain_invalid_bytes(path, source.encoding)}.") from None
+        raise DataError(
+            f"{path}: its header is {explain_invalid_bytes(path, source.encoding)}. Name the encoding of the file with "
+            f"--encoding, or set the key for the source {source.name!r}."
+        ) from None
     if not header:
         raise DataError(f"{path} is empty. Its first line must hold the column names.")
     return replace(beginning, header=header)

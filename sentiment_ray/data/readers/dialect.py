@@ -13,7 +13,7 @@ from sentiment_ray.data.text_format import NONE
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 OTHER_SEPARATORS = (",", ";", "\t", "|")
 QUOTE, BACKSLASH = '"', "\\"
-SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'\ufeff?"?sep *= *(.)"?\r?\n?', re.IGNORECASE)
 """The line above the header with which Excel names the separator."""
 QUOTED_CELL = re.compile(r'"(?:[^"]|"")*"')
 
@@ -26,6 +26,8 @@ class Dialect:
     quote: str | None = QUOTE
     escape: str | None = None
     """The character before a quote inside a quoted cell or, without a quote, before a separator, that makes it text."""
+    skips_blanks: bool = False
+    """Whether blanks behind a separator are not part of the next cell, so that a quote may follow them."""
 
     def read_rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Return the cells of each row; of a blank line, none. The iterator raises csv.Error at misplaced quotes."""
@@ -38,7 +40,13 @@ class Dialect:
             )
         if self.escape:
             lines = double_escaped_quotes(lines, separator=self.separator, quote=self.quote, escape=self.escape)
-        return csv.reader(lines, delimiter=self.separator, quotechar=self.quote, strict=True)
+        return csv.reader(
+            lines,
+            delimiter=self.separator,
+            quotechar=self.quote,
+            skipinitialspace=self.skips_blanks,
+            strict=True,
+        )
 
     def split(self, line: str) -> list[str]:
         """Return the cells of a line in which quotes have no meaning; of a blank line, none."""
@@ -52,24 +60,42 @@ def choose_dialect(
     """Return the dialect of a file from its first lines, and the number of lines above its header: 1 for `sep=;`.
 
     The source's keys decide, then the line `sep=;`, then the header: if it lacks wanted columns, but has all of them
-    with another usual separator, that one is used.
+    with another usual separator, that one is used. Blanks behind separators are skipped where quotes follow them.
     """
     named = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
     header_lines = lines[1:] if named else lines
-    stated = source.separator or (named[1] if named else None)
     own = SEPARATORS[file_format]
-    separators = [stated] if stated else [own, *(other for other in OTHER_SEPARATORS if other != own)]
+    likely = [*([named[1]] if named else []), own, *OTHER_SEPARATORS]
+    separators = [source.separator] if source.separator else list(dict.fromkeys(likely))
     widths: dict[Dialect, int] = {}
     for separator in separators:
         dialect = _make_dialect(separator, source)
         header = _read_header(dialect, header_lines)
         columns = [*header, *path_columns]
         if all(resolve_column(name, columns) is not None for name in source.columns):
+            dialect = replace(dialect, skips_blanks=_has_blanks_before_quotes(dialect, header_lines))
             return dialect, len(lines) - len(header_lines)
         widths[dialect] = len(header)
     usual = next(iter(widths))
     chosen = max(widths, key=widths.__getitem__) if widths[usual] == 1 else usual  # for the names in a message
     return chosen, len(lines) - len(header_lines)
+
+
+def suggest_separator(header: str, source: Source, path_columns: Mapping[str, str | None]) -> str | None:
+    """Return which other character separates the columns that are wanted in a header, and the key; None if none does.
+
+    `header` is the line, in which the separators that are tried unasked do not give these columns.
+    """
+    for mark in dict.fromkeys(header):
+        names = [name.strip("\"' \r\n") for name in header.split(mark)]
+        is_mark = not mark.isalnum() and mark not in "_ \"'\r\n"
+        if not is_mark or not all(resolve_column(name, [*names, *path_columns]) for name in source.columns):
+            continue
+        if 2 * mark in header:
+            return f"its columns seem to be separated by {2 * mark!r}. Replace that by one character, such as a tab"
+        shown = mark if mark.isprintable() else f"\\x{ord(mark):02x}"
+        return f"its columns seem to be separated by {mark!r}. Pass --separator '{shown}'"
+    return None
 
 
 def suggest_keys(dialect: Dialect, source: Source, lines: Sequence[str], *, has_more: bool) -> str | None:
@@ -115,6 +141,15 @@ def _fits(dialect: Dialect, lines: Iterable[str], has_more: bool, num_cells: int
     except csv.Error as error:
         return has_more and str(error) == "unexpected end of data"
     return True
+
+
+def _has_blanks_before_quotes(dialect: Dialect, lines: Sequence[str]) -> bool:
+    """Whether blanks are between separators and quotes in most of the rows, and behind the separators of the header."""
+    header, *rows = [*filter(str.strip, lines)] or [""]
+    if not dialect.quote or dialect.separator.isspace() or f"{dialect.separator} " not in header:
+        return False
+    quoted = [row for row in rows if f"{dialect.separator} {dialect.quote}" in row]
+    return 2 * len(quoted) > len(rows) > 0
 
 
 def _shows_quoting(dialect: Dialect, lines: Iterable[str]) -> bool:

@@ -10,15 +10,16 @@ FIRST_LINE_OF_OBJECT = re.compile(r'\s*\{[ \t]*("(?:[^"\\]|\\.)*"\s*:[ \t]*[\[{]
 """The first line of an object that goes on: a brace, or a brace, a key and a bracket."""
 FIRST_CONTAINER = re.compile(r'\s*\{\s*"([^"\\]*)"\s*:\s*(\{|\[\s*[\[{]|\[)')
 """The beginning of an object whose first value is an object or an array."""
-LISTS_IN_CHATS = {"messages", "conversations", "contents", "preferred_output"}
-"""Keys of one chat, out of the layouts for fine-tuning, that hold a list."""
+LISTS_IN_EXAMPLES = {"messages", "conversations", "contents", "preferred_output", "annotations"}
+"""Keys of one example, out of the layouts for fine-tuning and labelling, that hold a list."""
+MAX_DEPTH = 4
 PANDAS = 'It seems to be a table of pandas by columns. Write it with to_json(path, orient="records", lines=True).'
 
 
 def is_table(value: dict[str, Any], expected: Collection[str]) -> bool:
     """Whether an object holds all rows of a table instead of one row with the `expected` keys."""
     wanted = [value[name] for name in expected if name in value]
-    if wanted or not LISTS_IN_CHATS.isdisjoint(value):
+    if wanted or not LISTS_IN_EXAMPLES.isdisjoint(value):
         return any(isinstance(each, dict | list) for each in wanted)
     return any(isinstance(each, list) and each and isinstance(each[0], dict | list) for each in value.values())
 
@@ -28,6 +29,18 @@ def explain_table(value: dict[str, Any]) -> str:
     rows = (key for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict))
     key = next(rows, None)
     return _explain_key(key) if key is not None else PANDAS
+
+
+def find_nested_key(value: dict[str, Any], name: str) -> str | None:
+    """Return the path of a text inside the objects of an object that a name means: `row.text` for it or for `text`."""
+    level = list(value.items())
+    while level:
+        path, inner = level.pop(0)
+        if isinstance(inner, dict) and path.count(".") < MAX_DEPTH:
+            level += [(f"{path}.{key}", each) for key, each in inner.items()]
+        elif isinstance(inner, str) and "." in path and (path == name or path.endswith(f".{name}")):
+            return path
+    return None
 
 
 def spans_lines(text: str) -> bool:

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.copied_columns import make_text_array
-from sentiment_ray.data.readers.content import suggest_format
 from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
+from sentiment_ray.input_files.content import suggest_format
 from sentiment_ray.parquet_types import (
     UNREADABLE,
     cast_column,
