@@ -1,7 +1,6 @@
-"""Measures how long an input of many small files takes to list, and its requests to a bucket; prints JSON lines.
+"""Measures what an input of many small files costs to list: seconds of the processor, requests to a bucket.
 
-The bucket is moto's, on this machine. Its own time is in the seconds, and grows with the square of the number of
-objects: each page looks at all of them. The requests are the same as on S3.
+Prints one JSON line for each size. The bucket is that of moto, in a process of its own on this machine.
 """
 
 import os
@@ -24,7 +23,7 @@ from pyarrow import parquet
 from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
-from sentiment_ray.score.score import list_corpus
+from sentiment_ray.input_files.listing import InputFile, list_input
 from sentiment_ray.storage import open_location
 
 ROWS_PER_FILE = 1000
@@ -72,33 +71,38 @@ def write_rows(path: Path) -> None:
 
 
 def measure_disk(corpus: Path, number: int) -> dict[str, Any]:
-    """Return the seconds in which score_reviews lists the files, and prepare_reviews lists them and reads footers."""
-    started = time.monotonic()
-    assert len(list_corpus(str(corpus), str(corpus.parent / "output")).files) == number
-    listed = time.monotonic()
+    """Return the seconds in which the files are listed, and in which prepare_reviews lists them and reads footers."""
+    started = time.process_time()
+    assert len(list_parquet(str(corpus))) == number
+    listed = time.process_time()
     output = str(corpus.parent / "output")
     config = resolve_paths(PrepareConfig(output=output, sources=[{"path": str(corpus)}]))
     assert len(make_read_tasks(config, list_files(config))) == number
-    checked = time.monotonic()
-    return _describe("disk", number, listed - started) | {"prepare_s": round(checked - listed, 2)}
+    checked = time.process_time()
+    return _describe("disk", number, listed - started) | {"prepare_cpu_s": round(checked - listed, 2)}
 
 
 def measure_bucket(workdir: Path, number: int) -> dict[str, Any]:
-    """Return the seconds and the requests in which score_reviews lists the files of a prefix."""
+    """Return the seconds and the requests in which the files of a prefix are listed."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_rows(workdir / "rows.parquet")
     content = (workdir / "rows.parquet").read_bytes()
     fs, root = open_location(f"{BUCKET}/{number}")
     fs.pipe({f"{root}/day={index // FILES_PER_DIRECTORY}/{index}.parquet": content for index in range(number)})
     with counted_requests() as requests:
-        started = time.monotonic()
-        assert len(list_corpus(f"{BUCKET}/{number}", f"{BUCKET}/output").files) == number
-        seconds = time.monotonic() - started
+        started = time.process_time()
+        assert len(list_parquet(f"{BUCKET}/{number}")) == number
+        seconds = time.process_time() - started
     return _describe("bucket", number, seconds) | {"requests": requests.total(), "of_which": dict(requests)}
 
 
+def list_parquet(location: str) -> list[InputFile]:
+    """List an input as score_reviews does."""
+    return list_input(location, label="input", formats=("parquet",), keep_defective=True).files
+
+
 def _describe(where: str, number: int, seconds: float) -> dict[str, Any]:
-    return {"where": where, "files": number, "rows": number * ROWS_PER_FILE, "list_s": round(seconds, 2)}
+    return {"where": where, "files": number, "rows": number * ROWS_PER_FILE, "list_cpu_s": round(seconds, 2)}
 
 
 @contextmanager

@@ -1,20 +1,33 @@
 """Says what a directory holds that is no model as it is read here, and what to do; reads names, no contents."""
 
 import os
+import re
 from pathlib import Path
 
 from sentiment_ray.pretrained.model_files import INDEX_NAME, WEIGHTS_NAME
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 CONVERT = "If you trust its maker, convert it once: AutoModel.from_pretrained(DIR).save_pretrained(NEW)"
+SAFETENSORS = "take the model's safetensors"
 FORMATS = (
+    (("openvino_model.bin", "openvino_model.xml"), f"a graph of OpenVINO, which cannot be trained; {SAFETENSORS}"),
+    ((".npz", ".mlpackage", ".engine", ".plan"), f"weights of another library; {SAFETENSORS}"),
     ((".gguf", ".ggml"), "a GGUF file, which llama.cpp reads; take the model's safetensors"),
     ((".h5", ".pb", ".ckpt.index"), f"weights of TensorFlow. {CONVERT}, with from_tf=True"),
     ((".msgpack",), f"weights of Flax. {CONVERT}, with from_flax=True"),
     ((".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"), f"a pickle, which can run code and is not opened. {CONVERT}"),
     ((".onnx",), "an ONNX graph, which cannot be trained; take the model's safetensors"),
     ((".ot", ".mlmodel", ".tflite"), "weights of another library; take the model's safetensors"),
+    (ARCHIVES, "an archive. Unpack it, and name the directory with its files"),
 )
 """Ends of names, and what such a file is; the first that is found counts."""
+FOLDERS = {
+    "onnx": "onnx/ holds ONNX graphs, which cannot be trained; take the model's safetensors.",
+    "saved_model": f"saved_model/ holds weights of TensorFlow. {CONVERT}, with from_tf=True.",
+}
+PARTS_WITHOUT_WEIGHTS = ("_Pooling", "_Normalize", "_Dense", "_LayerNorm", "_Dropout")
+"""Ends of the directories of sentence-transformers that have a config.json and are no encoder."""
+HUB_FOLDER = re.compile(r"models--[^/]+")
 NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "state.pt")
 UNFINISHED = (".incomplete", ".part", ".crdownload", ".aria2", ".download")
 OUTPUTS = {
@@ -23,15 +36,15 @@ OUTPUTS = {
     "prepared.json": "holds prepared reviews, and no model. It belongs to --prepared",
 }
 SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model", "bpe.codes")
+OTHER_CONFIG = re.compile(r"config( ?\(\d+\)|_\d+| copy)?\.json(\.txt|\.json)?", re.IGNORECASE)
+"""Names that browsers and other systems give to a config.json."""
 MAX_NAMES = 10_000
 
 
 def explain_no_config(root: Path) -> str:
     """Return what is at `root`, where no config.json is, and what to do, as the end of a sentence about it."""
-    if not root.exists():
-        return "does not exist. Name a directory that holds a model."
     if not root.is_dir():
-        return "is a file. Name the directory that holds it, with config.json and tokenizer.json."
+        return _explain_no_directory(root)
     names = _list_names(root)
     output = _explain_output(root, names)
     if output:
@@ -39,14 +52,33 @@ def explain_no_config(root: Path) -> str:
     if "config.json.dvc" in names or (root.parent / f"{root.name}.dvc").is_file():
         return "has no config.json, but is tracked by DVC. Fetch it with: dvc pull"
     if {"blobs", "snapshots"} <= names:
-        inside = [f"snapshots/{name}" for name in sorted(_list_names(root / "snapshots"))]
-        return f"is a model's folder in the Hub's cache. Name a snapshot in it: {_join(inside)}."
-    inside = sorted(name for name in names if (root / name / "config.json").is_file())
+        return f"is a model's folder in the Hub's cache. Name a snapshot in it: {_join(sorted(_list_snapshots(root)))}."
+    cached = sorted(
+        f"{name}/{each}" for name in names if HUB_FOLDER.fullmatch(name) for each in _list_snapshots(root / name)
+    )
+    if cached:
+        return f"is the Hub's cache of models. Name a snapshot in it: {_join(cached)}."
+    inside = sorted(
+        name for name in names if (root / name / "config.json").is_file() and not name.endswith(PARTS_WITHOUT_WEIGHTS)
+    )
     if "modules.json" in names and inside:
         return f"is a directory of sentence-transformers. Name its encoder's directory: {root / inside[0]}"
     if inside:
         return f"has no config.json. Name a directory in it that has one: {_join(inside)}."
+    others = sorted(name for name in names if OTHER_CONFIG.fullmatch(name))
+    if others:
+        return f"has no config.json, but {others[0]}. If it is the same, give it that name."
     return f"has no config.json. {_explain_weights(names) or 'Name a directory that holds a model.'}"
+
+
+def _explain_no_directory(root: Path) -> str:
+    """Return what stands in the place of a model's directory, and what to do."""
+    if not root.exists():
+        start = f"is a link to {os.readlink(root)}, which does" if root.is_symlink() else "does"
+        return f"{start} not exist. Name a directory that holds a model."
+    if root.name.lower().endswith(ARCHIVES):
+        return "is an archive. Unpack it, and name the directory with its files."
+    return "is a file. Name the directory that holds it, with config.json and tokenizer.json."
 
 
 def explain_no_weights(root: Path) -> str:
@@ -99,9 +131,11 @@ def _explain_weights(names: set[str]) -> str | None:
         for name in sorted(names - set(NOT_WEIGHTS)):
             if name.endswith(ends):
                 return f"{name} is {description}."
-    return (
-        "onnx/ holds ONNX graphs, which cannot be trained; take the model's safetensors." if "onnx" in names else None
-    )
+    return next((description for name, description in FOLDERS.items() if name in names), None)
+
+
+def _list_snapshots(folder: Path) -> list[str]:
+    return [f"snapshots/{name}" for name in _list_names(folder / "snapshots")]
 
 
 def _find_unfinished(root: Path, names: set[str]) -> bool:

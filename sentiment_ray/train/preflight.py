@@ -1,6 +1,8 @@
 """Checks a training before it starts: its paths, its model, its rows, and the room on the cluster."""
 
 import math
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,10 @@ MODEL_FILES = (
     "added_tokens.json", "vocab.*", "merges.txt",
 )  # fmt: skip
 """Files of a model whose content its hash covers."""
+HUB_PAGE = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)|hf:(?://)?([\w.-]+/[\w.-]+)"
+)
+"""The address of a model's page, or of a file on it."""
 TRUNCATION_KEYS = ("truncation", "pooling", "window_overlap", "max_windows")
 
 Inspected = dict[tuple[str, str | None], dict[str, Any]]
@@ -83,8 +89,14 @@ def check_models(configs: Mapping[str, SectionConfig]) -> None:
 
 
 def absolute_model(model: str) -> str:
-    """Return the absolute path of a local model; a name on the Hub as it is."""
-    if Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+    """Return the absolute path of a local model; a name on the Hub as it is. ConfigError for an address of the Hub."""
+    page = HUB_PAGE.match(model)
+    if page:
+        raise ConfigError(f"model = {model!r} is a page of the Hub. Name the model alone: {page[1] or page[2]!r}.")
+    name, _, revision = model.partition("@")
+    if revision and not os.path.lexists(os.path.expanduser(model)) and name.count("/") == 1:
+        raise ConfigError(f"model = {model!r} has a revision in its name. Pass --model {name} --revision {revision}.")
+    if os.path.lexists(os.path.expanduser(model)) or model.startswith((".", "/", "~")) or model.count("/") > 1:
         return str(local_path(model, "model"))
     return model
 
