@@ -17,7 +17,7 @@ from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from sentiment_ray.atomic_files import place_file, place_new_file
-from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
+from sentiment_ray.errors import ConfigError, DataError, MissingExtraError, first_line
 from sentiment_ray.manifest import remove_all
 from sentiment_ray.paths import is_url
 
@@ -27,6 +27,11 @@ TEMPORARY_PREFIX = "sentiment-ray-"
 CHAIN = re.compile(r"::[A-Za-z][\w+.-]*://|^[A-Za-z][\w+.-]*::")
 """How fsspec writes a chain of protocols. Another `::` is part of a name."""
 MAX_PARALLEL_REMOVALS = 16
+PACKAGES = {
+    "s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]", "gcs": "sentiment-ray[gcs]",
+    "abfss": "adlfs", "wasbs": "adlfs", "oss": "ossfs",
+}  # fmt: skip
+"""What to install for a protocol, if it is not the extra of fsspec with its name."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +167,17 @@ def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
         fs, path = fsspec.core.url_to_fs(base, use_listings_cache=False)
     except ImportError as error:
         protocol = split_protocol(location)[0]
-        extra = {"s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]"}
-        package = extra.get(protocol, f"fsspec[{protocol}]")
+        package = PACKAGES.get(protocol, f"fsspec[{protocol}]")
         raise MissingExtraError(f"{location}: {error}. Run: pip install '{package}'") from None
     except ValueError as error:
+        package = PACKAGES.get(split_protocol(location)[0])
+        if package:
+            raise MissingExtraError(f"{location}: its library is not installed. Run: pip install '{package}'") from None
         raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
+    except Exception as error:  # the library of every store has its own errors, as that of HDFS without Java
+        raise ConfigError(
+            f"{location}: its library cannot be used ({first_line(error)}). Install what it needs."
+        ) from None
     return fs, str(path if is_chain else fs._strip_protocol(location))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.paths import absolute_location, check_output, find_disk_failure, local_path
 from sentiment_ray.storage import is_local, open_location
 
@@ -46,6 +46,22 @@ def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
 def test_the_protocol_of_a_url_may_be_in_capitals() -> None:
     assert absolute_location("S3://Bucket/A", "input") == "s3://Bucket/A"
     assert absolute_location("SimpleCache::S3://Bucket/A", "input") == "simplecache::s3://Bucket/A"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("hdfs://namenode/reviews", "cannot be opened .*libjvm|hdfs"),
+        ("dbfs://reviews", "cannot be opened .*token"),
+        ("abfss://container@account.dfs.core.windows.net/reviews", "its library is not installed.*pip install 'adlfs'"),
+        ("s4://bucket", "Protocol not known: s4. Use a local path, s3://"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line(url: str, words: str) -> None:
+    with pytest.raises((ConfigError, MissingExtraError), match=words) as refused:
+        open_location(url)
+    assert str(refused.value).startswith(url)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_name_is_not_split_at_colons() -> None:

@@ -237,6 +237,43 @@ BROKEN: Cases = {
     "ONNX alone": (only_other_weights("onnx/model.onnx"), "onnx/ holds ONNX graphs"),
     "TensorFlow alone": (only_other_weights("tf_model.h5"), "tf_model.h5 is weights of TensorFlow.*from_tf=True"),
     "Flax alone": (only_other_weights("flax_model.msgpack"), "flax_model.msgpack is weights of Flax"),
+    "OpenVINO alone": (only_other_weights("openvino_model.bin"), "openvino_model.bin is a graph of OpenVINO"),
+    "MLX alone": (only_other_weights("weights.npz"), "weights.npz is weights of another library; take the model's"),
+    "a saved model alone": (only_other_weights("saved_model/saved_model.pb"), "saved_model/ holds weights of TensorFl"),
+    "an archive alone": (
+        lambda path: [shutil.rmtree(path), path.mkdir(), (path / "model.tar.gz").touch()],
+        "has no config.json. model.tar.gz is an archive. Unpack it",
+    ),
+    "an archive": (
+        lambda path: [
+            shutil.make_archive(str(path.parent / "packed"), "zip", path),
+            shutil.rmtree(path),
+            path.mkdir(),
+            (path.parent / "packed.zip").rename(path / "model.zip"),
+        ],
+        "model.zip is an archive. Unpack it, and name the directory",
+    ),
+    "a configuration as a browser saves it again": (
+        lambda path: (path / "config.json").rename(path / "config (1).json"),
+        r"has no config.json, but config \(1\).json. If it is the same, give it that name",
+    ),
+    "a configuration with the name of Windows": (
+        lambda path: (path / "config.json").rename(path / "config.json.txt"),
+        "has no config.json, but config.json.txt. If it is the same, give it that name",
+    ),
+    "the Hub's cache as a whole": (
+        lambda path: moved("models--a--b/snapshots/" + "c" * 40)(path),
+        "is the Hub's cache of models. Name a snapshot in it: models--a--b/snapshots/ccc",
+    ),
+    "a pooling without its encoder": (
+        lambda path: [
+            without("config.json")(path),
+            (path / "1_Pooling").mkdir(),
+            (path / "1_Pooling/config.json").write_text("{}"),
+            (path / "modules.json").write_text("[]"),
+        ],
+        "has no config.json. Name a directory that holds a model",
+    ),
     "an adapter": (lambda path: adapter(path, with_config=False), "LoRA adapter.*merge_and_unload"),
     "an adapter with a configuration": (lambda path: adapter(path, with_config=True), "LoRA adapter.*merge_and_unload"),
     "a directory of sentence-transformers": (

@@ -80,3 +80,9 @@ def test_a_name_with_blanks_around_it_is_quoted(tmp_path: Path, capsys: pytest.C
     for stage in STAGES:
         list_names(stage, str(tmp_path / "in"), str(tmp_path / "out"))
         assert "other formats (1): 'b.parquet '." in capsys.readouterr().err
+
+
+def test_a_server_that_cannot_be_reached_is_not_a_missing_file(free_ports: list[int], tmp_path: Path) -> None:
+    for stage in ("score", "evaluate"):
+        with pytest.raises(SentimentRayError, match="cannot be reached .*127.0.0.1.*Correct its address"):
+            list_names(stage, f"http://127.0.0.1:{free_ports[0]}/a.parquet", str(tmp_path / "out"))

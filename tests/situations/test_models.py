@@ -106,11 +106,19 @@ def test_a_download_into_the_hubs_cache_that_has_not_finished_is_named(model: Pa
     [
         ("/nowhere/model", "'/nowhere/model' does not exist"),
         ("./nowhere", "does not exist"),
+        ("https://huggingface.co/owner/name", "is a page of the Hub. Name the model alone: 'owner/name'"),
+        ("huggingface.co/owner/name/tree/main", "Name the model alone: 'owner/name'"),
+        ("hf://owner/name", "Name the model alone: 'owner/name'"),
+        ("owner/name@main", "has a revision in its name. Pass --model owner/name --revision main"),
+        ("{model}/../link", "is a link to gone, which does not exist. Name a directory that holds a model"),
+        ("{model}/../packed.zip", "is an archive. Unpack it, and name the directory with its files"),
         ("{model}/model.safetensors", "is a file. Name the directory that holds it"),
         ("{bundle}", "is a bundle, whose ONNX files cannot be trained"),
     ],
 )
 def test_a_path_that_is_no_model_is_named(model: Path, path: str, words: str) -> None:
+    (model.parent / "link").symlink_to("gone")
+    (model.parent / "packed.zip").touch()
     named = path.format(model=model, bundle=GOLDEN_BUNDLE)
     assert_refused(run_job("train_encoder", "--prepared", "p", "--model", named, "--output", "o"), words)
 
