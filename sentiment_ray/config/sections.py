@@ -30,7 +30,10 @@ def _split_commas(value: Any) -> Any:
             (parts,) = csv.reader([value], skipinitialspace=True, strict=True)
         except (csv.Error, ValueError) as error:
             raise ValueError(f"the double quotes do not enclose whole names ({error})") from None
-    return [part.strip() for part in parts]
+    names = [part.strip() for part in parts]
+    if len(names) > 1 and "" in names:
+        raise ValueError("a name between the commas is empty")
+    return [name for name in names if name]
 
 
 TYPE_IN_PATH = re.compile(r"(literal|dict|tuple|list|constrained|function|nullable)\W.*|int|float|str|bool|none")

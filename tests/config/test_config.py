@@ -192,6 +192,20 @@ def test_a_key_that_is_left_out_while_unset_leaves_dumps_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [("a,b", ("a", "b")), (" a , b ", ("a", "b")), ('"a, b",c', ("a, b", "c")), ("", ()), (" ", ()), ("a", ("a",))],
+)
+def test_names_are_split_at_commas(value: str, names: tuple[str, ...]) -> None:
+    class Section(SectionConfig):
+        columns: Names = ()
+
+    assert Section(columns=value).columns == names
+    for empty in ("a,", ",a", "a,,b", ","):
+        with pytest.raises(ValueError, match="a name between the commas is empty"):
+            Section(columns=empty)
+
+
+@pytest.mark.parametrize(
     ("flags", "rate"),
     [
         ({}, 5e-5),
