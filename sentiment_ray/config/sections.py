@@ -135,6 +135,8 @@ def read_toml(file: str) -> dict[str, dict[str, Any]]:
         if b"\0" in error.object:
             raise _refuse_utf16(file) from None
         raise ConfigError(f"--config {file}: this is not UTF-8 (byte {error.start}). Save the file as UTF-8.") from None
+    except RecursionError:
+        raise ConfigError(f"--config {file}: its values are nested too deeply.") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {file}: this is not a readable TOML file ({error}).") from None
     for name, value in document.items():

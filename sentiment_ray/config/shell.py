@@ -85,7 +85,7 @@ def run(command: click.Command) -> NoReturn:
     except click.Abort:
         _fail("interrupted.", 130)
     except click.ClickException as error:
-        _fail(error.format_message(), 2)
+        _fail(_explain(error), 2)
     except SentimentRayError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -98,6 +98,16 @@ def run(command: click.Command) -> NoReturn:
         _discard_stdout()
         _fail(str(failure), failure.exit_code)
     sys.exit(0)
+
+
+def _explain(error: click.ClickException) -> str:
+    """Return what is wrong with the words of a command and, for the usual slips, how they are written."""
+    message = error.format_message()
+    if "unexpected extra argument" in message:
+        return f"{message}. Flags begin with two hyphens. Several values stand between commas, and a glob in quotes."
+    if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+        return f"{message} Flags begin with two hyphens."
+    return message
 
 
 def _discard_stdout() -> None:

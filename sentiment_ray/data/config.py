@@ -3,6 +3,7 @@
 The keys of [[prepare.sources]] are in source_config.py, those of the checks in check_config.py.
 """
 
+import logging
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from sentiment_ray import log
 from sentiment_ray.config.sections import Names, SectionConfig, Share, ValueOfBareFlag, is_unset
 from sentiment_ray.data.augmentation import OPERATIONS
 from sentiment_ray.data.check_config import CheckConfig
@@ -175,13 +177,21 @@ class PrepareConfig(CheckConfig):
                 f"--{key.replace('_', '-')} describes --input, which is missing. Pass --input, or set {key} in "
                 "[[prepare.sources]]"
             )
+        if values.get("sources"):
+            log.notify(
+                f"input = {single['input']!r} is read instead of the {len(values['sources'])} [[prepare.sources]].",
+                level=logging.WARNING,
+            )
         rest = {key: value for key, value in values.items() if key not in single}
         return rest | {"sources": [{"path": single.pop("input"), **single}]}
 
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        return check_labels(labels)
+        names = check_labels(labels)
+        if len({name.casefold() for name in names}) < len(names):
+            raise ValueError("two labels differ in case alone, which does not matter. Keep one of them")
+        return names
 
     @field_validator("columns")
     @classmethod
