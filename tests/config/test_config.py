@@ -146,7 +146,6 @@ def test_unusable_labels_are_refused(labels: str) -> None:
     [
         (["jobs.train_encoder", "--config", "/nowhere.toml"], "/nowhere.toml: there is no such file"),
         (["jobs.train_encoder", "--lerning-rate", "1"], "No such option '--lerning-rate'"),
-        (["jobs.prepare_reviews", "--input", "a.csv", "b.csv"],),
         (["jobs.train_encoder"], "the key 'output' is missing"),
         (["jobs.prepare_reviews", "--input", "/nowhere", "--output", "/tmp/never"], "/nowhere"),
         (["jobs.export_bundle", "--run", "/nowhere", "--output", "/tmp/never"], "/nowhere/run.json is missing"),
