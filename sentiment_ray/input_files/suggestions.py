@@ -15,8 +15,7 @@ def suggest_path(path: str) -> str:
         return f"Did you mean {meant[0]!r}?"
     if BRACES.search(path):
         return "Braces are not read: use a glob, as in *.csv or [ab].csv, or describe several sources."
-    directory = os.path.dirname(path)
-    if any(os.path.exists(os.path.join(directory, part.strip())) for part in re.split("[, ]", path)[:-1]):
+    if any(os.path.isfile(path.split(mark)[0]) for mark in ", ;"):
         return "One path or one glob is read. Use a glob, or describe several sources in a file for --config."
     return _suggest_neighbour(path)
 
