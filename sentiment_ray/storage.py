@@ -176,7 +176,7 @@ def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
     except Exception as error:  # the library of every store has its own errors, as that of HDFS without Java
         raise ConfigError(
-            f"{location}: its library cannot be used ({first_line(error)}). Install what it needs."
+            f"{location} cannot be opened ({first_line(error)}). Correct it, or install what its library needs."
         ) from None
     return fs, str(path if is_chain else fs._strip_protocol(location))
 

@@ -251,8 +251,9 @@ def _explain_other_format(selection: Selection, wanted: Wanted) -> str | None:
     reads_text = set(wanted.formats) != {PARQUET}
     starts = {name: _read_start(selection.location, name) for name in others[:MAX_NAMES_SHOWN]}
     for name, start in starts.items():
+        is_packed_text = name.lower().endswith(names.COMPRESSED_SUFFIXES)
         advice = None if is_json(start) else suggest_format(start)
-        if advice:
+        if advice and not (is_packed_text and advice.startswith("It is compressed")):
             return advice if len(others) == 1 else f"{quote_name(name)}: {advice}"
     suffixes = {os.path.splitext(name)[1] for name in others}
     if not reads_text or len(suffixes) != 1:

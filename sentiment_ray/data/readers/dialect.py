@@ -86,14 +86,15 @@ def suggest_separator(header: str, source: Source, path_columns: Mapping[str, st
 
     `header` is the line, in which the separators that are tried unasked do not give these columns.
     """
+    tried = {source.separator} if source.separator else {*OTHER_SEPARATORS}
     for mark in dict.fromkeys(header):
         names = [name.strip("\"' \r\n") for name in header.split(mark)]
-        is_mark = not mark.isalnum() and mark not in "_ \"'\r\n"
+        is_mark = mark not in tried and not mark.isalnum() and mark not in "_ \"'\r\n"
         if not is_mark or not all(resolve_column(name, [*names, *path_columns]) for name in source.columns):
             continue
         if 2 * mark in header:
             return f"its columns seem to be separated by {2 * mark!r}. Replace that by one character, such as a tab"
-        shown = mark if mark.isprintable() else f"\\x{ord(mark):02x}"
+        shown = "tab" if mark == "\t" else mark if mark.isprintable() else f"\\x{ord(mark):02x}"
         return f"its columns seem to be separated by {mark!r}. Pass --separator '{shown}'"
     return None
 
