@@ -170,8 +170,7 @@ def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
         package = PACKAGES.get(protocol, f"fsspec[{protocol}]")
         raise MissingExtraError(f"{location}: {error}. Run: pip install '{package}'") from None
     except ValueError as error:
-        package = PACKAGES.get(split_protocol(location)[0])
-        if package:
+        if package := PACKAGES.get(split_protocol(location)[0], ""):
             raise MissingExtraError(f"{location}: its library is not installed. Run: pip install '{package}'") from None
         raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
     except Exception as error:  # the library of every store has its own errors, as that of HDFS without Java
