@@ -13,6 +13,7 @@ from typing import Any
 from sentiment_ray import log
 from sentiment_ray.errors import ClusterError, ConfigError, SentimentRayError, require_extra
 from sentiment_ray.ray_directory import choose_temporary_directory
+from sentiment_ray.threads import let_waiting_threads_sleep, list_worker_variables
 
 require_extra("data", "ray")
 
@@ -38,6 +39,7 @@ def connect() -> None:
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not ray.is_initialized():
+        let_waiting_threads_sleep()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray's core reports every actor pool whose actors may restart as an error on stderr.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -62,17 +64,15 @@ def _join_or_start() -> None:
 
     from sentiment_ray.cluster_address import describe_refusal, find_cluster
 
-    settings: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "runtime_env": {"worker_process_setup_hook": WORKER_HOOK} if log.is_verbose() else None,
-    }
+    environment: dict[str, Any] = {"worker_process_setup_hook": WORKER_HOOK} if log.is_verbose() else {}
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = find_cluster()
     if address is None:
-        _start_cluster(settings)
+        _start_cluster(settings | {"runtime_env": environment or None})
         return
+    environment["env_vars"] = list_worker_variables()
     try:
-        ray.init(address, **settings)
+        ray.init(address, **settings, runtime_env=environment)
     except Exception as error:  # Ray raises a ConnectionError, a RuntimeError, a ValueError or one of its own
         raise ConfigError(f"the Ray cluster at {address}: {describe_refusal(error)}") from None
     threading.Thread(target=_warn_when_lost, args=(address,), daemon=True).start()

@@ -17,6 +17,7 @@ from sentiment_ray.config.sections import Config, load_config
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import format_json
 from sentiment_ray.paths import find_disk_failure
+from sentiment_ray.threads import let_waiting_threads_sleep
 
 Result = Mapping[str, Any]
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def run(command: click.Command) -> NoReturn:
     Wrong input becomes one line on stderr, and so does a disk that is full or fails, with exit code 1. Any other
     exception keeps its traceback and ends the process with 1.
     """
+    let_waiting_threads_sleep()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal speaks
     try:

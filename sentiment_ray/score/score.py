@@ -24,7 +24,7 @@ from sentiment_ray.score.receipts import Receipt, find_damaged, read_receipts, r
 from sentiment_ray.score.resume import holds_same_run, plan_run, resume_or_plan
 from sentiment_ray.score.scorer import RunContext
 from sentiment_ray.score.sinks import check_sink, is_in_sink
-from sentiment_ray.score.text_cache import TextCacheActor
+from sentiment_ray.score.text_cache import share_text_cache
 from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers, score_units
 from sentiment_ray.storage import Store, local_copy, open_store
 
@@ -99,8 +99,10 @@ def _score_missing_units(
     quarantined = sum(receipt.rows_quarantined for receipt in receipts.values())
     if missing:
         planned = sum(unit.num_rows for unit in plan.units)
-        with show_progress(config.progress, planned, scored, quarantined) as progress:
-            cache = TextCacheActor.remote(config.max_cached_texts) if config.max_cached_texts else None
+        with (
+            show_progress(config.progress, planned, scored, quarantined) as progress,
+            share_text_cache(config.max_cached_texts) as cache,
+        ):
             context = RunContext(
                 config, plan.fingerprint, plan.types, ray.put(missing), ray.put(bundle), lock, progress, cache
             )

@@ -1,5 +1,7 @@
 """Caches the scores of texts for all workers of a run; holds digests and bytes, no texts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -74,8 +76,18 @@ class TextCache:
         np.add.at(self._oldest, sets, 1)
 
 
-TextCacheActor: Any = ray.remote(num_cpus=0)(TextCache)
-"""The cache as an actor that all workers of a run share."""
+@contextmanager
+def share_text_cache(max_texts: int) -> Iterator[Any]:
+    """Yield the handle of a cache in a process of its own, which ends with the block; None without any texts.
+
+    A handle alone would keep the process: what is left of a run in Ray Data may hold one for as long as the driver.
+    """
+    actor = ray.remote(num_cpus=0)(TextCache).remote(max_texts) if max_texts else None
+    try:
+        yield actor
+    finally:
+        if actor is not None:
+            ray.kill(actor)
 
 
 def scores_to_bytes(scores: Scores) -> Bytes:

@@ -71,7 +71,7 @@ def start_cluster(num_cpus: int = 1) -> Cluster:
     return Cluster(cluster, directory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two_nodes(ray_cluster: None) -> Iterator[Cluster]:
     """A head and a second node, started after the cluster of the tests, which turns token authentication on."""
     cluster = start_cluster()

@@ -1,7 +1,10 @@
 """A text that was scored once is not scored again, and its scores have the same bits."""
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +12,24 @@ import ray
 
 from sentiment_ray import Predictor
 from sentiment_ray.score.distinct_texts import DistinctTexts
-from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, TextCacheActor
+from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
+
+
+@pytest.fixture
+def share(ray_cluster: None) -> Iterator[Callable[[int], Any]]:
+    """Takes a number of texts, and returns the handle of a cache that ends with the test."""
+    with ExitStack() as stack:
+        yield lambda max_texts: stack.enter_context(share_text_cache(max_texts))
 
 
 def _digests(*numbers: int) -> np.ndarray:
     return np.array([list((number + 1).to_bytes(DIGEST_BYTES, "little")) for number in numbers], dtype=np.uint8)
 
 
-def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(predictor: Predictor, ray_cluster: None) -> None:
-    cache = TextCacheActor.remote(1000)
+def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(
+    predictor: Predictor, share: Callable[[int], Any]
+) -> None:
+    cache = share(1000)
     texts = [f"text number {number % 70} of many" for number in range(100)]
     first = DistinctTexts(predictor, 2048, cache)
     expected = first.score(texts)
@@ -52,9 +64,9 @@ def test_a_text_that_another_worker_has_claimed_is_missing_until_it_is_put() -> 
 
 
 def test_a_text_whose_claiming_worker_has_crashed_is_scored_by_the_next(
-    predictor: Predictor, ray_cluster: None
+    predictor: Predictor, share: Callable[[int], Any]
 ) -> None:
-    cache = TextCacheActor.remote(100)
+    cache = share(100)
     texts = ["good", "bad"]
     digests = [hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts]
     ray.get(cache.get_or_claim.remote(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(2, -1)))
@@ -75,12 +87,24 @@ def test_nearly_all_texts_are_cached_when_half_of_the_slots_are_used() -> None:
     assert not cache.get(digests[:, ::-1])[0].any()
 
 
-def test_scoring_continues_when_the_cache_actor_has_died(predictor: Predictor, ray_cluster: None) -> None:
-    cache = TextCacheActor.remote(3)
+def test_scoring_continues_when_the_cache_actor_has_died(predictor: Predictor, share: Callable[[int], Any]) -> None:
+    cache = share(3)
     distinct = DistinctTexts(predictor, 2048, cache)
     ray.kill(cache)
     assert len(distinct.score(["good", "bad", "good"]).label_ids) == 3
     assert distinct.num_scored == 2
+
+
+def test_the_process_of_a_cache_ends_with_the_run_whoever_still_holds_its_handle(ray_cluster: None) -> None:
+    with share_text_cache(3) as cache:
+        ray.get(cache.put.remote(_digests(1), np.zeros((1, 2), dtype=np.uint8)))
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(cache.get.remote(_digests(1)))
+
+
+def test_without_texts_to_cache_there_is_no_process() -> None:
+    with share_text_cache(0) as cache:
+        assert cache is None
 
 
 @pytest.mark.parametrize(("variant", "expected"), [("fp32", True), ("int8", False)])

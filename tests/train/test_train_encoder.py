@@ -162,13 +162,17 @@ def test_an_interrupted_training_says_so_and_keeps_its_checkpoints(run: Path, tm
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list_checkpoints(tmp_path / "run"):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    stdout, stderr = process.communicate(timeout=120)
+    try:
+        deadline = time.monotonic() + 300
+        while not list_checkpoints(tmp_path / "run"):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, stdout) == (130, ""), stderr
     assert stderr.splitlines()[-1] == "error: interrupted."
     assert list_checkpoints(tmp_path / "run")
