@@ -196,7 +196,7 @@ class PrepareConfig(CheckConfig):
     @field_validator("columns")
     @classmethod
     def _check_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        taken = [name for name in names if name in WRITTEN_COLUMNS]
+        taken = [name for name in names if name.casefold() in WRITTEN_COLUMNS]  # Spark and DuckDB ignore case
         if taken:
             raise ValueError(f"{taken[0]!r} is a column that prepare_reviews writes itself. Rename it in the sources.")
         if len(set(names)) < len(names):

@@ -87,7 +87,7 @@ def test_labels_of_a_wrong_type_are_refused(tmp_path: Path) -> None:
 def test_columns_to_copy_that_do_not_exist_or_have_taken_names_are_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "reviews.parquet", {"product": [1, 2]})
     for flag, part in (("Product", "Did you mean 'product'?"), ("label", "'label' is a column that prepare_reviews"),
-                       ("product,product", "named twice")):  # fmt: skip
+                       ("TEXT", "'TEXT' is a column that prepare"), ("product,product", "named twice")):  # fmt: skip
         outcome = _run("prepare_reviews", path, "--columns", flag)
         assert (outcome.exit_code, len(outcome.error_lines)) == (2, 1)
         assert part in outcome.error_lines[0]
