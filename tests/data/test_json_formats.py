@@ -86,8 +86,6 @@ def test_what_other_programs_write_is_named_with_the_way_out(
     path = write(tmp_path / "a.jsonl", (json.dumps(row) + "\n") * num_rows)
     with pytest.raises(DataError, match=f"the column 'text' is missing.*{words}"):
         read(path)
-    with pytest.raises(DataError, match="the column 'row.title' is missing.* Pass --text-column"):
-        read(path, text_column="row.title") if "row" in row else pytest.skip("one of them is enough")
 
 
 def test_an_object_with_lists_may_be_a_row(tmp_path: Path) -> None:
