@@ -25,7 +25,7 @@ def settings(bundle: Path, chaos_corpus: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, two_nodes: Cluster, settings: dict[str, Any], chaos_corpus: Path
 ) -> dict[str, bytes]:
