@@ -103,6 +103,8 @@ def find_obstacle(address: str, seconds: float) -> str:
                 return ""
         except socket.gaierror as error:
             return f"the host is unknown: {error.strerror}"
+        except UnicodeError:
+            return "no host can have this name"
         except OSError as error:
             if time.monotonic() >= end:
                 return error.strerror or str(error)

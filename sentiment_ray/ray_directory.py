@@ -1,9 +1,11 @@
 """Chooses the directory for the files and sockets of a Ray cluster that is started on this machine. Knows no Ray."""
 
+import logging
 import os
 import sys
 import tempfile
 
+from sentiment_ray import log
 from sentiment_ray.errors import ConfigError
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -16,13 +18,23 @@ def choose_temporary_directory() -> str | None:
     """Return the directory for a new cluster, or None where the one that Ray chooses by itself will do.
 
     Ray takes RAY_TMPDIR or TMPDIR and puts its sockets below it, whose paths have a limit of 107 bytes. Batch systems
-    often set a longer TMPDIR. ConfigError when no directory is short enough and can be written.
+    often set a longer TMPDIR. Only for RAY_TMPDIR a warning tells that it cannot be used. ConfigError when no directory
+    is short enough and can be written.
     """
-    given = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    named = os.environ.get("RAY_TMPDIR", "")
+    given = named or os.environ.get("TMPDIR") or "/tmp"
     if os.path.isabs(given) and _can_hold_sockets(given):
         return None
+    if named and _can_hold_sockets(os.path.abspath(named)):  # a relative path
+        return os.path.join(os.path.abspath(named), "ray")
     for directory in (os.path.abspath(given), *OTHERS):
         if _can_hold_sockets(directory):
+            if named:
+                log.notify(
+                    f"RAY_TMPDIR = {named!r} cannot hold Ray's sockets: it cannot be written, or its path has more "
+                    f"than {MAX_DIRECTORY_BYTES} bytes. Ray's files are in {directory}/ray.",
+                    level=logging.WARNING,
+                )
             return os.path.join(directory, "ray")
     raise ConfigError(
         f"Ray needs a directory for its sockets that can be written and whose path has at most {MAX_DIRECTORY_BYTES} "

@@ -43,6 +43,8 @@ def test_an_address_where_no_cluster_can_be_is_named(
         f"[::1]:{free_ports[2]}": "no Ray cluster answers there",
         "no-such-host.invalid:6379": "no Ray cluster answers there .the host is unknown",
         listener: "something listens there, but no Ray cluster answered within 0.5 s",
+        "a..b:6379": "no Ray cluster answers there .no host can have this name",
+        f"{'x' * 70}.org:6379": "no host can have this name",
         "garbage": "is not the address of a cluster. Write HOST:PORT",
         "127.0.0.1:": "is not the address of a cluster",
         "127.0.0.1:99999": "is not the address of a cluster",
@@ -148,7 +150,9 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     assert init.call_count == 2 + 3 + 1
 
 
-def test_sockets_get_a_short_directory_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_get_a_short_directory_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     long = tmp_path / ("a-job-of-the-batch-system-" * 5)
     long.mkdir()
@@ -158,8 +162,13 @@ def test_sockets_get_a_short_directory_that_can_be_written(tmp_path: Path, monke
     for directory in ("/tmp", "/tmp/", "/dev/shm"):
         monkeypatch.setenv("TMPDIR", directory)
         assert choose_temporary_directory() is None
-    monkeypatch.setenv("RAY_TMPDIR", str(long))
-    assert choose_temporary_directory() == "/tmp/ray"
+    assert capsys.readouterr().err == ""
+    for directory in (str(long), "/proc", "/nowhere"):
+        monkeypatch.setenv("RAY_TMPDIR", directory)
+        assert choose_temporary_directory() == "/tmp/ray"
+        line = capsys.readouterr().err
+        assert line.startswith(f"warning: RAY_TMPDIR = {directory!r} cannot hold Ray's sockets: ")
+        assert line.endswith("Ray's files are in /tmp/ray.\n")
     monkeypatch.setattr("sentiment_ray.ray_directory._can_hold_sockets", lambda directory: False)
     with pytest.raises(ConfigError, match=f"at most {MAX_DIRECTORY_BYTES} bytes.*RAY_TMPDIR"):
         choose_temporary_directory()
