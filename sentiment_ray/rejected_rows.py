@@ -24,7 +24,7 @@ def warn_about_rejected_rows(
     """
     if not num_rejected and not bad_files:
         return
-    frequent = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    frequent = sorted((item for item in reasons.items() if item[1]), key=lambda item: (-item[1], item[0]))
     named = [f"{reason}: {count:,}" for reason, count in frequent[:MAX_REASONS_SHOWN]]
     if len(frequent) > MAX_REASONS_SHOWN:
         named.append(f"and {len(frequent) - MAX_REASONS_SHOWN} other reasons")

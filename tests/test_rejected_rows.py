@@ -15,7 +15,8 @@ def test_the_frequent_reasons_are_named_with_where_to_look(capsys: pytest.Captur
 
 
 def test_a_bad_file_is_named_even_if_nobody_knows_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    warn_about_rejected_rows(0, 9, {}, bad_files=["a.parquet: cut off", "b.parquet: cut off"], where="See out.")
+    reasons = {"not a Parquet file that can be read": 0}
+    warn_about_rejected_rows(0, 9, reasons, bad_files=["a.parquet: cut off", "b.parquet: cut off"], where="See out.")
     assert capsys.readouterr().err == (
         "warning: Set aside 0 of 9 rows. Files that cannot be read: 2, such as a.parquet: cut off. See out.\n"
     )
