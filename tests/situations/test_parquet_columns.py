@@ -25,7 +25,7 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "'text' is missing (found: 'label', 'review')"),
     "a field of a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "no column: 'review.text'. Write it as"),
     "a struct of this name": ({"text": [{"body": "a", "stars": 1}] * 2}, "no column: 'text.body'. Write it as a colum"),
-    "a struct without texts": ({"text": [{"stars": 1}] * 2}, "No column holds texts. Write them as strings"),
+    "a struct without texts": ({"text": [{"stars": 1}] * 2}, "'text' holds struct<stars: int64>, not texts."),
     "padded twice": ({"text": None, "text ": ["a"] * 2, " text": ["b"] * 2}, "Several names differ from it"),
 }  # fmt: skip
 """The columns beside or instead of those of GOOD, None for a column that is not there, and a part of the error."""
