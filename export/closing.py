@@ -56,7 +56,7 @@ def describe_not_measured(exported: Exported) -> str | None:
     """Name the figures that the reviews or the suite cannot tell; every gate lists the same."""
     gates = [gate for variant in exported.variants.values() for gate in variant.gate.values()]
     lines: list[str] = next((gate["not_measured"] for gate in gates if gate.get("not_measured")), [])
-    return f"not measured: {'; '.join(lines)}" if lines else None
+    return f"The gate could not measure {'; '.join(lines)}." if lines else None
 
 
 def describe_other_checkpoint(exported: Exported) -> str | None:

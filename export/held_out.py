@@ -120,14 +120,14 @@ def _describe_training_rows(split: str) -> str | None:
     """Return a line where the gate's reviews are not held out, or None."""
     if split == "validation":
         return None
-    return "accuracy and macro-F1 on new reviews: no validation rows; the files are compared on the training rows"
+    return "accuracy and macro-F1 on new reviews: there are no validation rows, so it used training rows"
 
 
 def _describe_rare_labels(label_ids: NDArray[np.int64], labels: tuple[str, ...]) -> str | None:
     """Return a line that names the labels with few rows among the gate's reviews, or None."""
     counts = np.bincount(label_ids, minlength=len(labels))
-    few = [f"{label} {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_LABEL_ROWS]
-    return f"macro-F1: fewer than {MIN_LABEL_ROWS} rows of {', '.join(few)}" if few else None
+    few = [f"{count} of {label!r}" for label, count in zip(labels, counts, strict=True) if count < MIN_LABEL_ROWS]
+    return f"macro-F1: it needs {MIN_LABEL_ROWS} rows of each label and has {', '.join(few)}" if few else None
 
 
 def choose_temperature(

@@ -71,7 +71,7 @@ def test_ten_rows_become_a_bundle_that_says_what_was_not_measured(
     assert gate["passed"]
     assert Predictor.load(tmp_path / "bundle").manifest.temperature == 1
     assert any("macro-F1" in line for line in gate["not_measured"])
-    assert "warning: not measured: " + "; ".join(gate["not_measured"]) in said
+    assert "warning: The gate could not measure " + "; ".join(gate["not_measured"]) in said
     card = (tmp_path / "bundle/README.md").read_text()
     assert ("training rows" in card) == (split == "train")
 

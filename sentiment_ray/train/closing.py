@@ -14,8 +14,11 @@ from sentiment_ray.text.truncation import describe_part_read, read_truncation
 Run = Mapping[str, Any]
 Describe = Callable[[Mapping[str, Any]], str | None]
 
+MAX_SENTENCES = 10
 FEW_STEPS = 50
 """With fewer steps the head of a model has hardly moved from its random start."""
+FEW_MEASURED_ROWS = 50
+"""With fewer validation rows a single row changes the accuracy by more than 0.02."""
 MANY_TRUNCATED = 0.2
 """Share of truncated rows from which another truncation is worth a try."""
 LOST_F1 = 0.02
@@ -29,10 +32,15 @@ def show_closing(run: Run) -> None:
 
 
 def show_sentences(content: Mapping[str, Any], facts: Sequence[Describe], warnings: Sequence[Describe]) -> None:
-    """Show on stderr what some functions say about the content of a manifest, facts first."""
-    for functions, level in ((facts, logging.INFO), (warnings, logging.WARNING)):
-        for sentence in filter(None, (describe(content) for describe in functions)):
-            log.notify(sentence, level=level)
+    """Show on stderr what some functions say about the content of a manifest, facts first.
+
+    Of more than MAX_SENTENCES, the last facts are left out.
+    """
+    told, warned = (list(filter(None, (describe(content) for describe in some))) for some in (facts, warnings))
+    for sentence in told[: max(0, MAX_SENTENCES - len(warned))]:
+        log.notify(sentence)
+    for sentence in warned:
+        log.notify(sentence, level=logging.WARNING)
 
 
 def show_truncation(run: Run) -> None:
@@ -148,13 +156,25 @@ def warn_of_no_gain(run: Run, subject: str = "The best checkpoint") -> str | Non
 
 def warn_of_labels_without_rows(run: Run) -> str | None:
     """Warn of labels that no row of a split has, because their F1 counts as 0 in macro-F1."""
-    missing = [
-        f"{label!r} in the {SPLIT_NAMES[split]} split"
-        for split in SPLIT_NAMES
-        for label, count in _find_rows_by_label(run, split).items()
-        if not count and any(_find_rows_by_label(run, split).values())
-    ]
-    return f"No rows have the label {', '.join(missing)}; its F1 counts as 0 in macro-F1." if missing else None
+    missing = []
+    for split in SPLIT_NAMES:
+        rows_by_label = _find_rows_by_label(run, split)
+        labels = [repr(label) for label, count in rows_by_label.items() if not count]
+        if labels and any(rows_by_label.values()):
+            missing.append(f"{' and '.join(labels)} in the {SPLIT_NAMES[split]} split")
+    return f"Labels without rows: {'; '.join(missing)}. Their F1 counts as 0 in macro-F1." if missing else None
+
+
+def warn_of_few_measured_rows(run: Run) -> str | None:
+    """Warn of figures that were measured on so few rows that they say little about new reviews."""
+    split = _find_split(run)
+    num_rows = sum(_find_rows_by_label(run, split).values())
+    if not 0 < num_rows < FEW_MEASURED_ROWS:
+        return None
+    return (
+        f"{num_rows:,} {SPLIT_NAMES[split]} rows say little about new reviews: each row is {1 / num_rows:.0%} of the "
+        "accuracy. Measure the model on more reviews with labels before you rely on it."
+    )
 
 
 def warn_of_known_rows(run: Run) -> str | None:
@@ -230,6 +250,7 @@ WARNINGS = (
     warn_of_unused_labels,
     warn_of_no_gain,
     warn_of_labels_without_rows,
+    warn_of_few_measured_rows,
     warn_of_lost_reviews,
     warn_of_known_rows,
 )

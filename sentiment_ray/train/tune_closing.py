@@ -90,6 +90,11 @@ def warn_of_labels_without_rows(search: Search) -> str | None:
     return closing.warn_of_labels_without_rows(_describe_as_run(search))
 
 
+def warn_of_few_measured_rows(search: Search) -> str | None:
+    """Warn of scores that were measured on so few rows that they say little about new reviews."""
+    return closing.warn_of_few_measured_rows(_describe_as_run(search))
+
+
 def _describe_as_run(search: Search) -> dict[str, Any]:
     """Return the best trial as run.json would describe it, if it were a training."""
     history, metric = search["best"]["history"], _get_metric(search)
@@ -124,4 +129,5 @@ WARNINGS = (
     warn_of_unused_labels,
     warn_of_no_gain,
     warn_of_labels_without_rows,
+    warn_of_few_measured_rows,
 )

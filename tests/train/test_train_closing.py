@@ -111,9 +111,26 @@ def test_labels_without_rows_are_named(told: dict[str, Any]) -> None:
     told["rows_by_label"]["test"]["neutral"] = 0
     told["rows_by_label"]["validation"].pop("positive")
     warning = closing.warn_of_labels_without_rows(told) or ""
-    assert "'positive' in the validation split, 'neutral' in the test split; its F1 counts as 0" in warning
+    assert "'positive' in the validation split; 'neutral' in the test split. Their F1 counts as 0" in warning
     told["rows_by_label"]["test"] = dict.fromkeys(LABELS, 0)  # an empty split is no fault of a label
     assert "test" not in (closing.warn_of_labels_without_rows(told) or "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"), [(9, "9 validation rows say little"), (49, "each row is 2%"), (50, None)]
+)
+def test_few_measured_rows_are_a_warning(told: dict[str, Any], rows: int, sentence: str | None) -> None:
+    told["rows_by_label"]["validation"] = dict(zip(LABELS, (rows - 2, 1, 1), strict=True))
+    warning = closing.warn_of_few_measured_rows(told)
+    assert warning is None if sentence is None else sentence in (warning or "")
+
+
+def test_the_closing_block_has_ten_lines_at_most_and_all_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = [lambda _, number=number: f"fact {number}" for number in range(8)]
+    warnings = [lambda _, number=number: f"problem {number}" for number in range(5)]
+    closing.show_sentences({}, facts, [*warnings, lambda _: None])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"fact {number}" for number in range(5)] + [f"warning: problem {number}" for number in range(5)]
 
 
 def test_what_was_gained_and_lost_is_said(told: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
