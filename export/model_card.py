@@ -20,7 +20,7 @@ Fine-tuned from `{model}`. It reads {read}{cleaned}.
 On {rows} {split} rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
 Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
 ({base_model[method]}).
-The files divide the logits by a temperature, which calibrates the probabilities and changes no label.
+The files divide the logits by a temperature, which changes no label.
 
 {notes}
 
