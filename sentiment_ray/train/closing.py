@@ -71,7 +71,7 @@ def describe_truncation(run: Run) -> str | None:
         return None
     shares = {split: each["truncated_rows"] / each["sampled_rows"] for split, each in counts.items()}
     config = run["config"]
-    listed = ", ".join(f"{share:.0%} of the {SPLIT_NAMES[split]} rows" for split, share in shares.items())
+    listed = ", ".join(f"{_format_share(share)} of the {SPLIT_NAMES[split]} rows" for split, share in shares.items())
     sampled = max(each["sampled_rows"] for each in counts.values())
     is_sample = any(each["sampled_rows"] < each["rows"] for each in counts.values())
     estimated = f" (estimated from {sampled:,} rows of a split)" if is_sample else ""
@@ -231,6 +231,10 @@ def _measure_change(run: Run, name: str) -> tuple[float, float] | None:
     """Return macro-F1 on the new or old reviews before and after a training that started from a run."""
     both = (run.get("earlier") or {}).get(name)
     return (both["before"]["macro_f1"], both["after"]["macro_f1"]) if both else None
+
+
+def _format_share(share: float) -> str:
+    return "under 1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _format(metrics: Mapping[str, Any]) -> str:

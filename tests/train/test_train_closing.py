@@ -187,6 +187,11 @@ def test_the_share_of_rows_that_are_cut_is_said_before_the_training(
     assert repr(truncation) not in line.partition("A larger max_tokens")[2]
 
 
+def test_a_small_share_of_rows_that_are_cut_is_not_said_to_be_none(told: dict[str, Any]) -> None:
+    told["truncated"] = {"train": {"rows": 900, "sampled_rows": 900, "truncated_rows": 1}}
+    assert "under 1% of the training rows" in (closing.describe_truncation(told) or "")
+
+
 def test_rows_that_are_read_whole_need_no_line(told: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     told["truncated"] = {"train": {"rows": 9, "sampled_rows": 9, "truncated_rows": 0}}
     show_truncation(told)
