@@ -152,11 +152,12 @@ def summarise(journal: str, date: str, commit: str, machine: str) -> None:
     groups: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
     for line in map(json.loads, Path(journal).read_text(encoding="utf-8").splitlines()):
         groups[line["set"], line["seed"]].append(line["macro_f1"])
-    complete = {key: np.array(curves) for key, curves in groups.items() if len(curves) == SETTINGS}
+    problems = {key: np.array(curves) for key, curves in groups.items()}
+    names = ", ".join(f"{name} with seed {seed} ({len(curves)} settings)" for (name, seed), curves in problems.items())
     for factor in REDUCTION_FACTORS:
         for grace in GRACE_PERCENTS:
             random = np.random.default_rng(0)
-            results = [simulate(curves, grace, factor, random) for curves in complete.values()]
+            results = [simulate(curves, grace, factor, random) for curves in problems.values()]
             stopped, lost, share = (np.array([each[name] for each in results]) for name in ("stopped", "lost", "share"))
             summary = {
                 "kind": "result",
@@ -165,11 +166,11 @@ def summarise(journal: str, date: str, commit: str, machine: str) -> None:
                 "machine": machine,
                 "command": "python benchmarks/grace_period.py measure",
                 "what": f"ASHA with a grace period of {grace} % of {EPOCHS} epochs, reduction factor {factor}: "
-                f"{SETTINGS} settings one after another, {ORDERS} orders",
+                f"settings of a search one after another, in {ORDERS} orders",
                 "figure": f"the best setting stopped in {stopped.mean():.1%}, {lost.mean():.4f} macro-F1 lost, "
                 f"{share.mean():.0%} of the epochs trained",
                 "spread": f"stopped in {stopped.min():.1%} to {stopped.max():.1%} of the orders; {len(results)} "
-                f"problems: {', '.join(f'{name} with seed {seed}' for name, seed in complete)}",
+                f"problems: {names}",
                 "question": "searching",
             }
             click.echo(json.dumps(summary, ensure_ascii=False))

@@ -28,7 +28,11 @@ from sentiment_ray.train.untried import UntriedSettings, find_untried
 RESERVED_CPUS = 0.25
 """CPUs of the largest node that are left free by default, for Ray's own tasks."""
 GRACE_PERCENT = 50
-"""Share of its own epochs, in percent, that every trial trains before ASHA may stop it."""
+"""Share of its own epochs, in percent, that every trial trains before ASHA may stop it.
+
+It is chosen by benchmarks/grace_period.py: with 50 % of four epochs the best setting was never stopped, and a search
+trained 78 % of all epochs. With 25 % it was stopped in 1.5 % of the orders of the trials, with 59 % of the epochs.
+"""
 REDUCTION_FACTOR = 2
 """ASHA goes on with one of this many trials."""
 
