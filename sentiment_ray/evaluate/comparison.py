@@ -22,7 +22,8 @@ def compare_bundles(scored: ScoredRows, other: ScoredRows, *, max_macro_f1_drop:
     """Return how a bundle differs from the other one, both scored on the same rows.
 
     `pairs` counts the rows that both, one, or neither of them got right. `differences` are the measures of this bundle
-    minus those of the other, with paired intervals. `passed` says that no more macro-F1 was lost than allowed.
+    minus those of the other, with paired intervals. `passed` says that no more macro-F1 was lost than allowed, and
+    `certain` that the whole interval says so: with few rows a larger loss may be possible.
     `mcnemar_p` is the probability that, for two equally good bundles, the rows that only one got right are split at
     least as unevenly (McNemar, "Note on the sampling error of the difference between correlated proportions", 1947,
     https://doi.org/10.1007/BF02295996; here the exact form).
@@ -33,6 +34,7 @@ def compare_bundles(scored: ScoredRows, other: ScoredRows, *, max_macro_f1_drop:
     differences = bootstrap_difference(
         scored.label_ids, scored.predicted_ids, other.predicted_ids, num_labels=len(scored.labels), seed=seed
     )
+    allowed = -max_macro_f1_drop - 1e-12
     return {
         "metrics": bootstrap(_make_compared_measure(other), other.num_rows, seed=seed),
         "agreement": float(same.mean()),
@@ -47,7 +49,8 @@ def compare_bundles(scored: ScoredRows, other: ScoredRows, *, max_macro_f1_drop:
         "mcnemar_p": compute_mcnemar_p(only_this, only_other),
         "differences": differences,
         "max_macro_f1_drop": max_macro_f1_drop,
-        "passed": differences["macro_f1"] >= -max_macro_f1_drop - 1e-12,
+        "passed": differences["macro_f1"] >= allowed,
+        "certain": differences["intervals"]["macro_f1"][0] >= allowed,
     }
 
 

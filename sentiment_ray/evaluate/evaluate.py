@@ -236,6 +236,13 @@ def _make_result(output: Path, report: dict[str, Any], *, skipped: bool) -> dict
             f"({report['metrics']['macro_f1']:.4f}, not {comparison['metrics']['macro_f1']:.4f}), more than "
             f"max_macro_f1_drop = {comparison['max_macro_f1_drop']:g}. See {output / PAGE_NAME}."
         )
+    if comparison and not comparison.get("certain", True):  # earlier releases did not judge the interval
+        lost = -comparison["differences"]["intervals"]["macro_f1"][0]
+        log.notify(
+            f"{num_measured:,} rows cannot rule out a loss of {lost:.4f} macro-F1 to {_describe_bundle(comparison)}, "
+            f"more than max_macro_f1_drop = {comparison['max_macro_f1_drop']:g}. More rows give a narrower interval.",
+            level=logging.WARNING,
+        )
     metrics = {key: report["metrics"][key] for key in ("rows", "accuracy", "macro_f1")}
     return {"output": str(output), "metrics": metrics, "report": str(output / PAGE_NAME), "skipped": skipped}
 

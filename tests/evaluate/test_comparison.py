@@ -50,6 +50,14 @@ def test_a_better_bundle_passes_and_a_drop_equal_to_the_limit_is_allowed() -> No
     assert not compare_bundles(worse, better, max_macro_f1_drop=drop - 1e-6, seed=0)["passed"]
 
 
+@pytest.mark.parametrize(("rows", "certain"), [(60, False), (6000, True)])
+def test_a_small_loss_is_certain_with_many_rows_alone(rows: int, certain: bool) -> None:
+    other = random_scored(rows)
+    comparison = compare_bundles(_spoil(other, 0.02), other, max_macro_f1_drop=0.05, seed=0)
+    assert comparison["passed"]
+    assert comparison["certain"] is certain
+
+
 def test_paired_resampling_gives_a_narrower_interval() -> None:
     other = random_scored(800)
     comparison = compare_bundles(_spoil(other, 0.02), other, max_macro_f1_drop=0, seed=0)

@@ -244,6 +244,19 @@ def test_a_better_bundle_passes_and_its_flips_are_written(
     assert "Comparison with the other bundle" in _words(html)
 
 
+def test_few_rows_that_cannot_rule_a_larger_loss_out_are_a_warning(
+    evaluate: Evaluate, contrary: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluate(bundle=str(contrary), against=str(bundle), max_macro_f1_drop=1.0, **AGAINST_EXACT)
+    limit = -report["comparison"]["differences"]["macro_f1"] + 1e-6
+    capsys.readouterr()
+    values = {"bundle": str(contrary), "against": str(bundle), "max_macro_f1_drop": limit, "restart": True}
+    comparison = evaluate(**values, **AGAINST_EXACT)["comparison"]
+    assert (comparison["passed"], comparison["certain"]) == (True, False)
+    assert "rows cannot rule out a loss of" in capsys.readouterr().err
+    assert "cannot rule out a loss" in _words(_page(tmp_path / "out"))
+
+
 def test_a_worse_bundle_exits_with_3_after_its_report_is_written(
     contrary: Path, bundle: Path, labelled: Path, tmp_path: Path
 ) -> None:
