@@ -57,7 +57,7 @@ def _train_alone(config: TrainConfig, task: Task) -> list[dict[str, float]]:
     if "half" in task.flags:
         rows["train"] = tuple(values[: len(values) // 2] for values in rows["train"])
 
-    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
+    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
         texts, names = rows[split]
         ids = np.array([label2id(labels)[name] for name in names])
         for start in range(0, len(texts), num_rows):

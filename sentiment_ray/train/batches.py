@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from sentiment_ray.text.batching import length_sorted_batches, pad
 from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, select_rows
 
-CHUNK_ROWS = 8192
-"""Most rows that are shuffled and sorted together: enough for batches of one length, few enough for any memory."""
 EVALUATION_CHUNK_ROWS = 128
 """Rows that one worker evaluates together. The number is fixed, so results do not depend on the number of workers."""
 NO_LABEL = -100

@@ -25,6 +25,9 @@ ATTEMPTS = "attempts"
 class Progress:
     """How far a training is: `epoch` epochs are finished, and the share `done` of the next one.
 
+    `order` is the order in which the training rows of the unfinished epoch are read. It is the number of finished
+    epochs, and 0 in a checkpoint of a release that read the rows of every epoch in the same order.
+
     `history` holds the metrics of each finished epoch. `loss_sum`, `rows`, `tokens` and `seconds` belong to the
     unfinished epoch and are totals over all workers; so do `steps`, the number of its steps, and `skipped_steps` of
     them with `skipped_rows` rows. The field names are the keys in checkpoint.json.
@@ -32,6 +35,7 @@ class Progress:
 
     epoch: int = 0
     done: float = 0.0
+    order: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: float = 0.0
     rows: int = 0

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sentiment_ray.train.batches import CHUNK_ROWS, Batch, Chunk, training_batches
+from sentiment_ray.train.batches import Batch, Chunk, training_batches
 from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, count_steps, seal_checkpoint
 from sentiment_ray.train.collectives import MAX, SUM, all_reduce, any_worker
 from sentiment_ray.train.config import TrainConfig
@@ -28,7 +28,7 @@ from sentiment_ray.train.optimizer import clip_gradients, update_weights
 from sentiment_ray.train.schedule import compute_learning_rate, compute_score, should_stop
 from sentiment_ray.train.setup import Training, Worker, set_up_training
 from sentiment_ray.train.step_log import NUM_SUMS, StepLog, count_texts
-from sentiment_ray.train.task import Task
+from sentiment_ray.train.task import CHUNK_ROWS, Task
 from sentiment_ray.train.validation import measure_validation_split
 
 CHECK_CLOCK_EVERY_BATCHES = 16
@@ -42,13 +42,13 @@ def fine_tune(config: TrainConfig, task: Task, worker: Worker, checkpoint: Check
     All workers call it together.
     """
     with tempfile.TemporaryDirectory() as directory:
-        chunks = _read_epoch(config, task, worker)  # reads while the model is loaded
-        training = set_up_training(config, task, worker, checkpoint, Path(directory))
         progress = checkpoint.progress if checkpoint else Progress()
+        chunks = _read_epoch(config, task, worker, progress.order)  # reads while the model is loaded
+        training = set_up_training(config, task, worker, checkpoint, Path(directory))
         while progress.epoch < config.epochs and not should_stop(progress.history, config):
             progress = _train_epoch(training, progress, chunks)
             if progress.epoch + 1 < config.epochs:
-                chunks = _read_epoch(config, task, worker)  # reads while the model is measured
+                chunks = _read_epoch(config, task, worker, progress.epoch + 1)  # reads while the model is measured
             progress = _finish_epoch(training, progress)
             _save_checkpoint(training, progress, compute_score(progress.history[-1], config.best_by))
         return progress.history
@@ -59,10 +59,10 @@ def _count_chunks(task: Task, worker: Worker) -> int:
     return -(-task.train_rows // (worker.world_size * CHUNK_ROWS))
 
 
-def _read_epoch(config: TrainConfig, task: Task, worker: Worker) -> Iterator[Chunk]:
-    """Begin to read a worker's training rows, in chunks of about equal size."""
+def _read_epoch(config: TrainConfig, task: Task, worker: Worker, order: int) -> Iterator[Chunk]:
+    """Begin to read a worker's training rows in one of their orders, in chunks of about equal size."""
     num_chunks = _count_chunks(task, worker)
-    chunks = worker.read_chunks("train", -(-task.train_rows // (worker.world_size * num_chunks)))
+    chunks = worker.read_chunks("train", -(-task.train_rows // (worker.world_size * num_chunks)), order)
     return _repeat(islice(chunks, num_chunks), config.passes_per_epoch) if config.passes_per_epoch else chunks
 
 
@@ -227,7 +227,8 @@ def _finish_epoch(training: Training, progress: Progress) -> Progress:
         "tokens_per_s": round(progress.tokens / progress.seconds, 1),
         "seconds": round(progress.seconds + time.monotonic() - started, 2),
     }
-    return Progress(epoch=progress.epoch + 1, history=[*progress.history, metrics])
+    epoch = progress.epoch + 1
+    return Progress(epoch=epoch, order=epoch, history=[*progress.history, metrics])
 
 
 def _save_checkpoint(training: Training, progress: Progress, score: float | None) -> None:

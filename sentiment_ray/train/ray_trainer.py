@@ -20,7 +20,7 @@ from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.preflight import missing_room, worker_resources
 from sentiment_ray.train.progress import read_input_error, show_progress
 from sentiment_ray.train.schedule import should_stop
-from sentiment_ray.train.shards import ExactShards, Part, build_dataset
+from sentiment_ray.train.shards import ExactShards, Part, build_datasets
 from sentiment_ray.train.task import Task, WorkerPlan
 from sentiment_ray.train.trackers import open_trackers
 
@@ -105,8 +105,8 @@ def _build_trainer(plan: WorkerPlan, parts: dict[str, list[Part]], cpus: float) 
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="score"),
         ),
-        datasets={split: build_dataset(some) for split, some in parts.items()},
-        dataset_config=ExactShards(parts),
+        datasets=build_datasets(parts, num_orders=config.epochs),
+        dataset_config=ExactShards(parts, seed=config.seed),
     )
 
 

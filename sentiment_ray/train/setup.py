@@ -34,9 +34,10 @@ class Worker:
     rank: int
     world_size: int
     device: torch.device
-    read_chunks: Callable[[str, int], Iterator[Chunk]]
-    """Takes a split and the rows of a chunk; returns this worker's rows of `train`, or all rows of `validation`.
-    It may begin to read before the first chunk is asked for."""
+    read_chunks: Callable[[str, int, int], Iterator[Chunk]]
+    """Takes a split, the rows of a chunk, and the number of an order; returns this worker's rows of `train` in that
+    order, or all rows of `validation`, of which there is only order 0. It may begin to read before the first chunk is
+    asked for."""
     wrap: Callable[[torch.nn.Module], torch.nn.Module]
     """Makes a model data-parallel."""
     report: Callable[[Path | None, str, Progress, float | None], None]

@@ -4,7 +4,7 @@ Ray's own equal splitting does not fit. It drops rows that do not divide evenly 
 over 4), and a worker gets other rows when the others are slower, so a training could not resume within an epoch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -18,9 +18,13 @@ from pyarrow import parquet
 from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
+from sentiment_ray.train.task import CHUNK_ROWS
+
 TEACHER_TYPE = pa.list_(pa.float32())
-PIECES_PER_ROW_GROUP = 16
-"""Pieces that a row group is cut into when several sources are mixed."""
+MAX_PIECES = 16
+"""Most pieces of a row group, each of which reads it anew. Where several sources are mixed, all have so many."""
+PIECE_ROWS = CHUNK_ROWS // 2
+"""Most rows of a piece of a single source: a chunk has two pieces or more, so it has other rows in every epoch."""
 NUM_READING_TASKS = 2
 """Tasks that read a split at the same time. They reserve no CPU, because the workers may hold all CPUs."""
 
@@ -57,26 +61,26 @@ class Part:
 
 
 class ExactShards(DataConfig):  # type: ignore[misc]
-    """Gives worker r of n the rows from r/n to (r+1)/n of `train`, in their order, and all rows of other splits.
+    """Gives worker r of n the rows from r/n to (r+1)/n of `train`, and all rows of other splits.
 
-    The dataset of a split holds the indices of its parts (`build_dataset`).
+    The training rows have several orders, each of which is a dataset (`build_datasets`).
     """
 
-    def __init__(self, parts: dict[str, list[Part]]) -> None:
+    def __init__(self, parts: dict[str, list[Part]], *, seed: int) -> None:
         super().__init__(datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True))
-        self._parts = parts
+        self._parts, self._seed = parts, seed
 
     def configure(
         self, datasets: dict[str, Dataset], world_size: int, *arguments: Any, **options: Any
     ) -> list[dict[str, DataIterator]]:
         """Return for each worker an iterator over its rows of each split."""
-        shards = []
-        for rank in range(world_size):
-            rows = {
-                split: _read_shard(dataset, self._parts[split], *((rank, world_size) if split == "train" else (0, 1)))
-                for split, dataset in datasets.items()
-            }
-            shards += super().configure(rows, 1, *arguments, **options)
+        shards: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
+        for name, dataset in datasets.items():
+            split, order = _parse_name(name)
+            parts = order_parts(self._parts[split], seed=self._seed, order=order)
+            for rank, shard in enumerate(shards):
+                rows = _read_shard(dataset, parts, *((rank, world_size) if split == "train" else (0, 1)))
+                shard |= super().configure({name: rows}, 1, *arguments, **options)[0]
         return shards
 
 
@@ -86,31 +90,55 @@ def split_source(prepared: Path, split: str, *, share: float = 1.0) -> Source:
 
 
 def plan_parts(sources: Sequence[Source], *, seed: int) -> list[Part]:
-    """Return the parts of some sources in the order in which they are read; `seed` draws the share of the rows.
+    """Return the parts of some sources in order 0, the order of their files; `seed` draws the share of the rows.
 
-    Several sources are mixed: each row group is cut into pieces, and a piece keeps its relative position in its own
-    source. So no epoch ends with the rows of one source alone.
+    A part is a piece of a row group. Several sources are mixed, so no epoch ends with the rows of one source alone.
     """
-    num_pieces = PIECES_PER_ROW_GROUP if len(sources) > 1 else 1
-    placed: list[tuple[float, Part]] = []
-    for source in sources:
-        groups = [
-            (path, group, num_rows - len(source.left_out.get((path, group), ())))
-            for path in source.files
-            for group, num_rows in enumerate(_count_group_rows(path))
+    return _mix([_cut_source(source, seed, is_mixed=len(sources) > 1) for source in sources])
+
+
+def _cut_source(source: Source, seed: int, *, is_mixed: bool) -> list[Part]:
+    """Return the parts of a source in the order of its files."""
+    parts: list[Part] = []
+    groups = [
+        (path, group, num_rows - len(source.left_out.get((path, group), ())))
+        for path in source.files
+        for group, num_rows in enumerate(_count_group_rows(path))
+    ]
+    num_before = 0
+    for path, group, num_rows in groups:
+        num_pieces = MAX_PIECES if is_mixed else min(MAX_PIECES, 1 + num_rows // PIECE_ROWS)
+        num_taken = round((num_before + num_rows) * source.share) - round(num_before * source.share)
+        ends = [num_taken * piece // num_pieces for piece in range(num_pieces + 1)]
+        parts += [
+            Part(source, path, group, seed, num_taken, start, end - start)
+            for start, end in pairwise(ends)
+            if end > start  # otherwise a row group would be read for nothing
         ]
-        num_before, num_all = 0, sum(rows for _, _, rows in groups)
-        for path, group, num_rows in groups:
-            num_taken = round((num_before + num_rows) * source.share) - round(num_before * source.share)
-            ends = [num_taken * piece // num_pieces for piece in range(num_pieces + 1)]
-            for piece, (start, end) in enumerate(pairwise(ends)):
-                position = (num_before + num_rows * piece / num_pieces) / max(num_all, 1)
-                if end > start:  # otherwise a row group would be read for nothing
-                    placed.append((position, Part(source, path, group, seed, num_taken, start, end - start)))
-            num_before += num_rows
-    parts = [part for _, part in sorted(placed, key=lambda pair: pair[0])]
-    first_rows = accumulate((part.num_rows for part in parts), initial=0)
-    return [replace(part, first_row=first) for part, first in zip(parts, first_rows, strict=False)]
+        num_before += num_rows
+    return parts
+
+
+def order_parts(parts: Sequence[Part], *, seed: int, order: int) -> list[Part]:
+    """Return the parts in one of their orders: 0 is that of `plan_parts`, every other number a random one."""
+    if order == 0:
+        return list(parts)
+    by_source: dict[Source, list[Part]] = {}
+    for part in parts:
+        by_source.setdefault(part.source, []).append(part)
+    generator = np.random.default_rng([seed, order])
+    return _mix([[own[index] for index in generator.permutation(len(own))] for own in by_source.values()])
+
+
+def _mix(sources: Iterable[Sequence[Part]]) -> list[Part]:
+    """Return the parts of all sources, each at its relative position in its own source, with their `first_row`."""
+    placed: list[tuple[float, Part]] = []
+    for parts in sources:
+        *starts, total = accumulate((part.num_rows for part in parts), initial=0)
+        placed += [(start / total, part) for start, part in zip(starts, parts, strict=True)]
+    ordered = [part for _, part in sorted(placed, key=lambda pair: pair[0])]
+    first_rows = accumulate((part.num_rows for part in ordered), initial=0)
+    return [replace(part, first_row=first) for part, first in zip(ordered, first_rows, strict=False)]
 
 
 def _count_group_rows(path: Path) -> list[int]:
@@ -124,9 +152,27 @@ def count_rows(parts: Sequence[Part]) -> int:
     return parts[-1].first_row + parts[-1].num_rows if parts else 0
 
 
-def build_dataset(parts: Sequence[Part]) -> Dataset:
-    """Return a dataset of the indices of some parts, for ExactShards."""
-    return ray.data.from_items([{"part": index} for index in range(len(parts))])
+def build_datasets(parts: dict[str, list[Part]], *, num_orders: int) -> dict[str, Dataset]:
+    """Return the datasets that ExactShards reads: `num_orders` of the training rows, one of every other split.
+
+    A dataset holds the places of the parts, 0, 1, 2 and so on. Its name says which part is in a place.
+    """
+    places = {
+        split: ray.data.from_items([{"part": place} for place in range(len(some))]) for split, some in parts.items()
+    }
+    train = places.pop("train")
+    return {name_dataset("train", order): train for order in range(num_orders)} | places
+
+
+def name_dataset(split: str, order: int) -> str:
+    """Return the name of the dataset of a split in one of its orders."""
+    return f"{split}-{order}" if split == "train" else split
+
+
+def _parse_name(name: str) -> tuple[str, int]:
+    """Return the split and the order of a dataset."""
+    split, _, order = name.partition("-")
+    return split, int(order or 0)
 
 
 def _read_shard(dataset: Dataset, parts: list[Part], rank: int, world_size: int) -> Dataset:
@@ -146,10 +192,10 @@ def _read_shard(dataset: Dataset, parts: list[Part], rank: int, world_size: int)
 
 
 def _read_parts(batch: pa.Table, *, parts: list[Part], rank: int, world_size: int) -> Iterator[pa.Table]:
-    """Yield the worker's rows of the parts whose indices are in the column `part`."""
+    """Yield the worker's rows of the parts whose places in `parts` are in the column `part`."""
     total = count_rows(parts)
-    for index in batch["part"].to_pylist():
-        part = parts[index]
+    for place in batch["part"].to_pylist():
+        part = parts[place]
         start, end = (total * number // world_size - part.first_row for number in (rank, rank + 1))
         if start < part.num_rows and end > 0:
             table = _read_row_group(part)
@@ -158,6 +204,19 @@ def _read_parts(batch: pa.Table, *, parts: list[Part], rank: int, world_size: in
                 table = table.take(np.sort(drawn[: part.num_taken]))
             table = table.slice(part.start, part.num_rows)
             yield table.slice(max(start, 0), end - max(start, 0))
+
+
+def read_tables(parts: list[Part], num_rows: int, *, rank: int = 0, world_size: int = 1) -> Iterator[pa.Table]:
+    """Yield a worker's rows, `num_rows` at a time, as `_read_shard` does; this process reads them itself."""
+    places = pa.table({"part": range(len(parts))})
+    unread: list[pa.Table] = []
+    for table in _read_parts(places, parts=parts, rank=rank, world_size=world_size):
+        rows = pa.concat_tables([*unread, table])
+        while len(rows) >= num_rows:
+            yield rows.slice(0, num_rows)
+            rows = rows.slice(num_rows)
+        unread = [rows]
+    yield from (rows for rows in unread if len(rows))
 
 
 def _read_row_group(part: Part) -> pa.Table:

@@ -6,6 +6,9 @@ from typing import Any
 
 from sentiment_ray.train.config import TrainConfig
 
+CHUNK_ROWS = 8192
+"""Most rows that are shuffled and sorted together: enough for batches of one length, few enough for any memory."""
+
 
 @dataclass(frozen=True)
 class Task:

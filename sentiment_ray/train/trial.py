@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyarrow import parquet
 from ray import tune
 
 from sentiment_ray.errors import SentimentRayError
@@ -67,14 +66,16 @@ def _train(plan: TrialPlan, keys: Mapping[str, Any]) -> None:
     from sentiment_ray.train.loop import fine_tune
     from sentiment_ray.train.rows import build_chunk
     from sentiment_ray.train.setup import Worker
+    from sentiment_ray.train.shards import order_parts, plan_parts, read_tables, split_source
+    from sentiment_ray.train.threads import use_threads
 
     config, prepared = configure_trial(plan, keys), plan.prepared
-    torch.set_num_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
+    use_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
-    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
-        table = parquet.read_table(prepared.directory / split, columns=["text", "label"])
-        for start in range(0, len(table), num_rows):
-            yield build_chunk(table.slice(start, num_rows), prepared.labels)
+    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
+        parts = plan_parts([split_source(prepared.directory, split)], seed=config.seed)
+        for table in read_tables(order_parts(parts, seed=config.seed, order=order), num_rows):
+            yield build_chunk(table, prepared.labels)
 
     def report(_checkpoint: Path | None, _name: str, progress: Progress, _score: float | None) -> None:
         # The best epoch counts, because a training keeps the checkpoint of its best epoch.

@@ -26,7 +26,7 @@ def measure_validation_split(training: Training) -> dict[str, Any]:
     training.model.eval()
     counts = np.zeros((num_labels, num_labels), dtype=np.int64)
     loss_sum = 0.0
-    chunks = worker.read_chunks("validation", EVALUATION_CHUNK_ROWS)
+    chunks = worker.read_chunks("validation", EVALUATION_CHUNK_ROWS, 0)
     for chunk in select_own_chunks(chunks, rank=worker.rank, world_size=worker.world_size):
         for batch in evaluation_batches(chunk, training.encoder, tokens_per_batch=training.config.token_budget):
             batch = batch.to(worker.device)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import ray.train
-import torch
 from ray.train.torch import get_device, prepare_model
 
 from sentiment_ray.errors import DataError
@@ -22,8 +21,10 @@ from sentiment_ray.train.memory import keep_freed_memory
 from sentiment_ray.train.rows import build_chunk
 from sentiment_ray.train.schedule import NO_SCORE
 from sentiment_ray.train.setup import Worker
+from sentiment_ray.train.shards import name_dataset
 from sentiment_ray.train.step_log import STEPS_NAME, append_steps, remove_steps_after
 from sentiment_ray.train.task import WorkerPlan
+from sentiment_ray.train.threads import use_threads
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 def train_loop_per_worker(plan: WorkerPlan) -> None:
     """Train as one of the workers of a Ray Train run."""
     if plan.num_threads:
-        torch.set_num_threads(plan.num_threads)
+        use_threads(plan.num_threads)
         keep_freed_memory()
     context = ray.train.get_context()
     ranks = {"rank": context.get_world_rank(), "num_workers": context.get_world_size()}
@@ -41,7 +42,7 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=get_device(),
-        read_chunks=lambda split, num_rows: _prefetch_first(_read_chunks(split, num_rows, plan.task.labels)),
+        read_chunks=lambda *rows: _prefetch_first(_read_chunks(*rows, labels=plan.task.labels)),
         wrap=prepare_model,
         report=lambda *arguments: _report(*arguments, board=plan.board),
         show=lambda epochs_done, loss: plan.board.advance.remote(epochs_done, loss),
@@ -55,9 +56,9 @@ def train_loop_per_worker(plan: WorkerPlan) -> None:
     logger.info("worker finished", extra=ranks)
 
 
-def _read_chunks(split: str, num_rows: int, labels: tuple[str, ...]) -> Iterator[Chunk]:
-    """Yield this worker's rows of a split, `num_rows` at a time."""
-    shard = ray.train.get_dataset_shard(split)
+def _read_chunks(split: str, num_rows: int, order: int, *, labels: tuple[str, ...]) -> Iterator[Chunk]:
+    """Yield this worker's rows of a split in one of their orders, `num_rows` at a time."""
+    shard = ray.train.get_dataset_shard(name_dataset(split, order))
     for table in shard.iter_batches(batch_size=num_rows, batch_format="pyarrow", prefetch_batches=1):
         assert isinstance(table, pa.Table)
         yield build_chunk(table, labels)

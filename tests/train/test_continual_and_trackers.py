@@ -1,4 +1,4 @@
-"""Continual training measures both models on old and new reviews, and mixes their rows."""
+"""Continual training measures both models on old and new reviews."""
 
 import json
 import shutil
@@ -14,7 +14,6 @@ from sentiment_ray.manifest import read_json
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.baseline import checkpoint_metrics
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.shards import Source, _read_parts, count_rows, plan_parts, split_source
 from sentiment_ray.train.trainer import train_encoder
 from tests.conftest import LABELS
 
@@ -86,40 +85,6 @@ def test_reviews_that_were_prepared_again_are_refused_as_the_old_reviews_of_a_ru
 def test_a_run_cannot_replay_the_reviews_that_it_trains_on(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="start_from was trained on the same reviews"):
         train_encoder(_config(run, tmp_path / "run", model="", start_from=str(run), replay=0.5))
-
-
-def test_a_share_of_zero_reads_no_rows(prepared: Path) -> None:
-    assert plan_parts([split_source(prepared, "train", share=0.0)], seed=1) == []
-
-
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_the_rows_of_several_sources_are_mixed_and_each_comes_once(world_size: int, tmp_path: Path) -> None:
-    sources = []
-    for name, num_rows, group_rows in (("new", 1000, 400), ("scored", 3000, 3000)):
-        table = pa.table({"text": [f"{name} {row}" for row in range(num_rows)], "label": ["good"] * num_rows})
-        parquet.write_table(table, tmp_path / f"{name}.parquet", row_group_size=group_rows)
-        sources.append(Source((tmp_path / f"{name}.parquet",)))
-    parts = plan_parts(sources, seed=1)
-    assert count_rows(parts) == 4000
-    indices = pa.table({"part": range(len(parts))})
-    shards = [
-        pa.concat_tables(_read_parts(indices, parts=parts, rank=rank, world_size=world_size))["text"].to_pylist()
-        for rank in range(world_size)
-    ]
-    assert sorted(len(texts) for texts in shards) == [
-        4000 * (r + 1) // world_size - 4000 * r // world_size for r in range(world_size)
-    ]
-    texts = [text for shard in shards for text in shard]
-    assert len(set(texts)) == len(texts) == 4000
-    for start in range(0, 4000, 1000):
-        assert 150 < sum(text.startswith("new") for text in texts[start : start + 1000]) < 350
-
-
-def test_the_same_share_of_the_rows_is_drawn_each_time(prepared: Path) -> None:
-    rows = parquet.read_table(prepared / "train").num_rows
-    sources = [split_source(prepared, "train", share=0.25)]
-    assert count_rows(plan_parts(sources, seed=1)) == round(rows * 0.25)
-    assert plan_parts(sources, seed=1) == plan_parts(sources, seed=1)
 
 
 def test_a_training_cannot_start_from_other_labels_or_from_a_bundle(

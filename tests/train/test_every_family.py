@@ -38,7 +38,7 @@ def test_a_family_trains_and_its_onnx_file_answers_as_its_checkpoint(
     tokenizer.save_pretrained(tmp_path / "encoder")
     rows = {"train": everyday[:80], "validation": everyday[80:110]}
 
-    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
+    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
         for start in range(0, len(rows[split]), num_rows):
             texts, labels = zip(*rows[split][start : start + num_rows], strict=True)
             yield Chunk(list(texts), np.array([label2id(LABELS)[label] for label in labels]))
