@@ -191,6 +191,22 @@ def cpus_per_worker(config: TrainConfig) -> float:
     return cpus
 
 
+def count_threads(config: TrainConfig, cpus: float, unfinished: Mapping[str, Any]) -> int | None:
+    """Return the threads of each worker with `cpus` CPUs; None with a GPU, where torch chooses.
+
+    `unfinished` is the config.json of a run that resumes, else it is empty. Such a run keeps its number of threads on
+    a larger cluster, unless its `cpus_per_worker` is changed. Sums are divided among the threads, so another number
+    gives weights with other last bits.
+    """
+    if config.use_gpu:
+        return None
+    num_threads = math.ceil(cpus)  # Ray gives a worker with a fraction of a CPU one thread
+    kept = unfinished.get("chosen", {}).get("num_threads")
+    if kept and unfinished["config"]["cpus_per_worker"] == config.cpus_per_worker:
+        return min(num_threads, int(kept))
+    return num_threads
+
+
 def missing_room(config: TrainConfig, cpus: float) -> str | None:
     """Return a message for the user when the cluster has lost nodes and has no room for the training; else None."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

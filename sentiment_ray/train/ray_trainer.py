@@ -1,6 +1,5 @@
 """Runs Ray's trainer from the newest checkpoint to the last epoch; knows nothing of tensors."""
 
-import math
 import os
 import signal
 from collections.abc import Iterator
@@ -26,7 +25,12 @@ from sentiment_ray.train.trackers import open_trackers
 
 
 def train_until_finished(
-    config: TrainConfig, directory: Path, task: Task, parts: dict[str, list[Part]], cpus: float
+    config: TrainConfig,
+    directory: Path,
+    task: Task,
+    parts: dict[str, list[Part]],
+    cpus: float,
+    num_threads: int | None,
 ) -> None:
     """Train from the newest checkpoint in `directory`, if there is one, to the last epoch."""
     checkpoint = find_newest_checkpoint(directory)
@@ -40,8 +44,7 @@ def train_until_finished(
         worker_plan = WorkerPlan(
             config=config.model_copy(update={"output": str(directory)}),
             task=task,
-            # Ray gives a worker with a fraction of a CPU one thread; torch gets the fraction, rounded up.
-            num_threads=None if config.use_gpu else math.ceil(cpus),
+            num_threads=num_threads,
             board=board,
             checkpoint=checkpoint.path if checkpoint else None,
         )

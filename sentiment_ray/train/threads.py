@@ -6,12 +6,13 @@ import torch
 
 
 def use_threads(number: int) -> None:
-    """Compute with so many threads in the calling thread, however busy the machine is.
+    """Let the calling thread compute with so many threads, however busy the machine is.
 
-    A sum is divided among the threads, so its last bits depend on their number. OMP_DYNAMIC=true in the environment
-    lets OpenMP take fewer while the machine is busy. Ray sets OMP_NUM_THREADS for its workers. Neither counts here.
+    A sum is divided among the threads, so its last bits depend on their number. Ray sets OMP_NUM_THREADS for its
+    workers; the number here replaces it. With OMP_DYNAMIC=true in the environment, OpenMP would start fewer threads
+    while the machine is busy. Parts of a product then stay uncomputed, because oneDNN expects all threads.
     """
     torch.set_num_threads(number)
-    set_dynamic = getattr(ctypes.CDLL(torch._C.__file__), "omp_set_dynamic", None)
-    if set_dynamic:  # torch may be built without OpenMP
-        set_dynamic(0)
+    openmp = ctypes.CDLL(torch._C.__file__)  # the OpenMP library that torch was linked with
+    if hasattr(openmp, "omp_set_dynamic"):
+        openmp.omp_set_dynamic(0)

@@ -45,6 +45,7 @@ from sentiment_ray.train.overlap import leave_out_held_out_rows
 from sentiment_ray.train.preflight import (
     Inspected,
     check_rows,
+    count_threads,
     cpus_per_worker,
     hash_model,
     with_absolute_paths,
@@ -117,8 +118,9 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
         if prepared.checkpoint_split == "train":
             log.notify(NO_VALIDATION_ROWS, level=logging.WARNING)
         with keep_only_progress(directory, output, has_progress=lambda: bool(list_checkpoints(directory))):
+            plan["chosen"]["num_threads"] = num_threads = count_threads(config, cpus, _read_earlier(directory))
             write_json(directory / PLAN_NAME, plan)
-            train_until_finished(config, directory, task, parts, cpus)
+            train_until_finished(config, directory, task, parts, cpus, num_threads)
             checkpoints = rank_checkpoints(list_checkpoints(directory))
             if not checkpoints:
                 raise DataError(

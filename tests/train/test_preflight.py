@@ -20,6 +20,7 @@ from sentiment_ray.train.continual import FinishedModel, PreviousRun, count_rows
 from sentiment_ray.train.preflight import (
     _count_fitting_workers,
     _find_largest_cpu_share,
+    count_threads,
     hash_model,
     missing_room,
     with_absolute_paths,
@@ -34,6 +35,15 @@ from tests.export.test_first_token import SIZES
 
 def _config(**keys: Any) -> TrainConfig:
     return TrainConfig(**{"prepared": "p", "model": "m", "output": "o"} | keys)
+
+
+def test_a_worker_has_a_thread_for_each_cpu_and_for_a_fraction_of_one() -> None:
+    assert [count_threads(_config(), cpus, {}) for cpus in (0.1, 1.0, 1.5, 6.0)] == [1, 1, 2, 6]
+    assert count_threads(_config(use_gpu=True), 4.0, {}) is None
+    begun = {"config": {"cpus_per_worker": None}, "chosen": {"num_threads": 2}}
+    assert [count_threads(_config(), cpus, begun) for cpus in (6.0, 0.75)] == [2, 1]
+    assert count_threads(_config(cpus_per_worker=6.0), 6.0, begun) == 6
+    assert count_threads(_config(), 6.0, begun | {"chosen": {}}) == 6  # of an earlier release
 
 
 @pytest.mark.parametrize(

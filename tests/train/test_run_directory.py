@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.manifest import LOCK_DIRECTORY, find_finished_result, hash_file, read_json
+from sentiment_ray.manifest import LOCK_DIRECTORY, find_finished_result, hash_file, read_json, write_json
 from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.train import trainer
 from sentiment_ray.train.config import TrainConfig
@@ -149,6 +149,28 @@ def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
     with pytest.raises(RuntimeError):
         train_encoder(config)
     assert _hash_all(copied_run) == before
+
+
+@pytest.mark.parametrize(("cpus_before", "num_threads"), [(None, 1), (1.5, 2)])
+def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_changed(
+    copied_run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, cpus_before: float | None, num_threads: int
+) -> None:
+    """Another number of threads gives weights with other last bits."""
+    (copied_run / "run.json").unlink()
+    plan = read_json(copied_run / "config.json")
+    changes = {"chosen": {"num_threads": 1}, "config": plan["config"] | {"cpus_per_worker": cpus_before}}
+    write_json(copied_run / "config.json", plan | changes)
+    seen = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[-1])
+        raise RuntimeError
+
+    monkeypatch.setattr(trainer, "train_until_finished", note)
+    with pytest.raises(RuntimeError):
+        train_encoder(_config(copied_run, num_workers=1, cpus_per_worker=None))
+    assert seen == [num_threads]
+    assert read_json(copied_run / "config.json")["chosen"]["num_threads"] == num_threads
 
 
 def test_a_run_is_replaced_when_the_new_one_has_ended(copied_run: Path, run: Path, ray_cluster: None) -> None:

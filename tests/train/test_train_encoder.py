@@ -194,6 +194,7 @@ def test_the_chosen_numbers_stand_beside_the_configuration(run: Path) -> None:
     manifest = read_json(run / "run.json")
     assert manifest["chosen"]["tokens_per_batch"] == manifest["config"]["tokens_per_batch"]
     assert manifest["chosen"].keys() >= {"rows_per_batch", "passes_per_epoch", "learning_rate"}
+    assert manifest["chosen"]["num_threads"] == 1
 
 
 def test_a_run_of_an_earlier_release_with_its_default_batch_is_up_to_date(
