@@ -151,7 +151,7 @@ def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
     assert _hash_all(copied_run) == before
 
 
-@pytest.mark.parametrize(("cpus_before", "num_threads"), [(None, 1), (1.5, 2)])
+@pytest.mark.parametrize(("cpus_before", "num_threads"), [(None, 1), (1.5, 4)])
 def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_changed(
     copied_run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, cpus_before: float | None, num_threads: int
 ) -> None:
@@ -167,8 +167,9 @@ def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_chan
         raise RuntimeError
 
     monkeypatch.setattr(trainer, "train_until_finished", note)
+    monkeypatch.setattr(trainer, "cpus_per_worker", lambda config: 4.0)  # a larger cluster than that of the first start
     with pytest.raises(RuntimeError):
-        train_encoder(_config(copied_run, num_workers=1, cpus_per_worker=None))
+        train_encoder(_config(copied_run, num_workers=2, restart=False, cpus_per_worker=None))
     assert seen == [num_threads]
     assert read_json(copied_run / "config.json")["chosen"]["num_threads"] == num_threads
 
