@@ -15,10 +15,10 @@ CONTRASTIVE_WEIGHT = 1.0
 def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float) -> TrainConfig:
     """Return the configuration with numbers in the place of tokens_per_batch = "auto"; others stay as they are.
 
-    `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be while
-    the training takes MIN_STEPS steps. When even batches of FEWEST_ROWS rows give fewer steps, every epoch reads the
-    rows several times. A small batch keeps the learning rate: with 8 rows, 5e-5 was better than 1.5e-4
-    (benchmarks/results/small.jsonl).
+    `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be
+    while the training takes MIN_STEPS steps; it has at most MOST_TOKENS tokens. When even batches of FEWEST_ROWS
+    rows give fewer steps, every epoch reads the rows several times. A small batch keeps the learning rate: with 8
+    rows, 5e-5 was better than 1.5e-4 (benchmarks/results/small.jsonl).
     """
     if config.tokens_per_batch != "auto":
         return config
@@ -28,7 +28,8 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     if rows > MOST_DRAWN_ROWS:
         tokens = MOST_TOKENS if config.rows_per_batch else min(MOST_TOKENS, round(rows * mean_tokens))
         return config.model_copy(update={"tokens_per_batch": tokens})
-    rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(rows))
+    num_fitting = MOST_TOKENS / max(1, min(mean_tokens, config.max_tokens))  # more would be cut into uneven batches
+    rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(min(rows, num_fitting)))
     batches_per_pass = -(-num_rows // (rows_per_batch * config.max_workers))
     enough = -(-num_batches // (batches_per_pass * config.epochs))
     weight = config.contrastive_weight

@@ -11,6 +11,7 @@ from pyarrow import parquet
 from sentiment_ray.train.batch_size import FEWEST_ROWS, MIN_STEPS, choose_batch_size
 from sentiment_ray.train.config import MOST_TOKENS, TrainConfig
 from sentiment_ray.train.prepared import PreparedReviews
+from tests.conftest import ROOT
 
 
 def _choose(num_rows: int, mean_tokens: float = 25.0, **keys: Any) -> TrainConfig:
@@ -34,6 +35,28 @@ def test_every_number_of_rows_gets_enough_steps(num_rows: int, mean_tokens: int,
     assert _count_steps(config, num_rows, mean_tokens) >= 0.95 * MIN_STEPS
     if config.rows_per_batch and config.passes_per_epoch:
         assert config.rows_per_batch >= FEWEST_ROWS
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "mean_tokens", "num_steps"),
+    [
+        (66, 20, 216), (600, 20, 300), (3000, 20, 200), (6000, 20, 200), (8000, 20, 200), (100_000, 20, 1962),
+        (66, 128, 216), (600, 128, 300), (3000, 128, 376), (6000, 128, 750), (8000, 128, 1000), (100_000, 128, 12_500),
+    ],
+)  # fmt: skip
+def test_the_default_takes_the_steps_in_the_table_of_the_documentation(
+    num_rows: int, mean_tokens: int, num_steps: int
+) -> None:
+    assert _count_steps(_choose(num_rows, mean_tokens), num_rows, mean_tokens) == num_steps
+    table = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| {num_rows:,} |")]
+    assert row.split("|")[2 if mean_tokens == 20 else 3].split(":")[0].strip() == f"{num_steps:,}"
+
+
+@pytest.mark.parametrize("mean_tokens", [128, 300])
+def test_a_batch_of_random_rows_is_not_cut_by_its_tokens(mean_tokens: int) -> None:
+    assert [_choose(rows, mean_tokens).rows_per_batch for rows in (1000, 2000, 3000)] == [10, 16, 16]
+    assert _choose(2000, mean_tokens, rows_per_batch=20).rows_per_batch == 20
 
 
 def test_few_rows_get_small_batches_and_several_passes() -> None:
