@@ -54,6 +54,7 @@ def test_a_training_of_several_chunks_resumes_in_the_order_of_its_epoch(
     train: Train, store: CheckpointStore, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(loop, "CHECK_CLOCK_EVERY_BATCHES", 1)
     reviews = copy_rows(prepared, tmp_path / "reviews", 130, group_rows=10)
     expected = train(reviews=reviews, epochs=3, checkpoint_every_s=1e-6)
     checkpoints = store.checkpoints()
