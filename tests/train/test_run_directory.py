@@ -156,6 +156,7 @@ def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_chan
     copied_run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, cpus_before: float | None, num_threads: int
 ) -> None:
     """Another number of threads gives weights with other last bits."""
+    config = _config(copied_run, num_workers=2, restart=False, cpus_per_worker=None)
     (copied_run / "run.json").unlink()
     plan = read_json(copied_run / "config.json")
     changes = {"chosen": {"num_threads": 1}, "config": plan["config"] | {"cpus_per_worker": cpus_before}}
@@ -169,7 +170,7 @@ def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_chan
     monkeypatch.setattr(trainer, "train_until_finished", note)
     monkeypatch.setattr(trainer, "cpus_per_worker", lambda config: 4.0)  # a larger cluster than that of the first start
     with pytest.raises(RuntimeError):
-        train_encoder(_config(copied_run, num_workers=2, restart=False, cpus_per_worker=None))
+        train_encoder(config)
     assert seen == [num_threads]
     assert read_json(copied_run / "config.json")["chosen"]["num_threads"] == num_threads
 
