@@ -24,7 +24,7 @@ SITUATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "another case": ({"text": None, "Text": ["a", "b"]}, "(found: 'label', 'Text'). Did you mean 'Text'?"),
     "a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "'text' is missing (found: 'label', 'review')"),
     "a field of a struct": ({"text": None, "review": [{"text": "a"}] * 2}, "no column: 'review.text'. Write it as"),
-    "a struct of this name": ({"text": [{"body": "a", "stars": 1}] * 2}, "no column: 'text.body'. Write it as a colum"),
+    "a struct of this name": ({"text": [{"body": "a", "stars": 1}] * 2}, "no column: 'text.body'. Write it as"),
     "a struct without texts": ({"text": [{"stars": 1}] * 2}, "'text' holds struct<stars: int64>, not texts."),
     "padded twice": ({"text": None, "text ": ["a"] * 2, " text": ["b"] * 2}, "Several names differ from it"),
 }  # fmt: skip
