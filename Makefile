@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 # Tests of the command, the service and the configuration; they need neither Ray nor torch.
 LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
-.PHONY: help demo test test-lowest test-slow lint docs format clean
+.PHONY: help demo test test-kills test-lowest test-slow lint docs format clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,10 +23,13 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones (about fifteen minutes on two cores)
+test: $(INSTALLED) ## All tests but the slow ones and those that kill (about fifteen minutes on two cores)
 	@$(BIN)/python -m pytest -m "not slow and not ray" > .pytest-without-ray.txt 2>&1 & others=$$!; \
-		$(BIN)/python -m pytest -m "not slow and ray"; code=$$?; wait $$others || code=1; \
+		$(BIN)/python -m pytest -m "not slow and not kills and ray"; code=$$?; wait $$others || code=1; \
 		cat .pytest-without-ray.txt; exit $$code
+
+test-kills: $(INSTALLED) ## Scoring and training under kills (about five minutes on two cores)
+	@$(BIN)/python -m pytest -m "kills and not slow"
 
 test-lowest: ## The light tests on the lowest versions that pyproject.toml allows
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)

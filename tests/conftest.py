@@ -41,11 +41,14 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that share the Ray cluster: `make test` runs them in one process and the others in a second one.
+    """Mark the tests that share the Ray cluster, and those that kill processes of a cluster of their own.
 
-    Two clusters on two cores slow each other down. The tests of one cluster leave a third of two cores idle.
+    `make test` runs the first in one process and all others in a second one: two clusters on two cores slow each other
+    down, and the tests of one cluster leave a third of two cores idle. `make test-kills` runs those that kill.
     """
     for item in items:
+        if "two_nodes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kills)
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)
 
