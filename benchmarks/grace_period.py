@@ -65,7 +65,7 @@ def train(problem: Problem, model: Path, keys: Result) -> list[float]:
         rank=0,
         world_size=1,
         device=torch.device("cpu"),
-        read_chunks=lambda split, rows: iter([chunks[split]]),
+        read_chunks=lambda split, rows, order: iter([chunks[split]]),
         wrap=lambda network: network,
         report=lambda *progress: None,
         show=lambda epochs_done, loss: None,

@@ -82,7 +82,7 @@ def train(model: str, prepared: str, rows: int, tokens_per_batch: str, threads: 
     keys = {"output": "-", "prepared": prepared, "model": model, "epochs": 1, "tokens_per_batch": tokens_per_batch}
     config = choose_batch_size(TrainConfig(**keys), num_rows=rows, mean_tokens=reviews.estimate_mean_tokens())
 
-    def read_chunks(split: str, num_rows: int) -> Iterator[Chunk]:
+    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
         table = parquet.read_table(reviews.directory / split, columns=["text", "label"]).slice(0, rows)
         for start in range(0, len(table), num_rows):
             yield build_chunk(table.slice(start, num_rows), reviews.labels)

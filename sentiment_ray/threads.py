@@ -12,7 +12,8 @@ def let_waiting_threads_sleep() -> None:
 
     By default OpenMP's threads spin while they wait. Where more threads want to run than there are cores, one that
     spins takes the core of the one that it waits for: a training of a small encoder took 170 times as long beside
-    other work (benchmarks/results/training.jsonl). Call it before torch is imported.
+    other work. On a quiet machine sleeping costs up to 14 % of a step (benchmarks/results/training.jsonl). Call it
+    before torch is imported.
     """
     os.environ.setdefault(WAIT_POLICY, SLEEP)
 
