@@ -23,12 +23,12 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones and those that kill (about fifteen minutes on two cores)
+test: $(INSTALLED) ## All tests but the slow ones and those that kill
 	@$(BIN)/python -m pytest -m "not slow and not ray" > .pytest-without-ray.txt 2>&1 & others=$$!; \
 		$(BIN)/python -m pytest -m "not slow and not kills and ray"; code=$$?; wait $$others || code=1; \
 		cat .pytest-without-ray.txt; exit $$code
 
-test-kills: $(INSTALLED) ## Scoring and training under kills (about five minutes on two cores)
+test-kills: $(INSTALLED) ## Scoring and training whose processes are killed
 	@$(BIN)/python -m pytest -m "kills and not slow"
 
 test-lowest: ## The light tests on the lowest versions that pyproject.toml allows

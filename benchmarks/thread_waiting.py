@@ -18,7 +18,7 @@ import click
 from harness import ROOT, machine, spread
 
 from sentiment_ray.config.shell import print_result, run
-from sentiment_ray.threads import SLEEP, WAIT_POLICY
+from sentiment_ray.thread_waiting import SLEEP, WAIT_POLICY
 
 POLICIES = {"sleep": {WAIT_POLICY: SLEEP}, "spin": {"GOMP_SPINCOUNT": "300000"}}
 """Variables of a training. The number of spins is the one that libgomp takes when neither variable is set."""

@@ -13,7 +13,7 @@ from typing import Any
 from sentiment_ray import log
 from sentiment_ray.errors import ClusterError, ConfigError, SentimentRayError, require_extra
 from sentiment_ray.ray_directory import choose_temporary_directory
-from sentiment_ray.threads import let_waiting_threads_sleep, list_worker_variables
+from sentiment_ray.thread_waiting import let_waiting_threads_sleep, list_worker_variables
 
 require_extra("data", "ray")
 

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.inference.predictor import Predictor
-from sentiment_ray.threads import let_waiting_threads_sleep
+from sentiment_ray.thread_waiting import let_waiting_threads_sleep
 
 ROOT = Path(__file__).parent.parent
 LABELS = ("negative", "neutral", "positive")

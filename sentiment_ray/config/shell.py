@@ -17,7 +17,7 @@ from sentiment_ray.config.sections import Config, load_config
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.manifest import format_json
 from sentiment_ray.paths import find_disk_failure
-from sentiment_ray.threads import let_waiting_threads_sleep
+from sentiment_ray.thread_waiting import let_waiting_threads_sleep
 
 Result = Mapping[str, Any]
 logger = logging.getLogger(__name__)
