@@ -18,14 +18,21 @@ import click
 from harness import ROOT, machine, spread
 
 from sentiment_ray.config.shell import print_result, run
-from sentiment_ray.thread_waiting import SLEEP, WAIT_POLICY
+from sentiment_ray.thread_waiting import SPINS, WAIT_POLICY
 
-POLICIES = {"sleep": {WAIT_POLICY: SLEEP}, "spin": {"GOMP_SPINCOUNT": "300000"}}
-"""Variables of a training. The number of spins is the one that libgomp takes when neither variable is set."""
+POLICIES = {
+    "sleep": {WAIT_POLICY: "PASSIVE"},
+    "1,000 spins": {SPINS: "1000"},
+    "3,000 spins": {SPINS: "3000"},
+    "10,000 spins": {SPINS: "10000"},
+    "spin": {SPINS: "300000"},
+}
+"""Variables of a training. The last number of spins is the one that libgomp takes when neither variable is set."""
 model_option = click.option("--model", required=True, help="Directory of an encoder.")
 prepared_option = click.option("--prepared", required=True, help="What prepare_reviews wrote.")
 rows_option = click.option("--rows", default=66, show_default=True, help="Rows to train on.")
 tokens_option = click.option("--tokens-per-batch", default="auto", show_default=True)
+max_tokens_option = click.option("--max-tokens", default=128, show_default=True)
 threads_option = click.option("--threads", default=2, show_default=True)
 
 
@@ -39,6 +46,7 @@ def commands() -> None:
 @prepared_option
 @rows_option
 @tokens_option
+@max_tokens_option
 @threads_option
 @click.option("--busy", default=2, show_default=True, help="Processes that compute beside the training.")
 @click.option("--rounds", default=3, show_default=True)
@@ -62,8 +70,9 @@ def measure(busy: int, rounds: int, limit_s: float, **training: str | int) -> No
 @prepared_option
 @rows_option
 @tokens_option
+@max_tokens_option
 @threads_option
-def train(model: str, prepared: str, rows: int, tokens_per_batch: str, threads: int) -> None:
+def train(model: str, prepared: str, rows: int, tokens_per_batch: str, max_tokens: int, threads: int) -> None:
     """Train once in this process, without Ray, and print the seconds of all steps."""
     import torch
     from pyarrow import parquet
@@ -79,7 +88,8 @@ def train(model: str, prepared: str, rows: int, tokens_per_batch: str, threads: 
 
     torch.set_num_threads(threads)
     reviews = read_prepared(Path(prepared))
-    keys = {"output": "-", "prepared": prepared, "model": model, "epochs": 1, "tokens_per_batch": tokens_per_batch}
+    keys = {"output": "-", "prepared": prepared, "model": model, "epochs": 1}
+    keys |= {"tokens_per_batch": tokens_per_batch, "max_tokens": max_tokens}
     config = choose_batch_size(TrainConfig(**keys), num_rows=rows, mean_tokens=reviews.estimate_mean_tokens())
 
     def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:

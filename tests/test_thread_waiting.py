@@ -1,4 +1,4 @@
-"""Threads of torch that wait sleep, in the driver and in the workers of any cluster."""
+"""Threads of torch that wait soon sleep, in the driver and in the workers of any cluster."""
 
 import json
 import os
@@ -9,31 +9,46 @@ import ray
 from sentiment_ray import cluster
 from sentiment_ray.thread_waiting import (
     JOB_CONFIG,
-    SLEEP,
+    SHORT_SPINS,
+    SPINS,
     WAIT_POLICY,
     let_waiting_threads_sleep,
     list_worker_variables,
 )
 
 
-def test_waiting_threads_sleep_unless_another_policy_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(WAIT_POLICY)
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither variable is set, and what a test sets is forgotten after it."""
+    for name in (WAIT_POLICY, SPINS):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_waiting_threads_soon_sleep_unless_another_policy_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     let_waiting_threads_sleep()
-    assert os.environ[WAIT_POLICY] == SLEEP
+    assert list_worker_variables() == {SPINS: SHORT_SPINS}
+    monkeypatch.delenv(SPINS)
     monkeypatch.setenv(WAIT_POLICY, "ACTIVE")
     let_waiting_threads_sleep()
     assert list_worker_variables() == {WAIT_POLICY: "ACTIVE"}
 
 
+def test_a_number_of_spins_that_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SPINS, "7")
+    let_waiting_threads_sleep()
+    assert list_worker_variables() == {SPINS: "7"}
+
+
 def test_a_policy_that_the_job_was_submitted_with_is_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WAIT_POLICY, "ACTIVE")
     monkeypatch.setenv(JOB_CONFIG, json.dumps({"runtime_env": {"env_vars": {WAIT_POLICY: "ACTIVE"}}}))
     assert list_worker_variables() == {}
 
 
 @pytest.fixture
 def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is in no cluster yet, and whose policy is not set."""
-    monkeypatch.delenv(WAIT_POLICY)
+    """A process that is in no cluster yet."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1})
 
@@ -43,9 +58,9 @@ def test_workers_of_a_cluster_that_a_job_starts_inherit_the_policy(
 ) -> None:
     seen = []
     monkeypatch.setattr("sentiment_ray.cluster_address.find_cluster", lambda: None)
-    monkeypatch.setattr(cluster, "_start_cluster", lambda settings: seen.append(os.environ.get(WAIT_POLICY)))
+    monkeypatch.setattr(cluster, "_start_cluster", lambda settings: seen.append(os.environ.get(SPINS)))
     cluster.connect()
-    assert seen == [SLEEP]
+    assert seen == [SHORT_SPINS]
 
 
 def test_workers_of_a_cluster_that_a_job_joins_are_given_the_policy(
@@ -56,4 +71,4 @@ def test_workers_of_a_cluster_that_a_job_joins_are_given_the_policy(
     monkeypatch.setattr("sentiment_ray.cluster_address.find_cluster", lambda: "127.0.0.1:1")
     monkeypatch.setattr(cluster, "_warn_when_lost", lambda address: None)
     cluster.connect()
-    assert given["runtime_env"] == {"env_vars": {WAIT_POLICY: SLEEP}}
+    assert given["runtime_env"] == {"env_vars": {SPINS: SHORT_SPINS}}
