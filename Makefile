@@ -6,6 +6,10 @@ LOWEST := .venv-lowest
 # Tests of the command, the service and the configuration; they need neither Ray nor torch.
 LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
+# The installation compiles nothing, so the first process that imports a module must keep what it compiled. Without
+# that each of the tests' many processes compiles torch and Ray again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-kills test-lowest test-slow lint docs format clean
 
 help: ## This list
