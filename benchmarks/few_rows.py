@@ -90,7 +90,7 @@ def learn_with_loop(problem: Problem, model: Path, **keys: Any) -> tuple[float, 
     import torch
 
     from export.held_out import TorchEngine
-    from sentiment_ray.inference.predictor import score_texts
+    from sentiment_ray.inference.scoring import score_texts
     from sentiment_ray.text.encoding import load_encoder
     from sentiment_ray.train.batch_size import choose_batch_size
     from sentiment_ray.train.batches import Chunk

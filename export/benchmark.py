@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_ray.inference.engines import Engine, load_engine
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.text.encoding import TextEncoder
 
 BENCH_TEXTS = 256

@@ -15,7 +15,7 @@ from export.config import ExportConfig
 from export.held_out import HeldOut
 from sentiment_ray.inference.behaviour import count_passed_cases
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
+from sentiment_ray.inference.scoring import Scores, compute_probabilities, score_texts
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_difference, wilson_interval
 from sentiment_ray.text.batching import pad

@@ -17,7 +17,7 @@ from export.suite import explain_no_suite
 from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.errors import DataError
 from sentiment_ray.inference.behaviour import Case, load_cases
-from sentiment_ray.inference.predictor import Scores, compute_probabilities, score_texts
+from sentiment_ray.inference.scoring import Scores, compute_probabilities, score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.manifest import read_json
 from sentiment_ray.metrics.temperature import TEMPERATURES, fit_temperature

@@ -20,7 +20,7 @@ from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
 from sentiment_ray.inference.behaviour import load_cases
 from sentiment_ray.inference.engines import load_engine
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app

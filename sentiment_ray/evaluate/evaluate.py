@@ -32,7 +32,8 @@ from sentiment_ray.evaluate.ranking import compute_curves
 from sentiment_ray.evaluate.scored_rows import ScoredRows, join_labels
 from sentiment_ray.evaluate.slices import measure_slices
 from sentiment_ray.inference.behaviour import count_passed_cases, load_cases
-from sentiment_ray.inference.predictor import PackedBundle, Predictor, Scores, pack_bundle
+from sentiment_ray.inference.predictor import PackedBundle, Predictor, pack_bundle
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.input_files.listing import InputFile, Listing, list_input, refuse_overlap
 from sentiment_ray.labels import DEFAULT_LABELS
 from sentiment_ray.manifest import (

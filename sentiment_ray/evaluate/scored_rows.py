@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.metrics.classification import confusion_counts
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.evaluate.scored_rows import ScoredRows
 from sentiment_ray.inference.drift import name_token_bin
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.metrics.classification import compute_measures, sum_by_label
 from sentiment_ray.metrics.intervals import bootstrap_counts, wilson_interval
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 
 MEASURES = ("labels", "confidence", "tokens", "script", "words")
 """The parts of a profile that are compared, each a dictionary of counts by bin."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 
 
 def sum_by_group(keys: pa.ChunkedArray, scores: Scores, labels: Sequence[str], uncertain_below: float) -> pa.Table:

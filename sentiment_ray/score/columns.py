@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.column_names import resolve_column
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.score.config import ScoreConfig
 
 QUARANTINE_SCHEMA = pa.schema(

@@ -9,7 +9,8 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.inference.predictor import Predictor, Scores, restore_order
+from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.scoring import Scores, restore_order
 from sentiment_ray.score.text_cache import DIGEST_BYTES, bytes_to_scores, scores_to_bytes
 
 MIN_TOKENS_PER_BATCH = 64

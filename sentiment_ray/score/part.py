@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from sentiment_ray.inference.drift import compute_profile
-from sentiment_ray.inference.predictor import Predictor, Scores
+from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.parquet_types import cast_column
 from sentiment_ray.score.aggregation import sum_by_group

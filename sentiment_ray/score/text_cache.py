@@ -9,7 +9,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 
 DIGEST_BYTES = 16
 WAYS = 8

@@ -9,7 +9,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from sentiment_ray.bundle.files import quote
-from sentiment_ray.inference.predictor import Predictor, Scores
+from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.contract import REQUEST_SCHEMA, Refusal, check_headers, rank_labels, read_request
 from sentiment_ray.serve.guard import Guard

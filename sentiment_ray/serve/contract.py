@@ -13,7 +13,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from sentiment_ray.bundle.files import quote
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.text.blank import is_blank
 
 Answer = list[dict[str, str | float]]

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sentiment_ray.evaluate.scored_rows import ScoredRows
-from sentiment_ray.inference.predictor import Scores, compute_probabilities
+from sentiment_ray.inference.scoring import Scores, compute_probabilities
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -17,7 +17,7 @@ from export.gate import compare
 from export.static_calibration import CALIBRATION_TEXTS, choose_static_calibration
 from export.suite import explain_no_suite
 from sentiment_ray.inference.behaviour import load_cases
-from sentiment_ray.inference.predictor import Scores, compute_probabilities
+from sentiment_ray.inference.scoring import Scores, compute_probabilities
 from sentiment_ray.labels import label2id
 from tests.conftest import LABELS
 

@@ -20,7 +20,7 @@ from sentiment_ray.bundle.manifest import compute_bundle_id
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError, DataError, GateError
 from sentiment_ray.inference.drift import compute_drift, compute_profile
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.output_lock import hold_local_lock, name_lock_beside
 from sentiment_ray.text.encoding import load_encoder
 from tests.conftest import EXPORT

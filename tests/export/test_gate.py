@@ -24,7 +24,7 @@ from export.held_out import HeldOut, TorchEngine, score_held_out
 from export.variants import VARIANTS, Source
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.inference.engines import load_engine
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.metrics.intervals import bootstrap_difference
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from tests.conftest import LABELS, ROOT

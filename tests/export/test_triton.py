@@ -11,7 +11,7 @@ from sentiment_ray import Predictor
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.inference.engines import load_engine
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.text.encoding import load_encoder
 
 

@@ -16,7 +16,7 @@ from sentiment_ray.inference.drift import (
     compute_profile,
     describe_drift,
 )
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.text.encoding import encode, load_encoder
 from tests.conftest import LABELS, NASTY_TEXTS
 

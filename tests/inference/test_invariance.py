@@ -20,7 +20,8 @@ from sentiment_ray.inference.doctor import examine
 from sentiment_ray.inference.engines import Engine, load_engine
 from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
 from sentiment_ray.inference.invariance import is_batch_invariant
-from sentiment_ray.inference.predictor import pack_bundle, score_texts
+from sentiment_ray.inference.predictor import pack_bundle
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import compare_sample

@@ -10,7 +10,7 @@ import pytest
 
 from sentiment_ray import Predictor
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError, SelfTestError
-from sentiment_ray.inference.predictor import compute_probabilities
+from sentiment_ray.inference.scoring import compute_probabilities
 from tests.conftest import LABELS, NASTY_TEXTS
 
 

@@ -8,7 +8,7 @@ import pytest
 from html_page import Page, assert_loads_nothing
 
 from sentiment_ray.inference.drift import add_profiles, compute_drift, compute_profile
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.score.page import write_page
 
 LABELS = ("negative", "neutral", "positive")

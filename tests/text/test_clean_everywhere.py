@@ -18,7 +18,7 @@ from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.prepare import prepare_reviews
 from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
-from sentiment_ray.inference.predictor import Scores
+from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews

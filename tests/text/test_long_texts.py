@@ -23,7 +23,7 @@ from sentiment_ray.evaluate.evaluate import evaluate_bundle
 from sentiment_ray.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
 from sentiment_ray.inference.invariance import is_batch_invariant
-from sentiment_ray.inference.predictor import compute_probabilities, score_texts
+from sentiment_ray.inference.scoring import compute_probabilities, score_texts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app

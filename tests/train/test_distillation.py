@@ -13,7 +13,7 @@ from pyarrow import parquet
 from export.held_out import TorchEngine
 from sentiment_ray import Predictor
 from sentiment_ray.errors import DataError, MissingExtraError
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.manifest import read_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews

@@ -12,7 +12,7 @@ from export.graph import export_graph
 from export.held_out import TorchEngine
 from sentiment_ray.bundle.model_config import FAMILIES
 from sentiment_ray.inference.engines import load_engine
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.train.batches import Chunk

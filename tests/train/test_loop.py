@@ -11,7 +11,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from export.held_out import TorchEngine
-from sentiment_ray.inference.predictor import score_texts
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Pooling, TokenWindows

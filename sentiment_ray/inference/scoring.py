@@ -1,0 +1,110 @@
+"""The one function from texts to logits, probabilities and labels; knows no bundle, no Ray and no Parquet."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_ray.inference.engines import Engine
+from sentiment_ray.text.batching import equal_length_batches, pad, round_up_lengths
+from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, pool_logits, select_rows
+
+IndexedLogits = tuple[NDArray[np.intp], NDArray[np.float32]]
+"""Indices of rows or of texts, and their logits `(indices, labels)`."""
+
+DEFAULT_TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The answers for many texts, one row a text, in the order of the texts.
+
+    `logits` and `probabilities` float32 `(texts, labels)`; `label_ids` int64 `(texts,)`; `tokens` int32 `(texts,)`, the
+    tokens of all windows of a text; `truncated` bool `(texts,)`, whether a part of the text was not read; `unknown`
+    int32 `(texts,)`, the tokens that stand for unknown words.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    label_ids: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+    unknown: NDArray[np.int32]
+
+
+def compute_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the softmax of float32 logits `(texts, labels)` over the labels."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def score_in_batches(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+) -> Iterator[tuple[NDArray[np.intp], Scores]]:
+    """Yield the indices and the scores of the texts of each batch, longest texts first.
+
+    A batch has at most `tokens_per_batch` tokens. All its rows are padded to one length, which follows from the length
+    of each row and from nothing else. So in fp32 a text gets the same bits in every batch, and in every precision where
+    `is_batch_invariant` says so. A long text that is read in windows comes with the batch of its last window.
+    """
+    encoded = encode(encoder, texts)
+    batches = _compute_row_logits(engine, encoder, encoded, tokens_per_batch)
+    if len(encoded.ids) > len(texts):
+        batches = _pool_rows(batches, encoder, encoded)
+    for text_indices, logits in batches:
+        yield (
+            text_indices,
+            Scores(
+                logits=logits,
+                probabilities=compute_probabilities(logits),
+                label_ids=logits.argmax(axis=1),
+                tokens=encoded.num_tokens[text_indices],
+                truncated=encoded.truncated[text_indices],
+                unknown=encoded.num_unknown[text_indices],
+            ),
+        )
+
+
+def _compute_row_logits(
+    engine: Engine, encoder: TextEncoder, encoded: Encoded, tokens_per_batch: int
+) -> Iterator[IndexedLogits]:
+    lengths = round_up_lengths(encoded.lengths, max_tokens=encoder.max_tokens)
+    for rows in equal_length_batches(lengths, tokens_per_batch=tokens_per_batch):
+        ids = [encoded.ids[row] for row in rows]
+        yield rows, engine.logits(*pad(ids, pad_id=encoder.pad_id, length=int(lengths[rows[0]])))
+
+
+def _pool_rows(batches: Iterable[IndexedLogits], encoder: TextEncoder, encoded: Encoded) -> Iterator[IndexedLogits]:
+    """Turn batches of rows into batches of texts; a text is yielded as soon as all its rows are there."""
+    num_missing = np.bincount(encoded.text_indices)
+    logits: NDArray[np.float32] | None = None
+    for rows, row_logits in batches:
+        if logits is None:
+            logits = np.empty((len(encoded.ids), row_logits.shape[1]), dtype=np.float32)
+        logits[rows] = row_logits
+        text_indices, num_arrived = np.unique(encoded.text_indices[rows], return_counts=True)
+        num_missing[text_indices] -= num_arrived
+        complete = text_indices[num_missing[text_indices] == 0]
+        if len(complete):
+            rows = select_rows(encoded, complete)
+            yield complete, pool_logits(logits[rows], encoded.text_indices[rows], encoder.truncation)
+
+
+def score_texts(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+) -> Scores:
+    """Score one or more texts in batches (see `score_in_batches`), and return the scores in the order of the texts."""
+    return restore_order(score_in_batches(engine, encoder, texts, tokens_per_batch=tokens_per_batch), len(texts))
+
+
+def restore_order(batches: Iterable[tuple[NDArray[np.intp], Scores]], num_texts: int) -> Scores:
+    """Join the scores of one or more batches in the order of the texts; if a text comes twice, the last one counts."""
+    indices, scores = zip(*batches, strict=True)
+    columns = []
+    for field in fields(Scores):
+        values = np.concatenate([getattr(batch, field.name) for batch in scores])
+        column = np.empty((num_texts, *values.shape[1:]), dtype=values.dtype)
+        column[np.concatenate(indices)] = values
+        columns.append(column)
+    return Scores(*columns)
