@@ -1,6 +1,6 @@
 """Compares an ONNX file with torch on held-out reviews and the suite. Does not know how the file was made.
 
-Texts go through the same functions as in scoring and serving: `encoding.encode` and `predictor.score_texts`.
+Texts go through the same functions as in scoring and serving: `encoding.encode` and `scoring.score_texts`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from export.config import ExportConfig
 from export.held_out import HeldOut
 from sentiment_ray.inference.behaviour import count_passed_cases
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.inference.scoring import Scores, compute_probabilities, score_texts
+from sentiment_ray.inference.invariance import choose_trial_texts, make_record, try_texts
+from sentiment_ray.inference.scoring import DEFAULT_TOKENS_PER_BATCH, Scores, compute_probabilities, score_texts
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_difference, wilson_interval
 from sentiment_ray.text.batching import pad
@@ -41,7 +42,8 @@ def check(
 
     In the gate, `batches` says how far answers move when a text is scored alone or padded, `suite` the share of cases
     that pass by capability, and `missed` every bound that was missed, with the figure and its interval: `export.bounds`
-    has the rules. `not_measured` and `not_judged` are those of the HeldOut.
+    has the rules. `not_measured` and `not_judged` are those of the HeldOut. `batch_invariance` says, of a file that
+    passed, whether each text got the same bits in every batch.
     """
     scores = score_texts(engine, encoder, held_out.texts)
     case_scores = score_texts(engine, encoder, [case.text for case in held_out.cases])
@@ -56,6 +58,10 @@ def check(
     gate["not_measured"], gate["not_judged"] = list(held_out.not_measured), list(held_out.not_judged)
     gate["missed"] = list_missed_bounds(gate, config)
     gate["passed"] = not gate["missed"]
+    if gate["passed"]:
+        texts = choose_trial_texts(encoder, held_out.texts)
+        trial = try_texts(engine, encoder, texts, tokens_per_batch=DEFAULT_TOKENS_PER_BATCH)
+        gate["batch_invariance"] = make_record(trial, engine.name)
     return GateResult(gate, scores, case_scores)
 
 

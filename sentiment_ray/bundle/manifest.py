@@ -70,6 +70,22 @@ class FileEntry(BaseModel):
     bytes: Count
 
 
+class BatchInvariance(BaseModel):
+    """What the export tried to see whether an engine gives each text the same bits in every batch.
+
+    `texts_alone` of the `texts` were also scored alone. `longest` is the length in tokens of the longest row, and
+    `differing` the number of texts whose bits were not everywhere the same. `version` is that of the engine's package.
+    """
+
+    texts: Count
+    texts_alone: Count
+    longest: Count
+    tokens_per_batch: Count
+    differing: Count
+    version: Annotated[str, Field(max_length=100)]
+    instruction_sets: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=64)]
+
+
 class Variant(BaseModel):
     """One ONNX file: how close it is to torch, and how fast it ran on the machine that exported it.
 
@@ -90,6 +106,8 @@ class Variant(BaseModel):
                 raise ValueError(
                     f"{engine} needs `passed` (true or false) in gate and `rows_per_s` (a number) in bench"
                 )
+            if "batch_invariance" in gate:  # earlier releases recorded none
+                _check_part(BatchInvariance, gate["batch_invariance"], f"{engine}: batch_invariance: ")
         return self
 
 
@@ -165,21 +183,15 @@ class Manifest(BaseModel):
     @field_validator("reference")
     @classmethod
     def _check_reference(cls, reference: dict[str, Any]) -> dict[str, Any]:
-        try:
-            if reference:
-                Reference.model_validate(reference, strict=True)
-        except ValidationError as error:
-            raise ValueError(describe_first_error(error)) from None
+        if reference:
+            _check_part(Reference, reference, "")
         return reference
 
     @field_validator("training")
     @classmethod
     def _check_base_model(cls, training: dict[str, Any]) -> dict[str, Any]:
-        try:
-            if "base_model" in training:
-                BaseModelMetrics.model_validate(training["base_model"], strict=True)
-        except ValidationError as error:
-            raise ValueError(f"base_model: {describe_first_error(error)}") from None
+        if "base_model" in training:
+            _check_part(BaseModelMetrics, training["base_model"], "base_model: ")
         return training
 
     @model_validator(mode="after")
@@ -238,6 +250,14 @@ def describe_first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     key = ".".join(str(part)[:100] for part in first["loc"])
     return f"{key}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
+
+
+def _check_part(model: type[BaseModel], value: Any, key: str) -> None:
+    """Raise ValueError, whose message begins with `key`, unless a value has the form of `model`."""
+    try:
+        model.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{key}{describe_first_error(error)}") from None
 
 
 def _check_files(files: dict[str, FileEntry]) -> None:

@@ -13,7 +13,7 @@ from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.engine_specs import installed_engines
 from sentiment_ray.inference.choice import has_passed
 from sentiment_ray.inference.engines import Engine, load_engine
-from sentiment_ray.inference.invariance import read_suite_tokens
+from sentiment_ray.inference.short_trial import read_suite_tokens
 from sentiment_ray.text.encoding import parse_encoder
 
 SIZE_KEYS = {

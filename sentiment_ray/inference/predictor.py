@@ -166,11 +166,13 @@ class Predictor:
             )
 
     def is_batch_invariant(self, *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> bool:
-        """Whether a text gets the same bits in every batch of at most `tokens_per_batch` tokens.
+        """Whether a text gets the same bits in every batch of at most `tokens_per_batch` tokens, as far as trials tell.
 
-        Each call is a trial that costs as much as scoring 5,000 tokens; see `invariance.is_batch_invariant`.
+        Each call makes a short trial, which costs as much as scoring 5,000 tokens. Where the bundle records no trial
+        on a machine like this one, a longer trial follows, once for each machine; see `invariance.is_batch_invariant`.
         """
-        return is_batch_invariant(self._engine, self._encoder, tokens_per_batch=tokens_per_batch)
+        choice = (self.engine, self.variant)
+        return is_batch_invariant(self._engine, self._encoder, self.manifest, choice, tokens_per_batch=tokens_per_batch)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a Prediction for each text, in order; a single string is refused: it is a sequence of letters."""

@@ -18,11 +18,18 @@ PUT_EVERY_TEXTS = 256
 """Texts after which their scores are put into the cache: a second or two of work."""
 
 
+def choose_cache(predictor: Predictor, cache: Any, *, tokens_per_batch: int) -> Any:
+    """Return the shared cache of scores, or None where the scores of a text depend on the texts of its batch."""
+    if cache is None or not predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch):
+        return None
+    return cache
+
+
 class DistinctTexts:
     """Scores the distinct texts of a unit, except those that another worker has put into `cache`, where there is one.
 
     The bytes of a part must not depend on what was scored before. So pass a cache only where a text gets the same bits
-    in any batch; see `Predictor.is_batch_invariant`.
+    in any batch; see `choose_cache`. Within a unit equal texts always share a score: its texts have one order.
     """
 
     def __init__(self, predictor: Predictor, tokens_per_batch: int, cache: Any = None) -> None:

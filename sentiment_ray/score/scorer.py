@@ -31,6 +31,7 @@ from sentiment_ray.score.crash_search import (
     run_pending_steps,
     shrink_batches,
 )
+from sentiment_ray.score.distinct_texts import choose_cache
 from sentiment_ray.score.part import CrashingInputs, UnitResult, try_row_group, try_rows, write_part
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.receipts import Files, Receipt, read_receipt, write_receipt
@@ -77,7 +78,8 @@ class Scorer:
         self._units: list[Unit] = ray.get(context.units)
         self._context = context
         self._config = context.config
-        self._cache = self._find_usable_cache()
+        tokens_per_batch = context.config.tokens_per_batch
+        self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
         self._store = open_store(context.config.output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -132,13 +134,6 @@ class Scorer:
             },
         )
         return receipt
-
-    def _find_usable_cache(self) -> Any:
-        """Return the shared cache of scores, or None where the scores of a text depend on the texts of its batch."""
-        if self._context.cache is None:
-            return None
-        tokens_per_batch = self._config.tokens_per_batch
-        return self._context.cache if self._predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch) else None
 
     def _try(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         if step.kind == "read":

@@ -61,6 +61,22 @@ def test_every_variant_has_its_gate_and_its_rate(bundle: Path, prepared: Path) -
     assert manifest.variants["fp32"].gate["onnxruntime"]["label_agreement"] == 1
 
 
+def test_what_passed_its_gate_has_the_trial_whether_bits_depend_on_the_batch(bundle: Path, prepared: Path) -> None:
+    rows = parquet.read_table(prepared / "validation").num_rows
+    manifest = open_bundle(bundle).manifest
+    differing = {}
+    for name, variant in manifest.variants.items():
+        for engine, gate in variant.gate.items():
+            assert gate["passed"] == ("batch_invariance" in gate)
+            if gate["passed"]:
+                record = gate["batch_invariance"]
+                assert record["texts"] >= record["texts_alone"] >= rows
+                assert (record["longest"], record["tokens_per_batch"]) == (manifest.max_tokens, 2048)
+                differing[name, engine] = record["differing"]
+    assert differing["fp32", "onnxruntime"] == differing["optimized", "onnxruntime"] == 0
+    assert differing["int8", "onnxruntime"] > 0
+
+
 def test_the_bundle_has_a_profile_of_held_out_reviews_that_is_not_part_of_its_identity(
     bundle: Path, prepared: Path
 ) -> None:

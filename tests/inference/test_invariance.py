@@ -1,16 +1,16 @@
-"""The trial tells the truth about every engine, and scoring trusts no engine that fails it.
+"""The short trial tells the truth about every engine here, and scoring trusts no engine that fails it.
+
+tests/inference/test_text_trial.py has the trial of whole texts.
 
 Tests force OpenVINO's precision, since its default depends on the processor. A processor with AMX is simulated by an
 engine that is made of two others, and takes one or the other by the number of rows.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
 from pyarrow import parquet
 
 from export.quantize import quantize_weights
@@ -19,29 +19,17 @@ from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.inference.doctor import examine
 from sentiment_ray.inference.engines import Engine, load_engine
 from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
-from sentiment_ray.inference.invariance import is_batch_invariant
 from sentiment_ray.inference.predictor import pack_bundle
 from sentiment_ray.inference.scoring import score_texts
+from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import compare_sample
 from sentiment_ray.text.batching import ROUNDING_LIMITS
 from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
+from tests.inference.two_kernels import TwoKernelEngine
 
 TOKENS_PER_BATCH = 2048
-
-
-class TwoKernelEngine:
-    """Answers with one engine, and with another the batches that `changes` is true of, as some kernels do."""
-
-    name = "two kernels"
-
-    def __init__(self, usual: Engine, other: Engine, changes: Callable[[NDArray[np.int64]], bool]) -> None:
-        self._usual, self._other, self._changes = usual, other, changes
-
-    def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        engine = self._other if self._changes(input_ids) else self._usual
-        return engine.logits(input_ids, attention_mask)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +77,7 @@ def _has_equal_bits(engine: Engine, encoder: TextEncoder, texts: list[str]) -> b
 
 
 def _says_invariant(engine: Engine, encoder: TextEncoder) -> bool:
-    return is_batch_invariant(engine, encoder, tokens_per_batch=TOKENS_PER_BATCH)
+    return passes_short_trial(engine, encoder, tokens_per_batch=TOKENS_PER_BATCH)
 
 
 def test_fp32_gives_equal_bits_in_every_batch_on_every_processor(
@@ -124,8 +112,8 @@ def test_a_trial_of_small_batches_says_nothing_of_large_ones(
     kernels: tuple[Engine, Engine], encoder: TextEncoder
 ) -> None:
     engine = TwoKernelEngine(*kernels, lambda ids: ids.size > 120)
-    assert is_batch_invariant(engine, encoder, tokens_per_batch=120)
-    assert not is_batch_invariant(engine, encoder, tokens_per_batch=TOKENS_PER_BATCH)
+    assert passes_short_trial(engine, encoder, tokens_per_batch=120)
+    assert not passes_short_trial(engine, encoder, tokens_per_batch=TOKENS_PER_BATCH)
 
 
 def test_a_predictor_asks_its_own_engine(

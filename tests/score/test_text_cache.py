@@ -12,8 +12,9 @@ import pytest
 import ray
 
 from sentiment_ray import Predictor
-from sentiment_ray.score.distinct_texts import DistinctTexts
+from sentiment_ray.score.distinct_texts import DistinctTexts, choose_cache
 from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
+from tests.inference.two_kernels import TwoKernelEngine
 
 
 @pytest.fixture
@@ -41,6 +42,36 @@ def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(
         actual, wanted = getattr(scores, name)[:100][::-1], getattr(expected, name)
         assert actual.dtype == wanted.dtype
         assert np.array_equal(actual, wanted)
+
+
+def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
+    bundle: Path,
+    predictor: Predictor,
+    everyday: list[tuple[str, str]],
+    share: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernels change where two or more rows are long. The units before had each text alone."""
+    openvino = Predictor.load(bundle, engine="openvino", variant="fp32", threads=2)
+    changing = TwoKernelEngine(
+        predictor._engine, openvino._engine, lambda ids: len(ids) > 1 and ids.shape[1] in range(20, 32)
+    )
+    monkeypatch.setattr(predictor, "_engine", changing)
+    unit = [" ".join(text for text, _ in everyday[start : start + 3]) for start in range(120)]
+    expected = DistinctTexts(predictor, 2048).score(unit).logits.tobytes()
+
+    def score_after_others(cache: Any) -> bytes:
+        for text in unit:
+            DistinctTexts(predictor, 2048, cache).score([text])
+        return DistinctTexts(predictor, 2048, cache).score(unit).logits.tobytes()
+
+    assert score_after_others(share(1000)) != expected  # a cache must not be shared here, and is not:
+    trial = {"texts": 9, "texts_alone": 9, "longest": 32, "tokens_per_batch": 2048, "differing": 1}
+    gate = predictor.manifest.variants["fp32"].gate["onnxruntime"]
+    monkeypatch.setitem(gate, "batch_invariance", trial | {"version": "", "instruction_sets": []})
+    cache = choose_cache(predictor, share(1000), tokens_per_batch=2048)
+    assert cache is None
+    assert score_after_others(cache) == expected
 
 
 def test_the_oldest_texts_are_replaced() -> None:

@@ -22,8 +22,8 @@ from sentiment_ray.evaluate.config import EvaluateConfig
 from sentiment_ray.evaluate.evaluate import evaluate_bundle
 from sentiment_ray.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
-from sentiment_ray.inference.invariance import is_batch_invariant
 from sentiment_ray.inference.scoring import compute_probabilities, score_texts
+from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.serve.app import create_app
@@ -118,7 +118,7 @@ def test_a_long_text_gets_the_same_bits_in_every_batch_in_fp32(windowed: Path, t
     model = open_bundle(windowed).model("fp32")
     engine = OpenVinoEngine(model, 2, precision="f32") if name == "openvino" else OnnxRuntimeEngine(model, 2)
     encoder = load_encoder(windowed / "tokenizer.json", max_tokens=32, truncation=WINDOWS)
-    assert is_batch_invariant(engine, encoder, tokens_per_batch=2048)
+    assert passes_short_trial(engine, encoder, tokens_per_batch=2048)
     in_large_batches = score_texts(engine, encoder, texts)
     alone = [score_texts(engine, encoder, [text]) for text in texts]
     in_small_batches = score_texts(engine, encoder, texts[::-1], tokens_per_batch=40)
