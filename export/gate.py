@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from export.bounds import list_missed_bounds
 from export.config import ExportConfig
 from export.held_out import HeldOut
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.behaviour import count_passed_cases
 from sentiment_ray.inference.engines import Engine
 from sentiment_ray.inference.invariance import choose_trial_texts, make_record, try_texts
-from sentiment_ray.inference.scoring import DEFAULT_TOKENS_PER_BATCH, Scores, compute_probabilities, score_texts
+from sentiment_ray.inference.scoring import Scores, compute_probabilities, score_texts
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_difference, wilson_interval
 from sentiment_ray.text.batching import pad
@@ -60,7 +61,7 @@ def check(
     gate["passed"] = not gate["missed"]
     if gate["passed"]:
         texts = choose_trial_texts(encoder, held_out.texts)
-        trial = try_texts(engine, encoder, texts, tokens_per_batch=DEFAULT_TOKENS_PER_BATCH)
+        trial = try_texts(engine, encoder, texts, tokens_per_batch=ENGINES[engine.name].batching.tokens_per_batch)
         gate["batch_invariance"] = make_record(trial, engine.name)
     return GateResult(gate, scores, case_scores)
 

@@ -16,7 +16,7 @@ from typing import Any
 BEGUN = time.clock_gettime(time.CLOCK_MONOTONIC)
 PARTS = {
     "open_bundle": "read_and_hash",
-    "_pack": "read_and_hash",
+    "pack": "read_and_hash",
     "parse_encoder": "tokenizer",
     "load_engine": "engine",
 }

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.bundle.open import Bundle
-from sentiment_ray.engine_specs import installed_engines
+from sentiment_ray.engine_specs import ENGINES, gpu_engines, installed_engines
 from sentiment_ray.inference.choice import has_passed
-from sentiment_ray.inference.engines import Engine, load_engine
+from sentiment_ray.inference.engines import Engine, explain_unusable, load_engine
 from sentiment_ray.inference.short_trial import read_suite_tokens
 from sentiment_ray.text.encoding import parse_encoder
 
@@ -54,26 +54,30 @@ def measure_bundle(
 ) -> Iterator[dict[str, Any]]:
     """Yield a result for each variant, engine, batch size, length in tokens and number of threads.
 
-    Variants that an engine did not pass the gate with are left out. A batch holds tokens of real sentences, in rows of
-    one length. `share_of_peak` is the rate of operations divided by the best rate of matrix products with as many
-    threads. It counts all operations of the encoder, even those that the file leaves out.
+    Variants that an engine did not pass the gate with are left out, and so are GPUs that cannot be used here. A batch
+    holds tokens of real sentences, in rows of one length. `share_of_peak` is the rate of operations divided by the best
+    rate of matrix products with as many threads of the CPU; a GPU has none. It counts all operations of the encoder,
+    even those that the file leaves out.
     """
     source = bundle.path / "tokenizer.json"
     encoder = parse_encoder(bundle.tokenizer, max_tokens=bundle.manifest.max_tokens, source=source)
     tokens = read_suite_tokens(encoder)
     shape = read_shape(bundle)
+    engine_names = [*installed_engines(), *(name for name in gpu_engines() if explain_unusable(name) is None)]
     for num_threads in threads:
         peak = measure_peak(shape, num_threads) if shape else None
         for name, variant in bundle.manifest.variants.items():
             model = bundle.model(name)
-            for engine_name in installed_engines():
+            for engine_name in engine_names:
                 if not has_passed(variant, engine_name):
                     continue
                 engine = load_engine(engine_name, model, threads=num_threads, source=bundle.path / variant.file)
                 for length in sorted({min(length, bundle.manifest.max_tokens) for length in lengths}):
                     for batch in batches:
                         result = _measure_engine(engine, tokens, batch, length, seconds)
-                        result |= _compare_with_peak(shape, peak, result["rows_per_s"], length)
+                        result |= _compare_with_peak(
+                            shape, None if ENGINES[engine_name].is_gpu else peak, result["rows_per_s"], length
+                        )
                         yield {
                             "variant": name,
                             "engine": engine_name,

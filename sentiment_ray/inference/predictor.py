@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from sentiment_ray.bundle.manifest import Manifest
 from sentiment_ray.bundle.open import Bundle, open_bundle
-from sentiment_ray.engine_specs import ENGINES
-from sentiment_ray.errors import DataError, SelfTestError
-from sentiment_ray.inference.choice import rank_choices
-from sentiment_ray.inference.engines import import_in_background, load_engine
+from sentiment_ray.engine_specs import ENGINES, installed_gpu_engines
+from sentiment_ray.errors import DataError, SelfTestError, SentimentRayError
+from sentiment_ray.inference.choice import Pair, list_gpu_choices, rank_choices
+from sentiment_ray.inference.engines import explain_unusable, import_in_background, load_engine
 from sentiment_ray.inference.invariance import is_batch_invariant
-from sentiment_ray.inference.scoring import DEFAULT_TOKENS_PER_BATCH, Scores, restore_order, score_in_batches
+from sentiment_ray.inference.race import RaceResult, pick_fastest, run_race
+from sentiment_ray.inference.scoring import Scores, restore_order, score_in_batches
 from sentiment_ray.text.encoding import parse_encoder
 
 logger = logging.getLogger(__name__)
@@ -56,18 +57,47 @@ def pack_bundle(
     """Read and check a bundle, and choose an engine and a variant.
 
     Every file is read once, so the bytes that are used are the bytes that were checked. The files of other variants are
-    not read. `auto` takes the fastest engine and variant that passed the bundle's gate. With `require_signature`, the
-    file of a public key, the bundle must be signed by that key. BundleError, ConfigError or MissingExtraError say what
-    to do.
+    not read. `auto` takes the fastest engine and variant that passed the bundle's gate; see `choose`. With
+    `require_signature`, the file of a public key, the bundle must be signed by that key. BundleError, ConfigError or
+    MissingExtraError say what to do.
     """
     bundle = open_bundle(path, require_signature=require_signature)
-    return _pack(bundle, *rank_choices(bundle, engine, variant)[0])
+    return pack(bundle, choose(bundle, engine, variant).pairs[0])
 
 
-def _pack(bundle: Bundle, engine: str, variant: str) -> PackedBundle:
+def pack(bundle: Bundle, choice: Pair) -> PackedBundle:
+    """Return an open bundle with one engine and one variant. BundleError when the variant's file was altered."""
+    engine, variant = choice
     return PackedBundle(
         bundle.manifest, engine, variant, bundle.tokenizer, bundle.model(variant), source=str(bundle.path)
     )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The pairs of engine and variant that may be loaded, best first, and the race that decided, if there was one."""
+
+    pairs: list[Pair]
+    race: RaceResult = RaceResult()
+
+
+def choose(bundle: Bundle, engine: str, variant: str, *, threads: int | None = None) -> Ranking:
+    """Return what may be loaded, best first; see `rank_choices` for the errors.
+
+    If `auto` stands for the engine and there is an engine on a GPU that this machine can use, the best files on it and
+    the best pair on the CPU take part in a race here, whose result is cached; see `race`. The winner is first.
+    """
+    ranked = rank_choices(bundle, engine, variant)
+    usable = [name for name in installed_gpu_engines() if explain_unusable(name) is None] if engine == "auto" else []
+    on_gpu = list_gpu_choices(bundle, variant, usable)
+    if not on_gpu:
+        return Ranking(ranked)
+    candidates = [ranked[0], *on_gpu]
+    race = run_race(
+        bundle.manifest, candidates, lambda pair: Predictor(pack(bundle, pair), threads=threads), threads=threads
+    )
+    winner = pick_fastest(candidates, race.rates)
+    return Ranking([winner, *(pair for pair in ranked if pair != winner)], race)
 
 
 class Predictor:
@@ -108,22 +138,25 @@ class Predictor:
     ) -> "Predictor":
         """Load a bundle and check every byte that is used.
 
-        See `pack_bundle` for `auto`, `require_signature` and the errors.
+        See `choose` for `auto`, and `pack_bundle` for `require_signature` and the errors.
 
         `threads` is by default the number of cores that this process may use. With `auto` the next best engine or
-        variant is tried, with a warning, when one fails the bundle's self-test on this processor.
+        variant is tried, with a warning, when one fails the bundle's self-test on this processor, or when a GPU cannot
+        be used after all.
         """
         bundle = open_bundle(path, require_signature=require_signature)
-        *others, last = rank_choices(bundle, engine, variant)
+        *others, last = choose(bundle, engine, variant, threads=threads).pairs
         import_in_background((*others, last)[0][0])
         for choice in others:
             try:
-                return cls(_pack(bundle, *choice), threads=threads)
-            except SelfTestError as error:
+                return cls(pack(bundle, choice), threads=threads)
+            except SentimentRayError as error:
+                if not isinstance(error, SelfTestError) and not ENGINES[choice[0]].is_gpu:
+                    raise
                 logger.warning("%s", error)
-        return cls(_pack(bundle, *last), threads=threads)
+        return cls(pack(bundle, last), threads=threads)
 
-    def score(self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> Scores:
+    def score(self, texts: Sequence[str], *, tokens_per_batch: int | None = None) -> Scores:
         """Return the scores of texts as arrays; DataError names the first entry that is not a string.
 
         `texts` is any sequence or column of strings. A single string is refused: it is a sequence of letters.
@@ -138,7 +171,7 @@ class Predictor:
         return restore_order(self.score_in_batches(texts, tokens_per_batch=tokens_per_batch), len(texts))
 
     def score_in_batches(
-        self, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+        self, texts: Sequence[str], *, tokens_per_batch: int | None = None
     ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
         """Yield the indices and the scores of each batch as soon as it is scored; see the function of this name."""
         for index, text in enumerate(texts):
@@ -165,14 +198,15 @@ class Predictor:
                 "variant: `sentiment-ray inspect` lists them."
             )
 
-    def is_batch_invariant(self, *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH) -> bool:
+    def is_batch_invariant(self, *, tokens_per_batch: int | None = None) -> bool:
         """Whether a text gets the same bits in every batch of at most `tokens_per_batch` tokens, as far as trials tell.
 
         Each call makes a short trial, which costs as much as scoring 5,000 tokens. Where the bundle records no trial
         on a machine like this one, a longer trial follows, once for each machine; see `invariance.is_batch_invariant`.
         """
         choice = (self.engine, self.variant)
-        return is_batch_invariant(self._engine, self._encoder, self.manifest, choice, tokens_per_batch=tokens_per_batch)
+        budget = tokens_per_batch or ENGINES[self.engine].batching.tokens_per_batch
+        return is_batch_invariant(self._engine, self._encoder, self.manifest, choice, tokens_per_batch=budget)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a Prediction for each text, in order; a single string is refused: it is a sequence of letters."""

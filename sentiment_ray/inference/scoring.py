@@ -6,14 +6,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_ray.engine_specs import get_batching
+from sentiment_ray.inference.encoding_ahead import IndexedLogits, TextCounts, compute_logits, compute_logits_ahead
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.text.batching import equal_length_batches, pad, round_up_lengths
+from sentiment_ray.text.batching import make_batches
 from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, pool_logits, select_rows
-
-IndexedLogits = tuple[NDArray[np.intp], NDArray[np.float32]]
-"""Indices of rows or of texts, and their logits `(indices, labels)`."""
-
-DEFAULT_TOKENS_PER_BATCH = 2048
+from sentiment_ray.text.truncation import TokenWindows
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,26 @@ def compute_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def score_in_batches(
-    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int | None = None
 ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
-    """Yield the indices and the scores of the texts of each batch, longest texts first.
+    """Yield the indices and the scores of the texts of each batch.
 
-    A batch has at most `tokens_per_batch` tokens. All its rows are padded to one length, which follows from the length
-    of each row and from nothing else. So in fp32 a text gets the same bits in every batch, and in every precision where
-    `is_batch_invariant` says so. A long text that is read in windows comes with the batch of its last window.
+    A batch has at most `tokens_per_batch` tokens, by default as many as suit the engine. All its rows are padded to one
+    length, which follows from the length of each row and from nothing else. So in fp32 a text gets the same bits in
+    every batch on a CPU, and everywhere `is_batch_invariant` says so. A long text that is read in windows comes with
+    the batch of its last window. The longest texts are first, unless the engine needs texts encoded beside it.
     """
-    encoded = encode(encoder, texts)
-    batches = _compute_row_logits(engine, encoder, encoded, tokens_per_batch)
-    if len(encoded.ids) > len(texts):
-        batches = _pool_rows(batches, encoder, encoded)
+    batching = get_batching(engine.name)
+    budget = tokens_per_batch or batching.tokens_per_batch
+    if batching.encodes_ahead and not isinstance(encoder.truncation, TokenWindows):
+        counts = TextCounts.of_none(len(texts))
+        batches = compute_logits_ahead(engine, encoder, texts, counts, tokens_per_batch=budget)
+    else:
+        encoded = encode(encoder, texts)
+        counts = TextCounts(encoded.num_tokens, encoded.num_unknown, encoded.truncated)
+        batches = _compute_row_logits(engine, encoder, encoded, budget)
+        if len(encoded.ids) > len(texts):
+            batches = _pool_rows(batches, encoder, encoded)
     for text_indices, logits in batches:
         yield (
             text_indices,
@@ -59,9 +65,9 @@ def score_in_batches(
                 logits=logits,
                 probabilities=compute_probabilities(logits),
                 label_ids=logits.argmax(axis=1),
-                tokens=encoded.num_tokens[text_indices],
-                truncated=encoded.truncated[text_indices],
-                unknown=encoded.num_unknown[text_indices],
+                tokens=counts.tokens[text_indices],
+                truncated=counts.truncated[text_indices],
+                unknown=counts.unknown[text_indices],
             ),
         )
 
@@ -69,10 +75,15 @@ def score_in_batches(
 def _compute_row_logits(
     engine: Engine, encoder: TextEncoder, encoded: Encoded, tokens_per_batch: int
 ) -> Iterator[IndexedLogits]:
-    lengths = round_up_lengths(encoded.lengths, max_tokens=encoder.max_tokens)
-    for rows in equal_length_batches(lengths, tokens_per_batch=tokens_per_batch):
-        ids = [encoded.ids[row] for row in rows]
-        yield rows, engine.logits(*pad(ids, pad_id=encoder.pad_id, length=int(lengths[rows[0]])))
+    batches = make_batches(
+        encoded.lengths,
+        get_batching(engine.name),
+        max_tokens=encoder.max_tokens,
+        tokens_per_batch=tokens_per_batch,
+    )
+    for batch in batches:
+        ids = [encoded.ids[row] for row in batch.rows]
+        yield batch.rows, compute_logits(engine, encoder, ids, length=batch.length, num_rows=batch.num_rows)
 
 
 def _pool_rows(batches: Iterable[IndexedLogits], encoder: TextEncoder, encoded: Encoded) -> Iterator[IndexedLogits]:
@@ -92,7 +103,7 @@ def _pool_rows(batches: Iterable[IndexedLogits], encoder: TextEncoder, encoded: 
 
 
 def score_texts(
-    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int | None = None
 ) -> Scores:
     """Score one or more texts in batches (see `score_in_batches`), and return the scores in the order of the texts."""
     return restore_order(score_in_batches(engine, encoder, texts, tokens_per_batch=tokens_per_batch), len(texts))

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiment_ray.engine_specs import get_batching
 from sentiment_ray.inference.behaviour import load_cases
+from sentiment_ray.inference.encoding_ahead import compute_logits
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.text.batching import pad, round_up_lengths
+from sentiment_ray.text.batching import count_padded_rows, pad_lengths, round_up_lengths
 from sentiment_ray.text.encoding import TextEncoder, encode
 
 SHORT_BATCHES = {4: (2, 3, 5, 8, 16, 17, 33, 64, 65), 17: (2, 3, 8, 17, 120), 52: (2, 5, 9), 104: (3,)}
@@ -61,5 +63,7 @@ def _order_with_spread_probes(num_rows: int) -> NDArray[np.intp]:
 
 
 def _compute_logits(engine: Engine, encoder: TextEncoder, rows: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-    length = round_up_lengths(np.array([max(map(len, rows))], dtype=np.int32), max_tokens=encoder.max_tokens)[0]
-    return engine.logits(*pad(rows, pad_id=encoder.pad_id, length=int(length)))
+    batching = get_batching(engine.name)
+    longest = np.array([max(map(len, rows))], dtype=np.int32)
+    length = int(pad_lengths(longest, batching, max_tokens=encoder.max_tokens)[0])
+    return compute_logits(engine, encoder, rows, length=length, num_rows=count_padded_rows(len(rows), batching))

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from sentiment_ray.inference.behaviour import load_cases
 
+LONGEST_EVERY = 50
+"""Of so many texts one has the greatest length."""
+
 
 def make_trial_texts(num_texts: int, *, max_tokens: int, reference: Mapping[str, int]) -> list[str]:
     """Return texts whose lengths are spread as those of a profile, always the same ones.
@@ -33,7 +36,6 @@ def _spread_lengths(num_texts: int, max_tokens: int, reference: Mapping[str, int
         lengths = rng.uniform(firsts[chosen], lasts[chosen] + 1)
     else:
         lengths = np.exp(rng.uniform(0, np.log(max_tokens), size=num_texts))
-    lengths = np.clip(lengths, 1, max_tokens).astype(np.int64)
-    num_longest = max(1, num_texts // 50)
-    lengths[:: max(1, num_texts // num_longest)] = max_tokens
-    return lengths
+    words: NDArray[np.int64] = np.clip(lengths, 1, max_tokens).astype(np.int64)
+    words[::LONGEST_EVERY] = max_tokens
+    return words

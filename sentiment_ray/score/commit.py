@@ -103,6 +103,9 @@ def commit(
         "left_out_files": plan.left_out_files,
         "files": dict(sorted(files.items())),
     }
+    gpus = sorted({receipt.gpu for receipt in receipts if receipt.gpu})
+    if gpus:
+        manifest["gpus"] = gpus
     refuse_if_taken_over(store, config.output, lock)
     data = (format_json(manifest, indent=1) + "\n").encode()
     store.write(MANIFEST_NAME, data)

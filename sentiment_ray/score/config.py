@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from sentiment_ray.config.sections import Names, Share, StageConfig
-from sentiment_ray.engine_specs import list_engines
+from sentiment_ray.engine_specs import get_batching, list_engines
 
 
 class ScoreConfig(StageConfig):
@@ -40,8 +40,8 @@ class ScoreConfig(StageConfig):
     """CPUs, and threads, of each worker."""
     unit_rows: Annotated[int, Field(ge=1)] = 100_000
     """Maximum rows of a unit, which one worker scores into one part. A unit has at least one row group."""
-    tokens_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Maximum tokens of a batch. All texts of a batch have about the same length."""
+    tokens_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Maximum tokens of a batch, whose texts have about the same length. auto is 2048 on a CPU and 32768 on a GPU."""
     max_cached_texts: Annotated[int, Field(ge=0)] = 1_000_000
     """Maximum texts in the cache of scores that all workers share, about 60 bytes each. 0 turns the cache off."""
     max_row_bytes: Annotated[int, Field(ge=1)] = 1 << 20
@@ -49,7 +49,8 @@ class ScoreConfig(StageConfig):
     max_quarantined: Share = 0.05
     """Maximum share of rows, or of files, in quarantine, 0 to 1. Above it nothing is committed; exit code 3."""
     engine: str = Field(
-        "auto", description=f"{list_engines()}. auto is the fastest CPU engine that passed the gate of the bundle."
+        "auto",
+        description=f"{list_engines()}. auto is the fastest that passed the bundle's gate, on the CPU or a GPU.",
     )
     variant: str = "auto"
     """Variant of the bundle. auto is the fastest that passed its gate."""
@@ -69,6 +70,23 @@ class ScoreConfig(StageConfig):
     """With --plan: hours to finish in. The output says how many workers that takes."""
     progress: Literal["auto", "json", "none"] = "auto"
     """Progress on stderr: a bar on a terminal (auto), a JSON line every 10 seconds (json), or none."""
+
+    def with_engine(self, engine: str) -> "ScoreConfig":
+        """Return the configuration with the number that suits an engine in the place of tokens_per_batch = "auto"."""
+        if self.tokens_per_batch != "auto":
+            return self
+        return self.model_copy(update={"tokens_per_batch": get_batching(engine).tokens_per_batch})
+
+    @property
+    def token_budget(self) -> int:
+        """`tokens_per_batch` as a number, which it is once the engine is known."""
+        assert self.tokens_per_batch != "auto"
+        return self.tokens_per_batch
+
+    @property
+    def threads_per_worker(self) -> int:
+        """The threads of a worker's engine and of its tokenizer."""
+        return max(1, round(self.cpus_per_worker))
 
     @model_validator(mode="after")
     def _check_group_by_is_no_output_column(self) -> "ScoreConfig":

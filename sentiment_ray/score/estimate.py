@@ -67,9 +67,9 @@ def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> d
     for unit in units:
         texts += _read_first_texts(config, unit, rows_per_unit)
     random.Random(0).shuffle(texts)
-    predictor = Predictor(bundle, threads=max(1, round(config.cpus_per_worker)))
-    predictor.score(texts[:WARM_UP_ROWS], tokens_per_batch=config.tokens_per_batch)
-    distinct = DistinctTexts(predictor, config.tokens_per_batch)
+    predictor = Predictor(bundle, threads=config.threads_per_worker)
+    predictor.score(texts[:WARM_UP_ROWS], tokens_per_batch=config.token_budget)
+    distinct = DistinctTexts(predictor, config.token_budget)
     started, scored, profiles = time.monotonic(), 0, []
     while scored < len(texts) and (not scored or time.monotonic() - started < MAX_MEASURE_S):
         batch = texts[scored : scored + max(FIRST_BATCH_ROWS, scored)]

@@ -163,4 +163,4 @@ def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, 
                 continue
             texts, _ = extract_texts(chunk, config.text_column)
             chosen = [text for row, text in enumerate(texts, first) if start <= row < end and row not in skip.rows]
-            predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.tokens_per_batch)
+            predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.token_budget)

@@ -48,6 +48,8 @@ class Receipt:
     """Seconds since 1970."""
     seconds: float
     """Time that the unit took."""
+    gpu: str | None = None
+    """Name of the GPU that scored the unit, on which its bytes depend; left out of the file where the CPU did."""
 
 
 def receipt_name(part: str) -> str:
@@ -57,12 +59,15 @@ def receipt_name(part: str) -> str:
 
 def write_receipt(store: Store, receipt: Receipt) -> None:
     """Write the receipt of a unit; every file that it names must have been written before."""
-    store.write(receipt_name(receipt.part), format_json(asdict(receipt)).encode())
+    values = {key: value for key, value in asdict(receipt).items() if key != "gpu" or value is not None}
+    store.write(receipt_name(receipt.part), format_json(values).encode())
 
 
 def parse_receipt(values: Mapping[str, Any]) -> Receipt:
     """Return the receipt that a JSON object describes; KeyError when it lacks a key."""
-    return Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
+    return Receipt(
+        **{field.name: values[field.name] for field in fields(Receipt) if field.name != "gpu"}, gpu=values.get("gpu")
+    )
 
 
 def read_receipt(store: Store, unit: Unit, fingerprint: str) -> Receipt | None:

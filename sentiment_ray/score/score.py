@@ -8,15 +8,17 @@ import ray
 
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
+from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
-from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
+from sentiment_ray.inference.predictor import PackedBundle, pack
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
 from sentiment_ray.output_lock import Lock, hold_lock
 from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.engine_choice import choose_engine
 from sentiment_ray.score.estimate import estimate
 from sentiment_ray.score.plan import Plan, identify_run
 from sentiment_ray.score.progress import show_progress
@@ -43,12 +45,9 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
         refuse_file(Path(store.root))
     check_sink(config)
     with local_copy(config.bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
-        bundle = pack_bundle(
-            directory,
-            engine=config.engine,
-            variant=config.variant,
-            require_signature=config.require_signature,
-        )
+        opened = open_bundle(directory, require_signature=config.require_signature)
+        bundle = pack(opened, choose_engine(config, store, opened))
+    config = config.with_engine(bundle.engine)
     listing = list_corpus(config.input, config.output)
     identity = identify_run(config, bundle, listing.files)
     if config.plan:

@@ -14,8 +14,10 @@ import pyarrow as pa
 import ray
 from pyarrow import parquet
 
+from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.drift import add_profiles
+from sentiment_ray.inference.hardware import list_gpus
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.manifest import format_json, hash_file
 from sentiment_ray.output_lock import Lock, refuse_if_taken_over
@@ -67,7 +69,7 @@ class Scorer:
     """A Predictor of one bundle, loaded once an actor."""
 
     def __init__(self, context: RunContext) -> None:
-        threads = max(1, round(context.config.cpus_per_worker))
+        threads = context.config.threads_per_worker
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # threads of the tokenizer, read at its first batch
         self._load_error: SentimentRayError | None = None
         try:
@@ -78,7 +80,7 @@ class Scorer:
         self._units: list[Unit] = ray.get(context.units)
         self._context = context
         self._config = context.config
-        tokens_per_batch = context.config.tokens_per_batch
+        tokens_per_batch = context.config.token_budget
         self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
         self._store = open_store(context.config.output)
 
@@ -162,7 +164,7 @@ class Scorer:
                         temporary,
                         types=self._context.types,
                         skip=_collect_crashing_inputs(record),
-                        tokens_per_batch=shrink_batches(record, self._config.tokens_per_batch),
+                        tokens_per_batch=shrink_batches(record, self._config.token_budget),
                         accept_unreadable=not is_url(unit.path) or attempt == READ_ATTEMPTS,
                         cache=self._cache,
                         report=lambda *rows: self._context.progress.report.remote(unit.part, *rows),
@@ -200,6 +202,7 @@ class Scorer:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             started_at=started_at,
             seconds=time.time() - started_at,
+            gpu=", ".join(list_gpus()) if ENGINES[self._predictor.engine].is_gpu else None,
         )
 
     def _write_table(self, table: pa.Table, name: str) -> Files:

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sentiment_ray.config.sections import SectionConfig
+from sentiment_ray.engine_specs import list_engines
 
 
 class ServeConfig(SectionConfig):
@@ -12,6 +13,11 @@ class ServeConfig(SectionConfig):
 
     bundle: str
     """Directory that export_bundle wrote."""
+    engine: str = Field("auto", description=f"auto, {list_engines()}. auto takes the fastest here.")
+    variant: str = "auto"
+    """Variant of the bundle, which `sentiment-ray inspect` shows. auto takes the fastest here."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of the engine. The default is one for each core, at most the CPU quota."""
     require_signature: str | None = None
     """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     host: str = "127.0.0.1"

@@ -32,7 +32,13 @@ def serve(config: ServeConfig) -> None:
             f"host = {config.host!r} lets other machines connect. Pass --api-key-file FILE, or listen on 127.0.0.1."
         )
     with bind(config.host, config.port) as listener:  # before the bundle is loaded, so a taken port is named at once
-        predictor = Predictor.load(config.bundle, require_signature=config.require_signature)
+        predictor = Predictor.load(
+            config.bundle,
+            engine=config.engine,
+            variant=config.variant,
+            threads=config.threads,
+            require_signature=config.require_signature,
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(predictor, config, api_key=api_key),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_ray import Predictor
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.serve.api_key import read_api_key
 from sentiment_ray.serve.config import ServeConfig
@@ -72,6 +73,21 @@ def test_an_address_that_the_system_refuses_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(ConfigError, match=f"port = 80.* {words}"):
         bind("127.0.0.1", 80)
+
+
+def test_the_engine_the_variant_and_the_threads_are_those_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, object] = {}
+
+    def note(path: str, **keys: object) -> None:
+        given.update(keys)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(Predictor, "load", note)
+    with pytest.raises(ConfigError, match="enough"):
+        serve(ServeConfig(bundle="nowhere", port=0, engine="onnxruntime", variant="fp16", threads=3))
+    assert given == {"engine": "onnxruntime", "variant": "fp16", "threads": 3, "require_signature": None}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])

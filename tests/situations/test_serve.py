@@ -20,6 +20,9 @@ SITUATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "every address without a key": (("--host", "0.0.0.0"), "Pass --api-key-file FILE"),
     "a key file that is not there": (("--api-key-file", "gone"), "api_key_file = 'gone' cannot be read"),
     "a key file of PowerShell": (("--api-key-file", "utf16"), "api_key_file = 'utf16' is UTF-16"),
+    "an unknown engine": (("--engine", "tpu"), "engine = 'tpu' is unknown"),
+    "an unknown variant": (("--variant", "fp8"), "variant = 'fp8' is not in"),
+    "no thread at all": (("--threads", "0"), "threads"),
     "an empty key file": (("--api-key-file", "empty"), "api_key_file = 'empty' has an empty first line"),
     "a directory for a key file": (("--api-key-file", "."), "api_key_file = '.' cannot be read"),
 }

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from sentiment_ray.text.batching import equal_length_batches, length_sorted_batches, pad, round_up_lengths
+from sentiment_ray.engine_specs import CPU_BATCHING, CUDA_BATCHING
+from sentiment_ray.text.batching import (
+    equal_length_batches,
+    length_sorted_batches,
+    make_batches,
+    pad,
+    pad_lengths,
+    round_up_lengths,
+)
 
 
 def test_rows_are_padded_to_the_longest_of_their_batch() -> None:
@@ -41,6 +49,49 @@ def test_equal_length_batches_hold_every_row_once_within_the_budget(budget: int)
         assert len(set(lengths[batch])) == 1
         assert len(batch) == 1 or len(batch) * lengths[batch[0]] <= budget
     assert list(equal_length_batches(np.zeros(0, np.int32), tokens_per_batch=budget)) == []
+
+
+@pytest.mark.parametrize("budget", [1, 64, 2048])
+def test_batches_for_a_cpu_have_rows_of_one_rounded_length_and_no_empty_rows(budget: int) -> None:
+    lengths = np.random.default_rng(0).integers(2, 300, size=500).astype(np.int32)
+    rounded = round_up_lengths(lengths, max_tokens=290)
+    batches = list(make_batches(lengths, CPU_BATCHING, max_tokens=290, tokens_per_batch=budget))
+    expected = list(equal_length_batches(rounded, tokens_per_batch=budget))
+    assert [batch.rows.tolist() for batch in batches] == [rows.tolist() for rows in expected]
+    assert [batch.length for batch in batches] == [rounded[rows[0]] for rows in expected]
+    assert all(batch.num_rows == len(batch.rows) for batch in batches)
+
+
+@pytest.mark.parametrize("budget", [1, 700, 4096, 32_768])
+@pytest.mark.parametrize("max_tokens", [30, 250, 512, 1000])
+def test_batches_for_a_gpu_have_few_shapes(budget: int, max_tokens: int) -> None:
+    lengths = np.random.default_rng(budget).integers(2, max_tokens + 1, size=3000).astype(np.int32)
+    batches = list(make_batches(lengths, CUDA_BATCHING, max_tokens=max_tokens, tokens_per_batch=budget))
+    assert sorted(np.concatenate([batch.rows for batch in batches]).tolist()) == list(range(3000))
+    for batch in batches:
+        assert batch.length >= lengths[batch.rows].max()
+        assert batch.length in CUDA_BATCHING.lengths or batch.length == max_tokens or batch.length % 128 == 0
+        assert batch.num_rows in CUDA_BATCHING.row_counts
+        assert len(batch.rows) <= batch.num_rows
+        assert batch.num_rows == 1 or batch.num_rows * batch.length <= budget
+    again = make_batches(lengths, CUDA_BATCHING, max_tokens=max_tokens, tokens_per_batch=budget)
+    assert [batch.rows.tolist() for batch in again] == [batch.rows.tolist() for batch in batches]
+
+
+def test_a_padded_length_follows_from_the_length_of_the_row_alone() -> None:
+    lengths = np.arange(1, 513, dtype=np.int32)
+    padded = pad_lengths(lengths, CUDA_BATCHING, max_tokens=512)
+    alone = [pad_lengths(lengths[index : index + 1], CUDA_BATCHING, max_tokens=512)[0] for index in range(512)]
+    assert padded.tolist() == alone
+    assert (padded >= lengths).all() and len(set(alone)) == len(CUDA_BATCHING.lengths)
+    from_32 = padded[31:] / lengths[31:]
+    assert from_32.max() <= 1.25 and from_32.mean() < 1.1
+
+
+def test_empty_rows_have_a_token_that_attention_may_see() -> None:
+    input_ids, attention_mask = pad([np.array([5, 6]), np.array([7])], pad_id=1, length=3, num_rows=4)
+    assert input_ids.tolist() == [[5, 6, 1], [7, 1, 1], [1, 1, 1], [1, 1, 1]]
+    assert attention_mask.tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]]
 
 
 @pytest.mark.parametrize("budget", [1, 64, 1000])

@@ -34,6 +34,18 @@ def import_in_background(name: str) -> None:
     threading.Thread(target=import_library, daemon=True).start()
 
 
+def explain_unusable(name: str) -> str | None:
+    """Return why an engine on a GPU cannot be used on this machine, and what to do, or None where it can be tried."""
+    spec = ENGINES[name]
+    if not spec.is_installed():
+        return f"it needs {' or '.join(spec.packages)}. {spec.remedy}"
+    try:
+        reason: str | None = importlib.import_module(spec.module).explain_unusable(name)
+    except ImportError as error:
+        return f"{spec.library} cannot be imported ({error})."
+    return reason
+
+
 def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
     """Load the bytes of an ONNX file into an engine with `threads` threads.
 

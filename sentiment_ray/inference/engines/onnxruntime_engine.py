@@ -1,11 +1,9 @@
 """Runs an ONNX file with ONNX Runtime, on the CPU or a GPU; it gets bytes, so that the file cannot refer to others."""
 
 import hashlib
-import os
 import sys
 import threading
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from sentiment_ray.errors import MissingExtraError
+from sentiment_ray.inference.hardware import list_gpus
+from sentiment_ray.inference.machine_cache import find_cache_directory
 
 CUDA: tuple[str, dict[str, Any]] = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
 PROVIDERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
@@ -82,11 +82,23 @@ def describe_library() -> dict[str, Any]:
     return {"providers": onnxruntime.get_available_providers()}
 
 
+def explain_unusable(name: str) -> str | None:
+    """Return why the first provider of an engine on a GPU cannot be used on this machine, or None."""
+    if PROVIDERS[name][0][0] not in onnxruntime.get_available_providers():
+        return _explain_missing_provider(name)
+    if not list_gpus():
+        return "there is no NVIDIA GPU that this process may use, or no driver for it."
+    return None
+
+
+def _explain_missing_provider(name: str) -> str:
+    return f"this build of onnxruntime has no {PROVIDERS[name][0][0]}."
+
+
 def _load_gpu_libraries(name: str) -> None:
     """Load the CUDA libraries that pip installed, if any; MissingExtraError when the build lacks the provider."""
-    wanted = PROVIDERS[name][0][0]
-    if wanted not in onnxruntime.get_available_providers():
-        raise MissingExtraError(f"engine = {name!r}: this build of onnxruntime has no {wanted}.")
+    if PROVIDERS[name][0][0] not in onnxruntime.get_available_providers():
+        raise MissingExtraError(f"engine = {name!r}: {_explain_missing_provider(name)}")
     onnxruntime.preload_dlls()
 
 
@@ -98,8 +110,7 @@ def _gpu_providers(name: str, model: bytes) -> list[tuple[str, dict[str, Any]]]:
     """
     if name != "tensorrt":
         return PROVIDERS[name]
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    cache = home / "sentiment-ray" / "tensorrt" / hashlib.sha256(model).hexdigest()[:16]
+    cache = find_cache_directory() / "tensorrt" / hashlib.sha256(model).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
     (tensorrt, options), *others = PROVIDERS[name]
     return [(tensorrt, options | {"trt_engine_cache_path": str(cache), "trt_timing_cache_path": str(cache)}), *others]
