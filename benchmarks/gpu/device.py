@@ -56,10 +56,10 @@ def reset_torch(*, cudnn_attention: bool) -> None:
     torch.backends.cuda.enable_cudnn_sdp(cudnn_attention)
 
 
-def read_peak(setting: Setting) -> float:
-    """Return the best measured rate in FLOP/s; NaN when it was not measured."""
+def read_peak(setting: Setting) -> float | None:
+    """Return the best measured rate in FLOP/s, or None when none was measured."""
     rates = [line["tflop_per_s"] for line in read_lines(setting.root, "device") if "tflop_per_s" in line]
-    return 1e12 * max(rates, default=float("nan"))
+    return 1e12 * max(rates) if rates else None
 
 
 def _read_version(package: str) -> str | None:

@@ -48,7 +48,9 @@ def _measure_shape(name: str, setting: Setting, results: Results) -> None:
         measured = run_in_turns(
             contenders, rounds=setting.rounds, run_s=setting.run_s, first_rows=first_rows, max_rows=max_rows
         )
-        add_results(results, measured, "tokens_per_s", ours=ours, of_peak=lambda rate: rate * flop_per_token / peak)
+        add_results(
+            results, measured, "tokens_per_s", ours=ours, of_peak=lambda rate: peak and rate * flop_per_token / peak
+        )
         if setting.device == "cuda":
             what = f"{ours}, with the profiler"
             with results.catching(what):

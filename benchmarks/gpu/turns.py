@@ -72,14 +72,16 @@ def _run_once(contender: Contender, measured: Measured) -> Work | None:
 def add_results(results: Results, measured: Mapping[str, Measured], unit: str, *, ours: str, **figures: Any) -> None:
     """Add a line for each contender: the spread of its rate, and that of the ratio of `ours` to it.
 
-    `unit` is the name of the rate. `figures` map the name of a further figure to a function of the median rate.
+    `unit` is the name of the rate. `figures` map the name of a further figure to a function of the median rate, which
+    may return None where the figure is unknown.
     """
     for name, each in measured.items():
         if each.error:
             results.add(name, error=each.error)
             continue
         line: dict[str, Any] = {unit: spread(list(each.rates.values())), "rows": each.num_rows}
-        line |= {key: compute(line[unit]["median"]) for key, compute in figures.items() if each.rates}
+        further = {key: compute(line[unit]["median"]) for key, compute in figures.items() if each.rates}
+        line |= {key: figure for key, figure in further.items() if figure is not None}
         if name != ours:
             line["ours_faster"] = spread(list(_compute_ratios(measured[ours].rates, each.rates)))
         results.add(name, **line)

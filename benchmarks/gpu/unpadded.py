@@ -58,7 +58,9 @@ def _measure_shape(name: str, setting: Setting, results: Results, trainee: "_Tra
     measured = run_in_turns(
         contenders, rounds=setting.rounds, run_s=setting.run_s, first_rows=first_rows, max_rows=max_rows
     )
-    add_results(results, measured, "tokens_per_s", ours=unpadded, of_peak=lambda rate: rate * flop_per_token / peak)
+    add_results(
+        results, measured, "tokens_per_s", ours=unpadded, of_peak=lambda rate: peak and rate * flop_per_token / peak
+    )
 
 
 class _Trainee:
