@@ -55,4 +55,4 @@ def _ask_doctor(bundle: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, "doctor", str(bundle)], capture_output=True, text=True, check=True
     )
-    return json.dumps(json.loads(done.stdout)["bundle"]["auto"])
+    return "{engine}, {variant}".format(**json.loads(done.stdout)["bundle"]["auto"])

@@ -68,11 +68,11 @@ def _train(setting: Setting, results: Results, keys: Flags, *, loop_rate: float 
         rate = sum(epoch["tokens"] for epoch in history) / sum(
             epoch["tokens"] / epoch["tokens_per_s"] for epoch in history
         )
-        what = f"{Path(str(keys['model'])).name}, {keys['tokens_per_batch']:,} tokens a step, {len(history)} epochs"
+        what = f"{Path(str(keys['model'])).name}, {keys['tokens_per_batch']:,} tokens a step, epochs: {len(history)}"
         figures = {"rows": sum(epoch["train_rows"] for epoch in history), "tokens_per_s": rate, "note": what}
         if loop_rate:
             figures["of_loop"] = rate / loop_rate
-        results.add("train_encoder", seconds=seconds, **figures, accuracy=best["metrics"]["accuracy"])
+        results.add("train_encoder", seconds=seconds, **figures, validation_accuracy=best["metrics"]["accuracy"])
 
 
 def _read_loop_rate(setting: Setting, tokens_per_step: int) -> float | None:
@@ -94,7 +94,8 @@ def _run(results: Results, job: str, keys: Flags, *, rows: int | None = None) ->
     with results.catching(job):
         seconds, told = run_job(job, keys)
         figures: dict[str, Any] = {"rows": rows, "rows_per_s": rows / seconds} if rows else {}
-        figures |= {key: told[key] for key in ("accuracy", "macro_f1") if key in told}
+        if "metrics" in told:
+            figures |= {"rows": told["metrics"]["rows"], "test_accuracy": told["metrics"]["accuracy"]}
         results.add(job, seconds=seconds, **figures, result=told)
 
 

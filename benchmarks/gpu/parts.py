@@ -35,7 +35,8 @@ class Part:
 
 TRAINING = {"tokens_per_s": "tokens/s", "of_peak": "of the peak", "ours_faster": "ours faster", "gpu_busy": "GPU busy"}
 JOBS = {"seconds": "seconds", "rows": "rows", "rows_per_s": "rows/s", "tokens_per_s": "tokens/s",
-        "of_loop": "of the loop", "accuracy": "accuracy", "note": "note"}  # fmt: skip
+        "of_loop": "of the loop", "validation_accuracy": "validation accuracy",
+        "test_accuracy": "test accuracy", "note": "note"}  # fmt: skip
 DEVICE = {"figure": "figure", "tflop_per_s": "TFLOP/s"}
 PARTS = (
     Part("device", "benchmarks.gpu.device:measure_device", "Device", 60, DEVICE),
@@ -127,11 +128,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment_variables() -> dict[str, str]:
-    """Return the environment of a part: this checkout's modules first, no hub, no telemetry."""
+    """Return the environment of a part: this checkout's modules first, no hub, no telemetry, one GPU unless told."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "HF_HUB_OFFLINE": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TOKENIZERS_PARALLELISM": "true",
-    }
+    return (
+        {"CUDA_VISIBLE_DEVICES": "0"}
+        | os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "HF_HUB_OFFLINE": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TOKENIZERS_PARALLELISM": "true",
+        }
+    )

@@ -11,6 +11,8 @@ from benchmarks.gpu.results import Results
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.turns import Contender, Work, add_results, run_in_turns, time_call
 from sentiment_ray import Predictor
+from sentiment_ray.bundle.open import open_bundle
+from sentiment_ray.errors import ConfigError
 
 NUM_TEXTS = 24_000
 FIRST_TEXTS = 1_000
@@ -23,6 +25,9 @@ NUM_SINGLE_TEXTS = 200
 def measure_scoring(setting: Setting, results: Results) -> None:
     """Add the rows a second of each contender, then the latency of one short text."""
     bundle, checkpoint = find_bundle(setting)
+    manifest = open_bundle(bundle).manifest
+    if manifest.truncation.mode != "head":
+        raise ConfigError(f"{bundle}: the peers read the head of a text. Give a --bundle that does so too.")
     texts = load_mix(setting, setting.choose(NUM_TEXTS, 60))
     predictors = load_predictors(setting, bundle, results)
     contenders: dict[str, Contender] = {}
@@ -31,9 +36,8 @@ def measure_scoring(setting: Setting, results: Results) -> None:
         contenders[f"Predictor, {variant}, {LARGE_BATCH:,} tokens a batch"] = _time(
             lambda some, each=predictor: each.score(some, tokens_per_batch=LARGE_BATCH), texts
         )
-    max_tokens = next(iter(predictors.values())).manifest.max_tokens
-    contenders |= _build_peers(setting, checkpoint, texts, max_tokens, results)
-    ours = next(name for name in contenders if name.endswith("a batch"))
+    ours = next((name for name in contenders if name.endswith("a batch")), "none")
+    contenders |= _build_peers(setting, checkpoint, texts, manifest.max_tokens, results)
     limits = {"first_rows": setting.choose(FIRST_TEXTS, 20), "max_rows": len(texts)}
     measured = run_in_turns(contenders, rounds=setting.rounds, run_s=setting.run_s, **limits)
     add_results(results, measured, "rows_per_s", ours=ours)

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.gpu.parts import PARTS, Part
 from benchmarks.gpu.results import Line, read_lines
 
-PERCENTAGES = {"of_peak", "of_loop", "gpu_busy", "same_bits", "accuracy"}
+PERCENTAGES = {"of_peak", "of_loop", "gpu_busy", "same_bits", "validation_accuracy", "test_accuracy"}
 
 
 def build_tables(root: Path) -> str:

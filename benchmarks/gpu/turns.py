@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,10 @@ def _run_once(contender: Contender, measured: Measured) -> Work | None:
 def add_results(results: Results, measured: Mapping[str, Measured], unit: str, *, ours: str, **figures: Any) -> None:
     """Add a line for each contender: the spread of its rate, and that of the ratio of `ours` to it.
 
-    `unit` is the name of the rate. `figures` map the name of a further figure to a function of the median rate, which
-    may return None where the figure is unknown.
+    There is no ratio where `ours` was not measured. `unit` is the name of the rate. `figures` map the name of a further
+    figure to a function of the median rate, which may return None where the figure is unknown.
     """
+    own_rates = measured[ours].rates if ours in measured else {}
     for name, each in measured.items():
         if each.error:
             results.add(name, error=each.error)
@@ -83,13 +84,10 @@ def add_results(results: Results, measured: Mapping[str, Measured], unit: str, *
         further = {key: compute(line[unit]["median"]) for key, compute in figures.items() if each.rates}
         line |= {key: figure for key, figure in further.items() if figure is not None}
         if name != ours:
-            line["ours_faster"] = spread(list(_compute_ratios(measured[ours].rates, each.rates)))
+            line["ours_faster"] = spread(
+                [own_rates[number] / rate for number, rate in each.rates.items() if number in own_rates]
+            )
         results.add(name, **line)
-
-
-def _compute_ratios(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Iterable[float]:
-    """Yield this project's rate over the contender's for each round in which both ran."""
-    return (ours[number] / rate for number, rate in theirs.items() if number in ours)
 
 
 def time_call(function: Callable[[], object]) -> float:

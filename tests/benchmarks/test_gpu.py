@@ -22,7 +22,7 @@ from benchmarks.gpu.table import build_table, build_tables
 from benchmarks.gpu.turns import Work, add_results, run_in_turns
 from sentiment_ray.errors import ConfigError
 
-FAILING_PARTS = {"sleep": "took longer than 4 s", "fail": "ValueError: a | b of two lines", "die": "exit code 9"}
+FAILING_PARTS = {"sleep": "took longer than 2 s", "fail": "ValueError: a | b of two lines", "die": "exit code 9"}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def _read(results: Results) -> dict[str, dict[str, Any]]:
 def test_a_part_that_does_not_end_well_keeps_its_results_and_says_why(name: str, setting: Setting) -> None:
     part = Part("part", f"tests.benchmarks.failing_parts:{name}", "A part", 1, {"figure": "figure"})
     shown: list[str] = []
-    run_part(part, setting, limit_s=4 if name == "sleep" else 60, show=shown.append)
+    run_part(part, setting, limit_s=2 if name == "sleep" else 60, show=shown.append)
     lines = read_lines(setting.root, "part")
     assert [line["what"] for line in lines] == ["first", "the rest"]
     assert FAILING_PARTS[name] in lines[1]["error"]
@@ -227,6 +227,20 @@ def test_scoring_and_answers_can_be_rehearsed(setting: Setting, results: Results
     assert lines["torch loop, fp32, 131,072 tokens a batch"]["ours_faster"]["rounds"] == 2
     assert lines["onnxruntime, fp32"]["same_labels"] == "60 of 60"
     assert lines["onnxruntime, fp32"]["same_bits"] == 1
+
+
+def test_peers_are_measured_where_no_predictor_can_be_loaded(
+    setting: Setting, results: Results, bundle: Path, run: Path
+) -> None:
+    best = inputs.read_json(run / "run.json")["best"]["checkpoint"]
+    keys = {"device": "cuda", "bundle": str(bundle), "checkpoint": str(run / best)}
+    scoring.measure_scoring(Setting(**vars(setting) | keys), results)
+    lines = _read(results)
+    assert (
+        "onnxruntime-gpu" in lines["Predictor, fp16"]["error"]
+        and "onnxruntime-gpu" in lines["Predictor, fp32"]["error"]
+    )
+    assert {"pipeline, as documented, batches of 32", "torch loop, fp16, 32,768 tokens a batch"} < lines.keys()
 
 
 def test_without_a_bundle_the_part_that_makes_one_is_named(setting: Setting, results: Results) -> None:
