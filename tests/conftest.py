@@ -41,12 +41,15 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that share the Ray cluster, and those that kill processes of a cluster of their own.
+    """Mark the tests that share the Ray cluster, those of training, and those that kill processes of another cluster.
 
-    `make test` runs the first in one process and all others in a second one: two clusters on two cores slow each other
-    down, and the tests of one cluster leave a third of two cores idle. `make test-kills` runs those that kill.
+    `make test` runs two processes of about equal length, because the tests of one cluster leave a third of two cores
+    idle: one with the tests of the cluster but for those of training, which the second one runs after all others.
+    `make test-kills` runs those that kill.
     """
     for item in items:
+        if item.path.is_relative_to(ROOT / "tests/train"):
+            item.add_marker(pytest.mark.train)
         if "two_nodes" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.kills)
         if "ray_cluster" in getattr(item, "fixturenames", ()):
