@@ -31,8 +31,8 @@ Examples:
 @click.option("--model", type=FOLDER, help="Encoder that the jobs fine-tune. [MiniLM of --samples]")
 @click.option("--bundle", type=FOLDER, help="Bundle to score with. [the one that the jobs export]")
 @click.option("--checkpoint", type=FOLDER, help="Checkpoint that --bundle was made from.")
-@click.option("--imdb", type=FOLDER, help="IMDb as prepare_reviews wrote it, for the part imdb.")
-@click.option("--imdb-model", type=FOLDER, help="Encoder to fine-tune on IMDb, such as MPNet.")
+@click.option("--imdb", type=FOLDER, help="IMDb as prepare_reviews wrote it.")
+@click.option("--imdb-model", type=FOLDER, help="Encoder for the part imdb, such as MPNet.")
 @click.option("--imdb-epochs", default=3, show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="Runs of each contender; they take turns.")
 @click.option("--run-s", default=4.0, show_default=True, help="Seconds that one run should take.")
@@ -71,10 +71,10 @@ def _read_options(options: dict[str, Any]) -> Setting:
     """Return the setting; ConfigError when the options do not belong together."""
     if options["device"] == "cpu" and not options["quick"]:
         raise ConfigError("--device cpu measures nothing about a GPU. Add --quick to rehearse, or use --device cuda.")
-    for one, other in (("bundle", "checkpoint"), ("imdb", "imdb_model")):
-        if bool(options[one]) != bool(options[other]):
-            flags = [f"--{name.replace('_', '-')}" for name in (one, other)]
-            raise ConfigError(f"{flags[0]} and {flags[1]} belong together. Give both or neither.")
+    if bool(options["bundle"]) != bool(options["checkpoint"]):
+        raise ConfigError("--bundle and --checkpoint belong together. Give both or neither.")
+    if options["imdb_model"] and not options["imdb"]:
+        raise ConfigError("--imdb-model needs --imdb, the reviews to train on.")
     if options["device"] == "cuda" and not _has_cuda():
         raise ConfigError("torch finds no CUDA device here. Rehearse with --device cpu --quick.")
     paths = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}

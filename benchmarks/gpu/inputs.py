@@ -1,4 +1,4 @@
-"""The texts and encoders that are measured on; the texts are real where they are at hand, and made where not."""
+"""The texts and encoders that are measured on: real texts where they are at hand, made ones where not."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from benchmarks.corpora import SOURCES, predict_corpus
+from benchmarks.corpora import SOURCES
 from benchmarks.gpu.setting import Setting
 from benchmarks.harness import ROOT
 from sentiment_ray.errors import ConfigError
@@ -20,6 +20,7 @@ from sentiment_ray.manifest import read_json
 MAX_TOKENS = 256
 LABELS = ("negative", "positive")
 SENTENCES = ROOT / "jobs/configs/everyday.jsonl"
+NUM_MADE_SHORT_TEXTS = 8_000
 MADE_REVIEWS, MEDIAN_WORDS, DEVIATION = 25_000, 174, 0.6
 """Number of made reviews, and the lengths of film reviews: their logarithms are about normal."""
 MAX_PIECES = 2000
@@ -70,11 +71,12 @@ def get_shape(setting: Setting, name: str) -> Shape:
 
 def load_film_reviews(setting: Setting) -> tuple[list[str], list[int]]:
     """Return the texts and the label ids of film reviews, in random order."""
-    path = Path(setting.samples) / SOURCES[0]
-    if path.exists():
-        table = parquet.read_table(path, columns=["text", "label"])
-        table = table.take(np.random.default_rng(0).permutation(len(table)))
-        return table["text"].to_pylist(), [LABELS.index(label) for label in table["label"].to_pylist()]
+    prepared = [Path(setting.imdb) / "train"] if setting.imdb else []
+    for path in (Path(setting.samples) / SOURCES[0], *prepared):
+        if path.exists():
+            table = parquet.read_table(path, columns=["text", "label"])
+            table = table.take(np.random.default_rng(0).permutation(len(table)))
+            return table["text"].to_pylist(), [LABELS.index(label) for label in table["label"].to_pylist()]
     return _make_reviews(setting.choose(MADE_REVIEWS, 200))
 
 
@@ -88,16 +90,11 @@ def load_rows(setting: Setting, encoder: Path) -> LabelledRows:
 
 
 def load_mix(setting: Setting, num_rows: int) -> list[str]:
-    """Return texts to score: film reviews, review sentences and tweets in equal parts, shuffled."""
-    if all((Path(setting.samples) / name).exists() for name in SOURCES):
-        directory = setting.root / "corpora"
-        path = predict_corpus(directory, Path(setting.samples), lengths="mix", rows=num_rows, warm_up_rows=0)
-        return parquet.read_table(path)["text"].to_pylist()
-    num_long = num_rows // 3
-    sentences = [text for text, _ in _read_sentences()]
-    short = [f"{sentences[number % len(sentences)]} {number}" for number in range(num_rows - num_long)]
-    texts = _make_reviews(num_long)[0] + short
-    return [texts[index] for index in np.random.default_rng(0).permutation(num_rows)]
+    """Return texts to score: film reviews, review sentences and tweets in equal parts as far as they go, shuffled."""
+    sources = [load_film_reviews(setting)[0], *(_load_short_texts(setting, name) for name in SOURCES[1:])]
+    texts = [text for source in sources for text in source[: -(-num_rows // len(sources))]]
+    order = np.random.default_rng(0).permutation(len(texts))[:num_rows]
+    return [texts[index] for index in order]
 
 
 def write_film_reviews(setting: Setting, path: Path, num_rows: int) -> int:
@@ -168,6 +165,15 @@ def _write_tokenizer(setting: Setting, path: Path) -> None:
     tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=True)._tokenizer
     tokenizer.model = WordPiece(vocabulary, unk_token="[UNK]")
     BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path)
+
+
+def _load_short_texts(setting: Setting, name: str) -> list[str]:
+    """Return the distinct texts of a file of samples, or made ones where it is missing."""
+    path = Path(setting.samples) / name
+    if path.exists():
+        return list(dict.fromkeys(parquet.read_table(path)["text"].to_pylist()))
+    sentences = [text for text, _ in _read_sentences()]
+    return [f"{sentences[number % len(sentences)]} {name} {number}" for number in range(NUM_MADE_SHORT_TEXTS)]
 
 
 def _read_sentences() -> list[tuple[str, str]]:

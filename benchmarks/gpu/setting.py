@@ -26,7 +26,7 @@ class Setting:
     checkpoint: str | None
     """Checkpoint that `bundle` was made from."""
     imdb: str | None
-    """IMDb as prepare_reviews wrote it."""
+    """IMDb as prepare_reviews wrote it; also gives film reviews where `samples` has none."""
     imdb_model: str | None
     """Encoder that is fine-tuned on IMDb."""
     imdb_epochs: int

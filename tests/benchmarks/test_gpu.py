@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from click.testing import CliRunner
+from pyarrow import parquet
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertModel
 
@@ -146,7 +148,7 @@ def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
     [
         (["--device", "cpu"], "Add --quick"),
         (["--bundle", "."], "--bundle and --checkpoint belong together"),
-        (["--imdb-model", "."], "--imdb and --imdb-model belong together"),
+        (["--imdb-model", "."], "--imdb-model needs --imdb"),
     ],
 )
 def test_options_that_do_not_belong_together_are_refused(flags: list[str], reason: str, tmp_path: Path) -> None:
@@ -198,6 +200,21 @@ def test_made_texts_are_as_long_as_film_reviews_and_always_the_same(setting: Set
     assert 120 < np.median(words) < 230 and max(words) > 350
     assert set(label_ids) == {0, 1}
     assert inputs.load_film_reviews(setting) == (texts, label_ids)
+
+
+def test_the_mix_has_texts_of_every_source_in_equal_parts(setting: Setting) -> None:
+    texts = inputs.load_mix(setting, 60)
+    assert len(set(texts)) == 60
+    assert [sum(f" {name} " in text for text in texts) for name in inputs.SOURCES[1:]] == [20, 20]
+    assert sum(len(text.split()) > 50 for text in texts) >= 15
+
+
+def test_film_reviews_come_from_the_samples_then_from_imdb(setting: Setting, tmp_path: Path) -> None:
+    given = Setting(**vars(setting) | {"imdb": str(tmp_path / "imdb"), "samples": str(tmp_path / "samples")})
+    for path, text in ((tmp_path / "imdb/train/part.parquet", "a"), (tmp_path / "samples" / inputs.SOURCES[0], "b")):
+        path.parent.mkdir(parents=True)
+        parquet.write_table(pa.table({"text": [text], "label": ["positive"]}), path)
+        assert inputs.load_film_reviews(given) == ([text], [1])
 
 
 def test_training_can_be_rehearsed(setting: Setting, results: Results) -> None:
