@@ -19,9 +19,10 @@ def results_path(root: Path, part: str) -> Path:
 
 
 def read_lines(root: Path, part: str) -> list[Line]:
-    """Return the results of a part so far."""
+    """Return the results of a part so far: of several lines about the same thing, the newest."""
     path = results_path(root, part)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return list({line["what"]: line for line in map(json.loads, lines)}.values())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from benchmarks.gpu import torch_loop
 from benchmarks.gpu.inputs import find_bundle, load_mix
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.turns import Contender, Work, add_results, run_in_turns, time_call
+from benchmarks.gpu.turns import Contender, Work, measure_in_turns, time_call
 from sentiment_ray import Predictor
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError
@@ -23,13 +23,15 @@ NUM_SINGLE_TEXTS = 200
 
 
 def measure_scoring(setting: Setting, results: Results) -> None:
-    """Add the rows a second of each contender, then the latency of one short text."""
+    """Add the latency of one short text, then the rows a second of each contender."""
     bundle, checkpoint = find_bundle(setting)
     manifest = open_bundle(bundle).manifest
     if manifest.truncation.mode != "head":
         raise ConfigError(f"{bundle}: the peers read the head of a text. Give a --bundle that does so too.")
     texts = load_mix(setting, setting.choose(NUM_TEXTS, 60))
     predictors = load_predictors(setting, bundle, results)
+    for variant, predictor in predictors.items():
+        _measure_latency(setting, results, variant, predictor)
     contenders: dict[str, Contender] = {}
     for variant, predictor in predictors.items():
         contenders[f"Predictor, {variant}, default batches"] = _time(predictor.score, texts)
@@ -39,10 +41,7 @@ def measure_scoring(setting: Setting, results: Results) -> None:
     ours = next((name for name in contenders if name.endswith("a batch")), "none")
     contenders |= _build_peers(setting, checkpoint, texts, manifest.max_tokens, results)
     limits = {"first_rows": setting.choose(FIRST_TEXTS, 20), "max_rows": len(texts)}
-    measured = run_in_turns(contenders, rounds=setting.rounds, run_s=setting.run_s, **limits)
-    add_results(results, measured, "rows_per_s", ours=ours)
-    for variant, predictor in predictors.items():
-        _measure_latency(setting, results, variant, predictor)
+    measure_in_turns(setting, results, contenders, "rows_per_s", ours=ours, **limits)
 
 
 def load_predictors(setting: Setting, bundle: Path, results: Results) -> dict[str, Predictor]:

@@ -11,7 +11,7 @@ from benchmarks.gpu.device import read_peak, reset_torch
 from benchmarks.gpu.inputs import LABELS, MAX_TOKENS, LabelledRows, get_shape, load_rows, write_encoder
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.turns import Contender, Work, add_results, run_in_turns
+from benchmarks.gpu.turns import Contender, Work, measure_in_turns
 
 TOKENS_PER_STEP = (32_768, 8_192)
 WARM_UP_STEPS = 6
@@ -44,12 +44,15 @@ def _measure_shape(name: str, setting: Setting, results: Results) -> None:
         contenders = _build_contenders(setting, encoder, rows, tokens_per_step)
         ours = name_ours(tokens_per_step)
         first_rows = round(WARM_UP_STEPS * tokens_per_step / rows.lengths.mean())
-        max_rows = setting.choose(len(rows.texts), 48)
-        measured = run_in_turns(
-            contenders, rounds=setting.rounds, run_s=setting.run_s, first_rows=first_rows, max_rows=max_rows
-        )
-        add_results(
-            results, measured, "tokens_per_s", ours=ours, of_peak=lambda rate: peak and rate * flop_per_token / peak
+        measure_in_turns(
+            setting,
+            results,
+            contenders,
+            "tokens_per_s",
+            ours=ours,
+            first_rows=first_rows,
+            max_rows=setting.choose(len(rows.texts), 48),
+            of_peak=lambda rate: peak and rate * flop_per_token / peak,
         )
         if setting.device == "cuda":
             what = f"{ours}, with the profiler"

@@ -2,11 +2,12 @@
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.gpu.results import Results, describe_error
+from benchmarks.gpu.setting import Setting
 from benchmarks.harness import spread
 
 WARM_UP_RUNS = 2
@@ -36,10 +37,11 @@ class Measured:
 
 def run_in_turns(
     contenders: Mapping[str, Contender], *, rounds: int, run_s: float, first_rows: int, max_rows: int
-) -> dict[str, Measured]:
-    """Run each contender once in every round, on as many rows as it can do in `run_s` seconds.
+) -> Iterator[dict[str, Measured]]:
+    """Run each contender once in every round, and yield what was measured so far after each.
 
-    It gets `first_rows` rows at least and `max_rows` at most. A contender that fails is left out from then on.
+    A run has as many rows as the contender can do in `run_s` seconds, `first_rows` at least and `max_rows` at most. A
+    contender that fails is left out from then on.
     """
     measured = {name: Measured() for name in contenders}
     for name, contender in contenders.items():
@@ -54,7 +56,7 @@ def run_in_turns(
             work = _run_once(contender, measured[name])
             if work:
                 measured[name].rates[number] = work.amount / work.seconds
-    return measured
+        yield measured
 
 
 def _run_once(contender: Contender, measured: Measured) -> Work | None:
@@ -69,7 +71,34 @@ def _run_once(contender: Contender, measured: Measured) -> Work | None:
         return None
 
 
-def add_results(results: Results, measured: Mapping[str, Measured], unit: str, *, ours: str, **figures: Any) -> None:
+def measure_in_turns(
+    setting: Setting,
+    results: Results,
+    contenders: Mapping[str, Contender],
+    unit: str,
+    *,
+    ours: str,
+    first_rows: int,
+    max_rows: int,
+    **figures: Callable[[float], float | None],
+) -> None:
+    """Run contenders in turns (see `run_in_turns`), and after each round add their results so far (see `add_results`).
+
+    A measurement that is stopped has the results of the rounds before.
+    """
+    limits = {"first_rows": first_rows, "max_rows": max_rows}
+    for measured in run_in_turns(contenders, rounds=setting.rounds, run_s=setting.run_s, **limits):
+        add_results(results, measured, unit, ours=ours, **figures)
+
+
+def add_results(
+    results: Results,
+    measured: Mapping[str, Measured],
+    unit: str,
+    *,
+    ours: str,
+    **figures: Callable[[float], float | None],
+) -> None:
     """Add a line for each contender: the spread of its rate, and that of the ratio of `ours` to it.
 
     There is no ratio where `ours` was not measured. `unit` is the name of the rate. `figures` map the name of a further

@@ -17,7 +17,7 @@ from benchmarks.gpu.device import read_peak, reset_torch
 from benchmarks.gpu.inputs import LABELS, SHAPES, LabelledRows, get_shape, load_rows, write_encoder
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.turns import Work, add_results, run_in_turns, time_call
+from benchmarks.gpu.turns import Work, measure_in_turns, time_call
 
 TOKENS_PER_STEP = 32_768
 WARM_UP_STEPS = 4
@@ -52,14 +52,16 @@ def _measure_shape(name: str, setting: Setting, results: Results, trainee: "_Tra
         unpadded: partial(train, is_padded=False),
         f"{name}, padded, {budget:,} tokens a step": partial(train, is_padded=True),
     }
-    first_rows = round(WARM_UP_STEPS * budget / lengths.mean())
-    max_rows = setting.choose(len(lengths), 48)
     reset_torch(cudnn_attention=False)
-    measured = run_in_turns(
-        contenders, rounds=setting.rounds, run_s=setting.run_s, first_rows=first_rows, max_rows=max_rows
-    )
-    add_results(
-        results, measured, "tokens_per_s", ours=unpadded, of_peak=lambda rate: peak and rate * flop_per_token / peak
+    measure_in_turns(
+        setting,
+        results,
+        contenders,
+        "tokens_per_s",
+        ours=unpadded,
+        first_rows=round(WARM_UP_STEPS * budget / lengths.mean()),
+        max_rows=setting.choose(len(lengths), 48),
+        of_peak=lambda rate: peak and rate * flop_per_token / peak,
     )
 
 

@@ -21,7 +21,7 @@ from benchmarks.gpu.parts import PARTS, Part, run_part
 from benchmarks.gpu.results import Results, read_lines, results_path
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.table import build_table, build_tables
-from benchmarks.gpu.turns import Work, add_results, run_in_turns
+from benchmarks.gpu.turns import Work, measure_in_turns, run_in_turns
 from sentiment_ray.errors import ConfigError
 
 FAILING_PARTS = {"sleep": "took longer than 2 s", "fail": "ValueError: a | b of two lines", "die": "exit code 9"}
@@ -84,20 +84,22 @@ def test_contenders_take_turns_and_fill_their_time() -> None:
         return run
 
     contenders = {"fast": contender("fast", 100), "slow": contender("slow", 20), "huge": contender("huge", 1e9)}
-    measured = run_in_turns(contenders, rounds=2, run_s=3, first_rows=10, max_rows=500)
+    *_, measured = run_in_turns(contenders, rounds=2, run_s=3, first_rows=10, max_rows=500)
     assert calls[6:] == [("fast", 300), ("slow", 60), ("huge", 500)] * 2
     assert measured["slow"].rates == {0: 200, 1: 200}
 
 
-def test_a_contender_that_fails_is_left_out_of_later_rounds_and_of_the_ratios(results: Results) -> None:
+def test_a_contender_that_fails_is_left_out_of_later_rounds(setting: Setting, results: Results) -> None:
     seconds = iter([1, 1, 1, 2, 4])
 
     def fail_late(num_rows: int) -> Work:
         return Work(num_rows, next(seconds))
 
     contenders = {"ours": lambda num_rows: Work(num_rows, 0.5), "theirs": lambda num_rows: Work(num_rows, 1)}
-    measured = run_in_turns(contenders | {"late": fail_late}, rounds=4, run_s=1, first_rows=100, max_rows=100)
-    add_results(results, measured, "rows_per_s", ours="ours", doubled=lambda rate: 2 * rate)
+    limits = {"ours": "ours", "first_rows": 100, "max_rows": 100}
+    four = Setting(**vars(setting) | {"rounds": 4})
+    contenders |= {"late": fail_late}
+    measure_in_turns(four, results, contenders, "rows_per_s", doubled=lambda rate: 2 * rate, **limits)
     lines = _read(results)
     assert lines["theirs"]["ours_faster"] == {"median": 2, "p10": 2, "p90": 2, "rounds": 4}
     assert lines["theirs"]["doubled"] == 200
@@ -105,16 +107,29 @@ def test_a_contender_that_fails_is_left_out_of_later_rounds_and_of_the_ratios(re
     assert lines["late"]["error"].startswith("StopIteration")
 
 
-def test_without_our_own_figure_there_is_no_ratio(results: Results) -> None:
+def test_without_our_own_figure_there_is_no_ratio(setting: Setting, results: Results) -> None:
     def fail(num_rows: int) -> Work:
         raise MemoryError("no room")
 
     contenders = {"ours": fail, "theirs": lambda num_rows: Work(num_rows, 1)}
-    measured = run_in_turns(contenders, rounds=2, run_s=1, first_rows=5, max_rows=5)
-    add_results(results, measured, "rows_per_s", ours="ours")
+    measure_in_turns(setting, results, contenders, "rows_per_s", ours="ours", first_rows=5, max_rows=5)
     lines = _read(results)
     assert lines["ours"]["error"] == "MemoryError: no room"
     assert lines["theirs"]["ours_faster"] == {"rounds": 0}
+
+
+def test_a_measurement_that_is_stopped_keeps_the_rounds_before(setting: Setting, results: Results) -> None:
+    calls = iter(range(4))
+
+    def stop_in_the_second_round(num_rows: int) -> Work:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return Work(num_rows, 1)
+
+    contenders = {"ours": stop_in_the_second_round}
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_turns(setting, results, contenders, "rows_per_s", ours="ours", first_rows=5, max_rows=5)
+    assert _read(results)["ours"]["rows_per_s"]["rounds"] == 1
 
 
 def test_a_table_has_a_row_for_every_result_and_no_empty_column(results: Results) -> None:
@@ -247,17 +262,16 @@ def test_scoring_and_answers_can_be_rehearsed(setting: Setting, results: Results
 
 
 def test_peers_are_measured_where_no_predictor_can_be_loaded(
-    setting: Setting, results: Results, bundle: Path, run: Path
+    setting: Setting, results: Results, bundle: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = inputs.read_json(run / "run.json")["best"]["checkpoint"]
-    keys = {"device": "cuda", "bundle": str(bundle), "checkpoint": str(run / best)}
+    keys = {"bundle": str(bundle), "checkpoint": str(run / best)}
+    monkeypatch.setattr(Setting, "engine", "tensorrt")
     scoring.measure_scoring(Setting(**vars(setting) | keys), results)
     lines = _read(results)
-    assert (
-        "onnxruntime-gpu" in lines["Predictor, fp16"]["error"]
-        and "onnxruntime-gpu" in lines["Predictor, fp32"]["error"]
-    )
-    assert {"pipeline, as documented, batches of 32", "torch loop, fp16, 32,768 tokens a batch"} < lines.keys()
+    assert "tensorrt" in lines["Predictor, fp16"]["error"] and "tensorrt" in lines["Predictor, fp32"]["error"]
+    assert lines["pipeline, as documented, batches of 32"]["rows_per_s"]["rounds"] == 2
+    assert lines["torch loop, fp32, 32,768 tokens a batch"]["ours_faster"] == {"rounds": 0}
 
 
 def test_without_a_bundle_the_part_that_makes_one_is_named(setting: Setting, results: Results) -> None:
