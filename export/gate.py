@@ -16,8 +16,8 @@ from export.held_out import HeldOut
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.behaviour import count_passed_cases
 from sentiment_ray.inference.engines import Engine
-from sentiment_ray.inference.invariance import choose_trial_texts, make_record, try_texts
-from sentiment_ray.inference.scoring import Scores, compute_probabilities, score_texts
+from sentiment_ray.inference.invariance import join_long_texts, make_record, try_texts
+from sentiment_ray.inference.scoring import Scores, compute_probabilities, restore_order, score_texts
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
 from sentiment_ray.metrics.intervals import bootstrap, bootstrap_difference, wilson_interval
 from sentiment_ray.text.batching import pad
@@ -49,7 +49,8 @@ def check(
     scores = score_texts(engine, encoder, held_out.texts)
     case_scores = score_texts(engine, encoder, [case.text for case in held_out.cases])
     gate = compare(scores, held_out.scores, held_out.label_ids)
-    gate["batches"] = compare_batches(engine, encoder, held_out.texts[: config.batch_rows], scores)
+    alone = score_alone(engine, encoder, held_out.texts[: config.batch_rows])
+    gate["batches"] = compare_batches(engine, encoder, held_out.texts[: config.batch_rows], scores, alone)
     suite = count_passed_cases(held_out.cases, case_scores.label_ids, labels)
     expected = count_passed_cases(held_out.cases, held_out.case_scores.label_ids, labels)
     gate["suite"] = {name: result["share"] for name, result in suite["by_capability"].items()}
@@ -60,9 +61,7 @@ def check(
     gate["missed"] = list_missed_bounds(gate, config)
     gate["passed"] = not gate["missed"]
     if gate["passed"]:
-        texts = choose_trial_texts(encoder, held_out.texts)
-        trial = try_texts(engine, encoder, texts, tokens_per_batch=ENGINES[engine.name].batching.tokens_per_batch)
-        gate["batch_invariance"] = make_record(trial, engine.name)
+        gate["batch_invariance"] = try_batch_invariance(engine, encoder, held_out.texts, scores, alone)
     return GateResult(gate, scores, case_scores)
 
 
@@ -92,18 +91,46 @@ def compare(scores: Scores, reference: Scores, label_ids: NDArray[np.int64]) -> 
     }
 
 
-def compare_batches(engine: Engine, encoder: TextEncoder, texts: Sequence[str], scores: Scores) -> dict[str, Any]:
+def score_alone(engine: Engine, encoder: TextEncoder, texts: Sequence[str]) -> Scores:
+    """Return the scores of texts of which each is scored alone."""
+    singles = ((np.array([index]), score_texts(engine, encoder, [text])) for index, text in enumerate(texts))
+    return restore_order(singles, len(texts))
+
+
+def try_batch_invariance(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], scores: Scores, alone: Scores
+) -> dict[str, Any]:
+    """Return what the manifest says of a trial whether texts get the same bits in every batch.
+
+    `scores` are those of the texts together, and `alone` those of the first ones alone. Joined texts are added where
+    none is as long as the model reads.
+    """
+    joined = join_long_texts(encoder, texts)
+    together = [scores.logits, *([score_texts(engine, encoder, joined).logits] if joined else [])]
+    trial = try_texts(
+        engine,
+        encoder,
+        [*texts, *joined],
+        tokens_per_batch=ENGINES[engine.name].batching.tokens_per_batch,
+        together=np.concatenate(together),
+        alone=alone.logits,
+    )
+    return make_record(trial, engine.name)
+
+
+def compare_batches(
+    engine: Engine, encoder: TextEncoder, texts: Sequence[str], scores: Scores, alone: Scores
+) -> dict[str, Any]:
     """Return how many labels change, and how far probabilities move, when texts are scored alone or in padded batches.
 
     The first rows of `scores` are those of `texts`, batched as this project does: the padding depends only on a text's
-    own length. Other tools pad to the longest text of a batch. Dynamic int8 takes its scale from the whole batch
-    (onnxruntime#10111).
+    own length. `alone` has the scores of each text alone. Other tools pad to the longest text of a batch. Dynamic int8
+    takes its scale from the whole batch (onnxruntime#10111).
     """
     batched = scores.probabilities[: len(texts)]
-    alone = np.concatenate([score_texts(engine, encoder, [text]).probabilities for text in texts])
     padded = _score_padded(engine, encoder, texts)
     result: dict[str, Any] = {"rows": len(texts)}
-    for name, probabilities in (("alone", alone), ("padded", padded)):
+    for name, probabilities in (("alone", alone.probabilities), ("padded", padded)):
         result[f"flips_{name}"] = int((probabilities.argmax(axis=1) != batched.argmax(axis=1)).sum())
         result[f"max_difference_{name}"] = float(np.abs(probabilities - batched).max())
     return result

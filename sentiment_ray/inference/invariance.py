@@ -4,7 +4,7 @@ Knows texts and manifests, and no files of a bundle.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
@@ -22,12 +22,11 @@ from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.inference.trial_texts import make_trial_texts
 from sentiment_ray.text.encoding import TextEncoder, encode
 
-TRIAL_TEXTS = 1000
 TEXTS_ALONE = 200
 LONG_TEXTS = 32
 """Texts that are joined for a trial, so that it has texts of every length up to `max_tokens`."""
-TEXTS_AT_LOAD = 300
-"""Texts of a trial on a CPU that no export made: a few seconds. On a GPU there are TRIAL_TEXTS."""
+TEXTS_ON_CPU, TEXTS_ON_GPU = 300, 1000
+"""Texts of a trial that no export made. On a CPU they take some seconds."""
 PIECES = (0.03, 0.12, 0.35)
 """Shares of the texts that are scored together in a trial, as in units of other sizes; the rest is one more piece."""
 CACHE_KIND = "batch-invariance"
@@ -70,7 +69,7 @@ def is_batch_invariant(
     result = read_cached(CACHE_KIND, depends_on) or {}
     if not isinstance(result.get("differing"), int):
         texts = make_trial_texts(
-            TRIAL_TEXTS if ENGINES[name].is_gpu else TEXTS_AT_LOAD,
+            TEXTS_ON_GPU if ENGINES[name].is_gpu else TEXTS_ON_CPU,
             max_tokens=manifest.max_tokens,
             reference=manifest.reference.get("tokens", {}),
         )
@@ -86,20 +85,13 @@ def make_record(trial: Trial, engine: str) -> dict[str, Any]:
     return vars(trial) | {"version": version, "instruction_sets": list(processor.instruction_sets)}
 
 
-def choose_trial_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
-    """Return at most TRIAL_TEXTS of the texts, of all lengths. If none is as long as can be read, longer ones are made.
-
-    These are joined of several texts. There are LONG_TEXTS of them, and the longest have `max_tokens` tokens.
-    """
+def join_long_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
+    """Return texts that are joined of several others, the longest of `max_tokens` tokens, if no other is as long."""
     num_tokens = encode(encoder, texts).num_tokens
-    kept = [texts[index] for index in np.sort(_choose_spread(num_tokens, TRIAL_TEXTS))]
     if num_tokens.max() >= encoder.max_tokens:
-        return kept
-    repeats = np.linspace(num_tokens.max(), 2 * encoder.max_tokens, LONG_TEXTS) / num_tokens.mean()
-    joined = [
-        " ".join(islice(cycle(kept), start, start + math.ceil(num_texts))) for start, num_texts in enumerate(repeats)
-    ]
-    return kept + joined
+        return []
+    repeats = np.linspace(num_tokens.max(), 1.1 * encoder.max_tokens, LONG_TEXTS) / num_tokens.mean()
+    return [" ".join(islice(cycle(texts), start, start + math.ceil(count))) for start, count in enumerate(repeats)]
 
 
 def try_texts(
@@ -108,43 +100,49 @@ def try_texts(
     texts: Sequence[str],
     *,
     tokens_per_batch: int,
+    together: NDArray[np.float32] | None = None,
+    alone: NDArray[np.float32] | None = None,
     stop_early: bool = False,
 ) -> Trial:
-    """Score texts in company of each other, in three ways, and some of them alone; count those whose bits differ.
+    """Score texts twice, each time in other company, and some of them alone; count those whose bits differ.
 
-    They are scored all together, then in random pieces, as in other units, then in reverse in batches of a quarter of
-    the size. TEXTS_ALONE of them, of all lengths, are scored alone. With `stop_early` the trial ends at the first
-    difference, and `differing` counts what was found until then.
+    `together` are the logits of all texts, float32 `(texts, labels)`, and `alone` those of the first ones, each scored
+    alone; what is not given is computed, `alone` for TEXTS_ALONE texts of all lengths. Then the texts are scored in
+    random pieces, as in other units, the largest in reverse in batches of a quarter of the size. With `stop_early` the
+    trial ends at the first difference, and `differing` counts what was found until then.
     """
     encoded = encode(encoder, texts)
-    alone = _choose_spread(encoded.num_tokens, TEXTS_ALONE)
-    expected = score_texts(engine, encoder, texts, tokens_per_batch=tokens_per_batch).logits
+    if together is None:
+        together = score_texts(engine, encoder, texts, tokens_per_batch=tokens_per_batch).logits
     differs = np.zeros(len(texts), dtype=np.bool_)
-    for indices, budget in _list_batches(len(texts), alone, tokens_per_batch):
-        group = [texts[index] for index in indices]
-        logits = score_texts(engine, encoder, group, tokens_per_batch=budget).logits
-        differs[indices] |= ~(logits == expected[indices]).all(axis=1)
+    calls = _cut_pieces(len(texts), tokens_per_batch)
+    if alone is None:
+        alone_indices = _choose_spread(encoded.num_tokens, TEXTS_ALONE)
+        calls += [(np.array([index]), tokens_per_batch) for index in alone_indices]
+    else:
+        alone_indices = np.arange(len(alone))
+        differs[alone_indices] = (alone != together[alone_indices]).any(axis=1)
+    for indices, budget in calls:
         if stop_early and differs.any():
             break
+        group = [texts[index] for index in indices]
+        logits = score_texts(engine, encoder, group, tokens_per_batch=budget).logits
+        differs[indices] |= (logits != together[indices]).any(axis=1)
     return Trial(
         texts=len(texts),
-        texts_alone=len(alone),
+        texts_alone=len(alone_indices),
         longest=int(encoded.lengths.max()),
         tokens_per_batch=tokens_per_batch,
         differing=int(differs.sum()),
     )
 
 
-def _list_batches(
-    num_texts: int, alone: NDArray[np.intp], tokens_per_batch: int
-) -> Iterator[tuple[NDArray[np.intp], int]]:
-    """Yield the indices of the texts that are scored in one call, and the tokens of its batches."""
+def _cut_pieces(num_texts: int, tokens_per_batch: int) -> list[tuple[NDArray[np.intp], int]]:
+    """Return the indices of the texts that are scored in one call, and the tokens of its batches; every text once."""
     order = np.random.default_rng(0).permutation(num_texts)
-    for piece in np.split(order, (np.cumsum(PIECES) * num_texts).astype(np.intp)):
-        if len(piece):
-            yield piece, tokens_per_batch
-    yield np.arange(num_texts)[::-1], max(1, tokens_per_batch // 4)
-    yield from ((np.array([index]), tokens_per_batch) for index in alone)
+    *pieces, largest = np.split(order, (np.cumsum(PIECES) * num_texts).astype(np.intp))
+    cut = [(piece, tokens_per_batch) for piece in pieces if len(piece)]
+    return [*cut, (np.sort(largest)[::-1], max(1, tokens_per_batch // 4))]
 
 
 def _choose_spread(num_tokens: NDArray[np.int32], count: int) -> NDArray[np.intp]:

@@ -19,7 +19,7 @@ from export import quantize
 from export.benchmark import choose_default
 from export.build import export_bundle
 from export.config import ExportConfig
-from export.gate import check, compare_batches
+from export.gate import check, compare_batches, score_alone
 from export.held_out import HeldOut, TorchEngine, score_held_out
 from export.variants import VARIANTS, Source
 from sentiment_ray.bundle.open import open_bundle
@@ -145,7 +145,8 @@ def test_the_gate_measures_that_dynamic_int8_depends_on_its_batch(
         model = (variants / VARIANTS[name].file).read_bytes()
         engine = load_engine("onnxruntime", model, threads=2, source=name)
         scores = score_texts(engine, encoder, held_out.texts)
-        moved[name] = compare_batches(engine, encoder, held_out.texts, scores)
+        alone = score_alone(engine, encoder, held_out.texts)
+        moved[name] = compare_batches(engine, encoder, held_out.texts, scores, alone)
     assert moved["fp32"]["max_difference_alone"] == 0
     assert moved["fp32"]["flips_alone"] == moved["fp32"]["flips_padded"] == 0
     assert moved["int8"]["max_difference_alone"] > 0

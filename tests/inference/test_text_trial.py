@@ -18,9 +18,10 @@ from sentiment_ray.inference import invariance
 from sentiment_ray.inference.engines import Engine, load_engine
 from sentiment_ray.inference.engines.openvino_engine import OpenVinoEngine
 from sentiment_ray.inference.hardware import read_processor
-from sentiment_ray.inference.invariance import TEXTS_AT_LOAD, choose_trial_texts, make_record, try_texts
+from sentiment_ray.inference.invariance import TEXTS_ON_CPU, join_long_texts, make_record, try_texts
 from sentiment_ray.inference.machine_cache import find_cache_directory
 from sentiment_ray.inference.predictor import PackedBundle, pack_bundle
+from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.inference.short_trial import SHORT_BATCHES, passes_short_trial
 from sentiment_ray.inference.trial_texts import make_trial_texts
 from sentiment_ray.score.distinct_texts import choose_cache
@@ -61,7 +62,8 @@ def encoder(bundle: Path) -> TextEncoder:
 @pytest.fixture(scope="module")
 def texts(everyday: list[tuple[str, str]], encoder: TextEncoder) -> list[str]:
     """Texts of 4 to 32 tokens, several of each length."""
-    return choose_trial_texts(encoder, [text for text, _ in everyday])
+    sentences = [text for text, _ in everyday]
+    return [*sentences, *join_long_texts(encoder, sentences)]
 
 
 def _pack(bundle: Path, record: Any) -> PackedBundle:
@@ -122,14 +124,28 @@ def test_the_trial_of_texts_sees_every_change_of_kernels(
     assert try_texts(TwoKernelEngine(*kernels, changes), encoder, texts, tokens_per_batch=2048).differing > 0
 
 
-def test_the_texts_of_a_trial_reach_the_longest_that_is_read(everyday: list[tuple[str, str]], bundle: Path) -> None:
+def test_texts_are_joined_up_to_the_longest_that_is_read(everyday: list[tuple[str, str]], bundle: Path) -> None:
     sentences = [text for text, _ in everyday][:50]
     encoder = load_encoder(bundle / "tokenizer.json", max_tokens=60)
-    lengths = encode(encoder, choose_trial_texts(encoder, sentences)).lengths
-    assert lengths.max() == 60
-    assert len(set(lengths)) > len(set(encode(encoder, sentences).lengths))
-    assert choose_trial_texts(encoder, ["word " * 100, "tea"]) == ["word " * 100, "tea"]
-    assert len(choose_trial_texts(encoder, [f"{'good ' * 70}{index}" for index in range(3000)])) == 1000
+    lengths, before = (encode(encoder, texts).lengths for texts in (join_long_texts(encoder, sentences), sentences))
+    assert before.max() < lengths.max() == 60
+    assert len(set(lengths)) > 6 and (lengths > before.max()).mean() > 0.8
+    assert join_long_texts(encoder, ["word " * 100, "tea"]) == []
+
+
+def test_scores_that_are_known_are_not_computed_again(
+    long_rows_change: TwoKernelEngine, encoder: TextEncoder, texts: list[str]
+) -> None:
+    computed = try_texts(long_rows_change, encoder, texts, tokens_per_batch=2048)
+    scores = score_texts(long_rows_change, encoder, texts, tokens_per_batch=2048)
+    alone = np.concatenate([score_texts(long_rows_change, encoder, [text]).logits for text in texts])
+    long_rows_change.num_calls = 0
+    known = try_texts(long_rows_change, encoder, texts, tokens_per_batch=2048, together=scores.logits, alone=alone)
+    assert long_rows_change.num_calls < len(texts) / 2
+    assert known.texts_alone == len(texts) and known.differing >= computed.differing > 0
+    alone[3] += 1
+    usual = try_texts(long_rows_change._usual, encoder, texts, tokens_per_batch=2048, alone=alone)
+    assert usual.differing >= 1
 
 
 @pytest.mark.parametrize("reference", [{}, {"1-4": 5, "17-32": 5}, {"5-8": 3, "257-512": 1}])
@@ -176,7 +192,7 @@ def test_without_a_record_of_such_a_machine_the_trial_of_texts_is_made_here_once
     predictor = load(long_rows_change, record)
     assert not predictor.is_batch_invariant()
     (file,) = (find_cache_directory() / "batch-invariance").iterdir()
-    assert json.loads(file.read_text())["texts"] == TEXTS_AT_LOAD
+    assert json.loads(file.read_text())["texts"] == TEXTS_ON_CPU
     calls_until_then = long_rows_change.num_calls
     assert not predictor.is_batch_invariant()
     num_calls_of_short_trial = long_rows_change.num_calls - calls_until_then
