@@ -124,14 +124,14 @@ def installed_engines() -> list[str]:
     return [name for name in cpu_engines() if ENGINES[name].is_installed()]
 
 
-def gpu_engines() -> list[str]:
+def list_gpu_engines() -> list[str]:
     """Return the names of the engines on a GPU, installed or not."""
     return [name for name, spec in ENGINES.items() if spec.is_gpu]
 
 
 def installed_gpu_engines() -> list[str]:
     """Return the names of the engines on a GPU that are installed and that `auto` may take, with or without a GPU."""
-    return [name for name in gpu_engines() if ENGINES[name].is_installed() and not ENGINES[name].never_auto]
+    return [name for name in list_gpu_engines() if ENGINES[name].is_installed() and not ENGINES[name].never_auto]
 
 
 def engine_packages() -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.bundle.open import Bundle
-from sentiment_ray.engine_specs import ENGINES, gpu_engines, installed_engines
+from sentiment_ray.engine_specs import ENGINES, installed_engines, list_gpu_engines
 from sentiment_ray.inference.choice import has_passed
 from sentiment_ray.inference.engines import Engine, explain_unusable, load_engine
 from sentiment_ray.inference.short_trial import read_suite_tokens
@@ -63,7 +63,7 @@ def measure_bundle(
     encoder = parse_encoder(bundle.tokenizer, max_tokens=bundle.manifest.max_tokens, source=source)
     tokens = read_suite_tokens(encoder)
     shape = read_shape(bundle)
-    engine_names = [*installed_engines(), *(name for name in gpu_engines() if explain_unusable(name) is None)]
+    engine_names = [*installed_engines(), *(name for name in list_gpu_engines() if explain_unusable(name) is None)]
     for num_threads in threads:
         peak = measure_peak(shape, num_threads) if shape else None
         for name, variant in bundle.manifest.variants.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.cpu_quota import count_usable_cpus, read_cpu_quota
-from sentiment_ray.engine_specs import ENGINES, cpu_engines, gpu_engines
+from sentiment_ray.engine_specs import ENGINES, cpu_engines, list_gpu_engines
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.choice import Pair
 from sentiment_ray.inference.engines import explain_unusable
@@ -32,7 +32,7 @@ def examine() -> dict[str, Any]:
         "has": {name: flag in processor.flags for name, flag in FLAGS.items()},
         "engines": engines,
         "gpus": list(list_gpus()),
-        "gpu_engines": {name: _describe_gpu_engine(name) for name in gpu_engines()},
+        "engines_on_gpu": {name: _describe_gpu_engine(name) for name in list_gpu_engines()},
         "hints": _hints(engines, processor.flags),
     }
 
@@ -82,7 +82,7 @@ def _list_not_tried(bundle: Bundle, seen: set[Pair]) -> Iterator[dict[str, str]]
         for engine, gate in variant.gate.items():
             if (engine, name) not in seen:
                 yield {"engine": engine, "variant": name, "note": _why_not(gate)}
-    for engine in gpu_engines():
+    for engine in list_gpu_engines():
         reason = explain_unusable(engine) or ENGINES[engine].never_auto
         if reason:
             yield {"engine": engine, "note": reason}

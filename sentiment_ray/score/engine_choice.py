@@ -1,5 +1,6 @@
 """Chooses the engine and the variant of a run, once for all its workers; scores no row of the input."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from sentiment_ray.bundle.manifest import Manifest
 from sentiment_ray.bundle.open import Bundle
 from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES, installed_gpu_engines
-from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.errors import ConfigError, DataError, first_line
 from sentiment_ray.inference.choice import Pair, has_passed, list_gpu_choices, rank_choices
 from sentiment_ray.inference.engines import explain_unusable
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, pack
@@ -18,6 +19,11 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.plan import read_plan
 from sentiment_ray.score.workers import choose_num_workers
 from sentiment_ray.storage import Store
+
+logger = logging.getLogger(__name__)
+
+RACE_TIMEOUT_S = 600.0
+"""How long a race may take, with the time until a GPU is free. Libraries of a GPU may also end the process."""
 
 
 def choose_engine(config: ScoreConfig, store: Store, bundle: Bundle) -> Pair:
@@ -44,7 +50,13 @@ def choose_engine(config: ScoreConfig, store: Store, bundle: Bundle) -> Pair:
     if candidates in ([], [ranked[0]]):
         return ranked[0]
     task = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=1, max_retries=0)(race_on_worker)
-    race = ray.get(task.remote(bundle.manifest, {pair: packed[pair] for pair in candidates}, config.threads_per_worker))
+    reply = task.remote(bundle.manifest, {pair: packed[pair] for pair in candidates}, config.threads_per_worker)
+    try:
+        race = ray.get(reply, timeout=RACE_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        ray.cancel(reply, force=True)
+        logger.warning("the race on a node with a GPU gave no result, so the CPU scores: %s", first_line(error))
+        return ranked[0]
     return pick_fastest(candidates, {pair: rate * num_workers[pair] for pair, rate in race.rates.items()})
 
 

@@ -235,11 +235,11 @@ def test_a_gpu_is_considered_where_its_provider_and_a_device_are_there(
     monkeypatch.setattr(onnxruntime_engine, "list_gpus", lambda: gpus)
     found = explain_unusable("cuda")
     assert reason in found if reason and found else found is reason
-    assert doctor.examine()["gpu_engines"]["cuda"]["usable"] is (reason is None)
+    assert doctor.examine()["engines_on_gpu"]["cuda"]["usable"] is (reason is None)
 
 
 def test_a_gpu_engine_that_is_not_installed_names_its_package() -> None:
-    engines = doctor.examine()["gpu_engines"]
+    engines = doctor.examine()["engines_on_gpu"]
     assert set(engines) == {"cuda", "tensorrt"}
     assert all("it needs onnxruntime-gpu" in engine["note"] for engine in engines.values())
 

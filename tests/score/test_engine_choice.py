@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from sentiment_ray.bundle.open import Bundle, open_bundle
 from sentiment_ray.engine_specs import ENGINES
@@ -51,7 +52,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
         inline = SimpleNamespace(
             remote=lambda **_: lambda function: SimpleNamespace(remote=function),
-            get=lambda value: value,
+            get=lambda value, timeout: value,
+            exceptions=ray.exceptions,
             cluster_resources=lambda: {"CPU": 4.0, "GPU": float(gpus)},
         )
         monkeypatch.setitem(ENGINES, GPU, gpu_engine.SPEC)
@@ -111,6 +113,29 @@ def test_a_cluster_without_gpus_runs_no_race(opened: Bundle, store: Store, clust
     raced = cluster(0, {}, {})
     assert choose_engine(_config(), store, opened) == rank_choices(opened, "auto", "auto")[0]
     assert raced == []
+
+
+@pytest.mark.parametrize("failure", ["WorkerCrashedError", "GetTimeoutError"])
+def test_a_race_without_a_result_leaves_the_work_to_the_cpu(
+    opened: Bundle,
+    store: Store,
+    cluster: Callable[..., list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: str,
+) -> None:
+    default = rank_choices(opened, "auto", "auto")[0]
+    cluster(1, {}, {default[0]: 4, GPU: 1})
+    cancelled: list[Any] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise getattr(ray.exceptions, failure)
+
+    monkeypatch.setattr(engine_choice.ray, "get", fail)
+    monkeypatch.setattr(engine_choice.ray, "cancel", lambda reply, force: cancelled.append(reply), raising=False)
+    assert choose_engine(_config(), store, opened) == default
+    assert len(cancelled) == 1
+    assert "gave no result, so the CPU scores" in caplog.text
 
 
 def test_a_run_that_is_resumed_keeps_the_choice_of_its_plan(
