@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from benchmarks.gpu.inputs import LABELS, MAX_TOKENS, get_encoder, write_film_re
 from benchmarks.gpu.results import Results, read_lines
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.training import name_ours
-from benchmarks.gpu.turns import time_call
 from benchmarks.harness import ROOT
 from sentiment_ray.manifest import read_json
 
@@ -62,7 +62,7 @@ def train_on_imdb(setting: Setting, results: Results) -> None:
 def _train(setting: Setting, results: Results, keys: Flags, *, loop_rate: float | None = None) -> None:
     """Run train_encoder and add its seconds and its tokens a second, also as a share of `loop_rate`."""
     with results.catching("train_encoder"):
-        seconds, _ = run_job("train_encoder", {**keys, "use_gpu": setting.device == "cuda"})
+        seconds, _ = run_job(results, "train_encoder", {**keys, "use_gpu": setting.device == "cuda"})
         told = read_json(Path(str(keys["output"])) / "run.json")
         history, best = told["history"], told["best"]
         rate = sum(epoch["tokens"] for epoch in history) / sum(
@@ -92,26 +92,29 @@ def _export(setting: Setting, results: Results, root: Path) -> None:
 def _run(results: Results, job: str, keys: Flags, *, rows: int | None = None) -> None:
     """Run a job and add its seconds, and its rows a second where `rows` says how many rows it reads."""
     with results.catching(job):
-        seconds, told = run_job(job, keys)
+        seconds, told = run_job(results, job, keys)
         figures: dict[str, Any] = {"rows": rows, "rows_per_s": rows / seconds} if rows else {}
         if "metrics" in told:
             figures |= {"rows": told["metrics"]["rows"], "test_accuracy": told["metrics"]["accuracy"]}
         results.add(job, seconds=seconds, **figures, result=told)
 
 
-def run_job(job: str, keys: Flags) -> tuple[float, dict[str, Any]]:
+def run_job(results: Results, job: str, keys: Flags) -> tuple[float, dict[str, Any]]:
     """Run a job with keys of its section as flags; return its seconds and its result.
 
-    RuntimeError with the last line that it wrote to stderr when it failed.
+    What it writes to stderr goes to a log of its own. RuntimeError with the last line of it when the job failed.
     """
+    log = results.root / "logs" / f"{results.part}-{job}.txt"
+    log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", f"jobs.{job}", *build_flags(keys)]
-    done: list[subprocess.CompletedProcess[str]] = []
-    seconds = time_call(lambda: done.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True)))
-    sys.stderr.write(done[0].stderr)
-    if done[0].returncode != 0:
-        reason = (done[0].stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"exit code {done[0].returncode}: {reason}")
-    return round(seconds, 2), json.loads(done[0].stdout.splitlines()[-1])
+    started = time.perf_counter()
+    with log.open("w", encoding="utf-8") as errors:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"exit code {done.returncode}: {reason} (log: {log})")
+    return round(seconds, 2), json.loads(done.stdout.splitlines()[-1])
 
 
 def build_flags(keys: Flags) -> list[str]:

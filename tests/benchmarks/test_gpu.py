@@ -153,9 +153,10 @@ def test_keys_become_flags() -> None:
     assert build_flags(keys) == ["--use-gpu", "--no-near-duplicates", "--tokens-per-batch", "32768"]
 
 
-def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="exit code 2: .*--bundel"):
-        run_job("score_reviews", {"bundel": tmp_path})
+def test_a_job_that_fails_says_why_and_leaves_a_log(results: Results) -> None:
+    with pytest.raises(RuntimeError, match="exit code 2: .*--bundel.* .log: .*part-score_reviews.txt"):
+        run_job(results, "score_reviews", {"bundel": "nowhere"})
+    assert "--bundel" in (results.root / "logs/part-score_reviews.txt").read_text()
 
 
 @pytest.mark.parametrize(
