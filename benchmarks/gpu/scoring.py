@@ -15,7 +15,7 @@ from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError
 
 NUM_TEXTS = 24_000
-FIRST_TEXTS = 1_000
+FIRST_TEXTS = 500
 LARGE_BATCH = 32_768
 TORCH_BATCHES = (32_768, 131_072)
 SHORT_TEXT = "I had hoped for more, to be honest."
