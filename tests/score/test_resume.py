@@ -36,6 +36,8 @@ def _parts(scores: Path) -> dict[str, str]:
 def test_a_finished_run_does_nothing(copied: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
     assert score_reviews(_config(copied))["skipped"]
+    automatic = {"engine": "auto", "variant": "auto", "tokens_per_batch": "auto"}
+    assert score_reviews(_config(copied, **automatic))["skipped"], "auto keeps what the plan says"
     assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
 
 
