@@ -21,6 +21,19 @@ LOST_S = 10.0
 START_ATTEMPTS = 3
 START_TIMEOUT = "timed out during startup"
 """What Ray says when its processes have not started within 30 s, which happens on a busy machine."""
+OWN_CLUSTER = {
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""Variables of a cluster that a job starts for itself; what is set already stays.
+
+Ray would collect metrics, states of tasks, and every 5 s the use of memory by each process, for a dashboard that such a
+cluster does not have. An actor would wait for a notice that the machine is about to be taken away. All of it takes
+processor time from the work.
+"""
 WORKER_HOOK = "sentiment_ray.cluster_log.send_to_driver"
 
 
@@ -97,6 +110,8 @@ def _start_cluster(settings: dict[str, Any]) -> None:
     import ray
 
     directory = choose_temporary_directory()
+    for name, value in OWN_CLUSTER.items():
+        os.environ.setdefault(name, value)
     for _ in range(START_ATTEMPTS):
         before = {process.pid for process in psutil.Process().children()}
         try:

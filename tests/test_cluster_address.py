@@ -1,8 +1,11 @@
 """A cluster that cannot be joined, or that does not start, is one line that names the variable and what to do."""
 
+import os
 import platform
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +151,29 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RuntimeError, match="something else"):
         cluster._start_cluster({})
     assert init.call_count == 2 + 3 + 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_of_a_job_exports_no_metrics() -> None:
+    program = (
+        "import ray; from sentiment_ray.cluster import connect; connect(); print(ray.nodes()[0]['MetricsExportPort'])"
+    )
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "-1"
+
+
+def test_what_is_set_for_a_cluster_of_a_job_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", Mock())
+    for name in cluster.OWN_CLUSTER:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_enable_metrics_collection", "1")
+    cluster._start_cluster({})
+    assert {name: os.environ[name] for name in cluster.OWN_CLUSTER} == {
+        **cluster.OWN_CLUSTER, "RAY_enable_metrics_collection": "1"
+    }  # fmt: skip
 
 
 def test_sockets_get_a_short_directory_that_can_be_written(

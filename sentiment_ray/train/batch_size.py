@@ -1,10 +1,15 @@
-"""Chooses the size of a batch by the number of training rows; knows no torch and no Ray.
+"""Chooses the size of a batch by the number of training rows and the device; knows no torch and no Ray.
 
 To change how few rows are trained on, change `choose_batch_size`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from sentiment_ray.train.config import MOST_TOKENS, TrainConfig
 
+CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "learning_rate")
+"""Keys whose numbers the training may choose by the number of rows; `chosen` of config.json and run.json has them."""
 MIN_STEPS = 200
 """Fewest optimizer steps of a whole training. With fewer, a new head learns little (benchmarks/results/small.jsonl)."""
 FEWEST_ROWS, MOST_DRAWN_ROWS = 8, 32
@@ -16,7 +21,8 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     """Return the configuration with numbers in the place of tokens_per_batch = "auto"; others stay as they are.
 
     `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be
-    while the training takes MIN_STEPS steps; it has at most MOST_TOKENS tokens. When even batches of FEWEST_ROWS
+    while the training takes MIN_STEPS steps; it has at most `most_tokens` tokens. Batches of few rows are the same on
+    every device. When even batches of FEWEST_ROWS
     rows give fewer steps, every epoch reads the rows several times. A small batch keeps the learning rate: with 8
     rows, 5e-5 was better than 1.5e-4 (benchmarks/results/small.jsonl).
     """
@@ -26,7 +32,7 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     num_batches = MIN_STEPS * config.accumulation_steps  # of each worker, in all epochs
     rows = num_rows * passes * config.epochs / (num_batches * config.max_workers)
     if rows > MOST_DRAWN_ROWS:
-        tokens = MOST_TOKENS if config.rows_per_batch else min(MOST_TOKENS, round(rows * mean_tokens))
+        tokens = config.most_tokens if config.rows_per_batch else min(config.most_tokens, round(rows * mean_tokens))
         return config.model_copy(update={"tokens_per_batch": tokens})
     num_fitting = MOST_TOKENS / max(1, min(mean_tokens, config.max_tokens))  # more would be cut into uneven batches
     rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(min(rows, num_fitting)))
@@ -40,3 +46,12 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
         "contrastive_weight": CONTRASTIVE_WEIGHT if weight is None else weight,
     }
     return config.model_copy(update=chosen)
+
+
+def keep_chosen(config: TrainConfig, unfinished: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration with the numbers that a run chose at its start; it resumes with the same batches.
+
+    `unfinished` is the config.json of a run that resumes, else it is empty.
+    """
+    chosen = unfinished.get("chosen", {})
+    return config.model_copy(update={key: chosen[key] for key in CHOSEN_KEYS if key in chosen})

@@ -3,8 +3,9 @@
 `_split_into_batches` applies the batch budget (`tokens_per_batch`). Every worker gets the same number of batches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from sentiment_ray.text.batching import length_sorted_batches, pad
 from sentiment_ray.text.encoding import Encoded, TextEncoder, encode, select_rows
+from sentiment_ray.train.ahead import compute_ahead
+from sentiment_ray.train.device import copy_together
 
 EVALUATION_CHUNK_ROWS = 128
 """Rows that one worker evaluates together. The number is fixed, so results do not depend on the number of workers."""
@@ -64,14 +67,31 @@ class Batch:
         """Return the batch on a device; the copy to a GPU runs while the CPU prepares the next batch."""
         if device.type == "cpu":
             return self
+        input_ids, attention_mask, owners, label_ids = copy_together(
+            [self.input_ids, self.attention_mask, self.owners, self.label_ids], device
+        )
         return replace(
             self,
-            input_ids=_copy_to_gpu(self.input_ids, device),
-            attention_mask=_copy_to_gpu(self.attention_mask, device),
-            owners=_copy_to_gpu(self.owners, device),
-            label_ids=_copy_to_gpu(self.label_ids, device),
-            teacher=None if self.teacher is None else _copy_to_gpu(self.teacher, device),
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            owners=owners,
+            label_ids=label_ids,
+            teacher=None if self.teacher is None else copy_together([self.teacher], device)[0],
         )
+
+
+@dataclass(frozen=True)
+class _CutChunk:
+    """A chunk that was encoded and cut into batches; each batch is the indices of its texts, int `(texts,)`.
+
+    `index` is the chunk's place in the epoch. `rng` draws the order of the batches.
+    """
+
+    index: int
+    chunk: Chunk
+    encoded: Encoded
+    batches: list[NDArray[np.intp]]
+    rng: np.random.Generator
 
 
 def training_batches(
@@ -85,8 +105,8 @@ def training_batches(
     after: float,
     max_over_workers: AllReduce,
     sum_over_workers: AllReduce,
-) -> Iterator[Batch]:
-    """Yield the batches of an epoch, without those in its first share `after`.
+) -> Generator[Batch]:
+    """Return the batches of an epoch, without those in its first share `after`.
 
     Every worker has `num_chunks` chunks, some of them perhaps empty. Each chunk is cut into as many batches as the
     worker with the most batches has, so no worker waits for a step that another does not take. The order depends only
@@ -94,12 +114,45 @@ def training_batches(
 
     With `rows_per_batch` a batch also has at most so many texts. They are drawn without regard to their length: of few
     texts, sorting would put the same ones together in every epoch.
+
+    A chunk is encoded and cut in a thread while the batches of the one before it are used; the first one at once. What
+    the workers agree on, they agree on in the thread of the caller.
     """
-    for chunk_index in range(num_chunks):
+    cut_chunks = _cut_chunks(
+        chunks,
+        encoder,
+        num_chunks=num_chunks,
+        tokens_per_batch=tokens_per_batch,
+        rows_per_batch=rows_per_batch,
+        seed=seed,
+        after=after,
+    )
+    return _build_batches(
+        compute_ahead(cut_chunks),
+        encoder.pad_id,
+        num_chunks=num_chunks,
+        after=after,
+        max_over_workers=max_over_workers,
+        sum_over_workers=sum_over_workers,
+    )
+
+
+def _cut_chunks(
+    chunks: Iterator[Chunk],
+    encoder: TextEncoder,
+    *,
+    num_chunks: int,
+    tokens_per_batch: int,
+    rows_per_batch: int | None,
+    seed: tuple[int, ...],
+    after: float,
+) -> Iterator[_CutChunk]:
+    """Encode and cut the chunks of an epoch, without those that lie in its first share `after` as a whole."""
+    for index in range(num_chunks):
         chunk = next(chunks, EMPTY_CHUNK)
-        if (chunk_index + 1) / num_chunks <= after:
+        if (index + 1) / num_chunks <= after:
             continue
-        rng = np.random.default_rng([*seed, chunk_index])
+        rng = np.random.default_rng([*seed, index])
         encoded = encode(encoder, chunk.texts)
         shuffled = rng.permutation(len(chunk.texts))
         num_groups = -(-len(shuffled) // rows_per_batch) if rows_per_batch else 1
@@ -108,16 +161,30 @@ def training_batches(
             for group in np.array_split(shuffled, max(num_groups, 1))
             for batch in _split_into_batches(encoded, group, encoder, tokens_per_batch)
         ]
-        num_batches = int(max_over_workers(np.array([len(batches)]))[0])
-        batches = halve_until(batches, num_batches)
-        batches = [batches[index] for index in rng.permutation(num_batches)]
-        sizes = [[len(batch), encoded.num_tokens[batch].sum()] for batch in batches]
+        yield _CutChunk(index, chunk, encoded, batches, rng)
+
+
+def _build_batches(
+    cut_chunks: Iterator[_CutChunk],
+    pad_id: int,
+    *,
+    num_chunks: int,
+    after: float,
+    max_over_workers: AllReduce,
+    sum_over_workers: AllReduce,
+) -> Generator[Batch]:
+    """Yield the batches of cut chunks after the share `after`: of each chunk equally many on every worker, shuffled."""
+    for cut in cut_chunks:
+        num_batches = int(max_over_workers(np.array([len(cut.batches)]))[0])
+        batches = halve_until(cut.batches, num_batches)
+        batches = [batches[index] for index in cut.rng.permutation(num_batches)]
+        sizes = [[len(batch), cut.encoded.num_tokens[batch].sum()] for batch in batches]
         totals = sum_over_workers(np.array(sizes, dtype=np.int64)).tolist()
         for number, (texts, (num_texts, num_tokens)) in enumerate(zip(batches, totals, strict=True), start=1):
-            done = (chunk_index + number / num_batches) / num_chunks
+            done = (cut.index + number / num_batches) / num_chunks
             if done > after:
                 position = done, num_batches * num_chunks
-                yield _build_batch(encoded, chunk, texts, encoder.pad_id, (num_texts, num_tokens), position)
+                yield _build_batch(cut.encoded, cut.chunk, texts, pad_id, (num_texts, num_tokens), position)
 
 
 def evaluation_batches(chunk: Chunk, encoder: TextEncoder, *, tokens_per_batch: int) -> Iterator[Batch]:
@@ -126,6 +193,27 @@ def evaluation_batches(chunk: Chunk, encoder: TextEncoder, *, tokens_per_batch: 
     for texts in _split_into_batches(encoded, np.arange(len(chunk.texts)), encoder, tokens_per_batch):
         totals = len(texts), int(encoded.num_tokens[texts].sum())
         yield _build_batch(encoded, chunk, texts, encoder.pad_id, totals)
+
+
+def divide_batch(batch: Batch, num_parts: int) -> list[Batch]:
+    """Return a batch in parts of about equally many texts, at most `num_parts`; the rows of a text stay together."""
+    num_texts = len(batch.label_ids)
+    num_parts = min(num_parts, num_texts)
+    if num_parts == 1:
+        return [batch]
+    parts = []
+    for start, end in pairwise(num_texts * number // num_parts for number in range(num_parts + 1)):
+        is_chosen = (batch.owners >= start) & (batch.owners < end)
+        part = replace(
+            batch,
+            input_ids=batch.input_ids[is_chosen],
+            attention_mask=batch.attention_mask[is_chosen],
+            owners=batch.owners[is_chosen] - start,
+            label_ids=batch.label_ids[start:end],
+            teacher=None if batch.teacher is None else batch.teacher[start:end],
+        )
+        parts.append(part)
+    return parts
 
 
 def select_own_chunks(chunks: Iterator[Chunk], *, rank: int, world_size: int) -> Iterator[Chunk]:
@@ -191,7 +279,3 @@ def _build_batch(
         done=done,
         per_epoch=per_epoch,
     )
-
-
-def _copy_to_gpu(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return tensor.pin_memory().to(device, non_blocking=True)

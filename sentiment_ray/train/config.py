@@ -13,8 +13,12 @@ WINDOW_KEYS = ("pooling", "window_overlap", "max_windows")
 """Keys that apply to truncation = "windows" only."""
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "trackio": "trackio"}
 """The module that each tracker of `track` imports; the extra that installs it has the tracker's name."""
-MOST_TOKENS = 2048
-"""Largest number of tokens in a batch with tokens_per_batch = "auto". Larger ones are not faster on a CPU."""
+MOST_TOKENS, MOST_TOKENS_ON_GPU = 2048, 32_768
+"""Largest number of tokens in a batch with tokens_per_batch = "auto". Larger ones are not faster on a CPU.
+
+On a GPU the time of a step hardly depends on its tokens while these are few: an H200 trained a BERT-base encoder with
+16 % of its matrix rate at 32,768 tokens, and MiniLM with 0.55 % at 8,192.
+"""
 
 LORA_LEARNING_RATE = 1e-3
 """Default of `learning_rate` with `lora_rank`. The additions start at 0, and at 5e-5 they hardly move."""
@@ -81,9 +85,9 @@ class TrainConfig(StageConfig):
     distill: Distill | None = None
     """Learn from the scores of a larger model as well; a section of its own."""
     tokens_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Largest number of tokens in a worker's batch, padding included. auto is 2,048, or fewer so that there are at
-    least 200 steps. For few rows it also sets those of `rows_per_batch`, `passes_per_epoch` and `contrastive_weight`
-    that are not given."""
+    """Largest number of tokens in a worker's batch, padding included. auto is 2,048, with `use_gpu` 32,768, or fewer so
+    that there are at least 200 steps. For few rows it also sets those of `rows_per_batch`, `passes_per_epoch` and
+    `contrastive_weight` that are not given."""
     rows_per_batch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)
     """Largest number of rows in a worker's batch, drawn at random; by default only the tokens are limited."""
     passes_per_epoch: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_unset)
@@ -135,8 +139,13 @@ class TrainConfig(StageConfig):
 
     @property
     def token_budget(self) -> int:
-        """`tokens_per_batch` as a number."""
-        return MOST_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
+        """`tokens_per_batch` as a number; that of `auto` for very many rows."""
+        return self.most_tokens if self.tokens_per_batch == "auto" else self.tokens_per_batch
+
+    @property
+    def most_tokens(self) -> int:
+        """The largest number of tokens that `tokens_per_batch = "auto"` may choose."""
+        return MOST_TOKENS_ON_GPU if self.use_gpu else MOST_TOKENS
 
     @property
     def max_workers(self) -> int:

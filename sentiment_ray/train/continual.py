@@ -133,7 +133,12 @@ def measure_before_and_after(
     after = _describe_model(checkpoint, config.model_dump(mode="json"), prepared.cleaning_steps)
     models = {"before": previous.model, "after": after}
     tasks = {
-        name: {when: _measure.remote(model, split, prepared.labels, left_out[name]) for when, model in models.items()}
+        name: {
+            when: _measure.options(num_gpus=int(config.use_gpu)).remote(
+                model, split, prepared.labels, left_out[name], use_gpu=config.use_gpu
+            )
+            for when, model in models.items()
+        }
         for name, split in splits.items()
     }
     metrics = {name: {when: ray.get(task) for when, task in both.items()} for name, both in tasks.items()}
@@ -163,7 +168,9 @@ def _describe_model(checkpoint: Path, settings: Mapping[str, Any], cleaning_step
 
 
 @ray.remote
-def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...], left_out: frozenset[str]) -> dict[str, Any]:
+def _measure(
+    model: FinishedModel, split: Path, labels: tuple[str, ...], left_out: frozenset[str], *, use_gpu: bool
+) -> dict[str, Any]:
     from sentiment_ray.train.baseline import checkpoint_metrics
 
     return checkpoint_metrics(
@@ -174,4 +181,5 @@ def _measure(model: FinishedModel, split: Path, labels: tuple[str, ...], left_ou
         truncation=model.truncation,
         cleaning_steps=model.cleaning_steps,
         left_out=left_out,
+        use_gpu=use_gpu,
     )

@@ -32,7 +32,8 @@ class SkippedSteps:
     def count(self) -> bool:
         """Count the steps that were noted; return whether the training is to end because of them."""
         is_over = False
-        for is_finite, num_rows in self._unread:
+        are_finite = torch.stack([is_finite for is_finite, _ in self._unread]).tolist() if self._unread else []
+        for is_finite, (_, num_rows) in zip(are_finite, self._unread, strict=True):
             if is_finite:
                 self.in_a_row = 0
             else:
@@ -47,6 +48,16 @@ def find_non_finite_weight(model: torch.nn.Module) -> str | None:
     named = dict(model.named_parameters())
     are_finite = torch.stack([value.isfinite().all() for value in named.values()]).tolist()
     return next((name for name, is_finite in zip(named, are_finite, strict=True) if not is_finite), None)
+
+
+def describe_full_memory(config: TrainConfig) -> ConfigError:
+    """Return the error that ends a training whose GPU does not hold a batch, with the remedies."""
+    fewer, more = max(1, config.token_budget // 2), 2 * config.accumulation_steps
+    return ConfigError(
+        f"The GPU's memory is too small for a batch of {config.token_budget:,} tokens. Set tokens_per_batch = {fewer}, "
+        f"and accumulation_steps = {more} for steps of the same size; or set gradient_checkpointing = true. Then pass "
+        "--restart."
+    )
 
 
 def describe_divergence(config: TrainConfig, model: torch.nn.Module, where: str, what: str) -> ConfigError:

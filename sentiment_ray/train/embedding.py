@@ -12,6 +12,7 @@ from sentiment_ray.bundle.model_config import find_longest_input
 from sentiment_ray.pretrained.load import load_headless
 from sentiment_ray.text.batching import length_sorted_batches, pad
 from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
+from sentiment_ray.train.device import copy_together
 from sentiment_ray.train.model import load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
 
@@ -38,17 +39,20 @@ def load_base(model: str, *, max_tokens: int, revision: str | None = None) -> tu
 
 @torch.no_grad()
 def embed(network: torch.nn.Module, encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the normalised mean of the last hidden states of each text: float32 `(texts, width)`."""
-    encoded, bf16 = encode(encoder, texts), use_bf16("auto", torch.device("cpu"))
+    """Return the normalised mean of the last hidden states of each text: float32 `(texts, width)`.
+
+    It is computed where the network is.
+    """
+    device = next(network.parameters()).device
+    encoded, bf16 = encode(encoder, texts), use_bf16("auto", device)
     vectors: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
     for batch in length_sorted_batches(encoded.lengths, tokens_per_batch=TOKENS_PER_BATCH):
-        input_ids, mask = (
-            torch.from_numpy(array) for array in pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
-        )
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        padded = pad([encoded.ids[row] for row in batch], pad_id=encoder.pad_id)
+        input_ids, mask = copy_together([torch.from_numpy(array) for array in padded], device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             states = network(input_ids=input_ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).float()
         means = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        for row, vector in zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True):
+        for row, vector in zip(batch, torch.nn.functional.normalize(means).cpu().numpy(), strict=True):
             vectors[row] = vector
     return np.stack(vectors)

@@ -5,17 +5,15 @@ Every random number of a step is drawn from a seed and the step's position in th
 from a checkpoint takes exactly the steps that were still to come.
 """
 
-import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sentiment_ray.train.batches import Batch, Chunk, training_batches
@@ -23,11 +21,12 @@ from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress, cou
 from sentiment_ray.train.collectives import MAX, SUM, all_reduce, any_worker
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.divergence import SkippedSteps, describe_divergence, find_non_finite_weight
-from sentiment_ray.train.model import compute_logits, merge_additions
+from sentiment_ray.train.gradients import add_gradients
+from sentiment_ray.train.model import merge_additions
 from sentiment_ray.train.optimizer import clip_gradients, update_weights
 from sentiment_ray.train.schedule import compute_learning_rate, compute_score, should_stop
 from sentiment_ray.train.setup import Training, Worker, set_up_training
-from sentiment_ray.train.step_log import NUM_SUMS, StepLog, count_texts
+from sentiment_ray.train.step_log import StepLog
 from sentiment_ray.train.task import CHUNK_ROWS, Task
 from sentiment_ray.train.validation import measure_validation_split
 
@@ -45,12 +44,18 @@ def fine_tune(config: TrainConfig, task: Task, worker: Worker, checkpoint: Check
         progress = checkpoint.progress if checkpoint else Progress()
         chunks = _read_epoch(config, task, worker, progress.order)  # reads while the model is loaded
         training = set_up_training(config, task, worker, checkpoint, Path(directory))
-        while progress.epoch < config.epochs and not should_stop(progress.history, config):
-            progress = _train_epoch(training, progress, chunks)
-            if progress.epoch + 1 < config.epochs:
-                chunks = _read_epoch(config, task, worker, progress.epoch + 1)  # reads while the model is measured
-            progress = _finish_epoch(training, progress)
-            _save_checkpoint(training, progress, compute_score(progress.history[-1], config.best_by))
+        batches = _build_batches(training, progress, chunks)
+        try:
+            while progress.epoch < config.epochs and not should_stop(progress.history, config):
+                progress = _train_epoch(training, progress, batches)
+                if progress.epoch + 1 < config.epochs:  # its first chunk is encoded while the model is measured
+                    following = Progress(epoch=progress.epoch + 1, order=progress.epoch + 1)
+                    chunks = _read_epoch(config, task, worker, following.order)
+                    batches = _build_batches(training, following, chunks)
+                progress = _finish_epoch(training, progress)
+                _save_checkpoint(training, progress, compute_score(progress.history[-1], config.best_by))
+        finally:
+            batches.close()
         return progress.history
 
 
@@ -73,21 +78,22 @@ def _repeat(chunks: Iterator[Chunk], times: int) -> Iterator[Chunk]:
         yield from kept
 
 
-def _train_epoch(training: Training, progress: Progress, chunks: Iterator[Chunk]) -> Progress:
+def _train_epoch(training: Training, progress: Progress, batches: Iterator[Batch]) -> Progress:
     """Take the remaining steps of an epoch and return the progress at its end, before the model is measured."""
     config, worker = training.config, training.worker
     training.parallel.train()
     started = shown = saved = time.monotonic()
     check_clock_every = max(1, CHECK_CLOCK_EVERY_BATCHES // config.accumulation_steps)
     loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
-    reached, skipped = progress, SkippedSteps(progress.skipped_steps, progress.skipped_rows)
+    reached, skipped, num_parts = progress, SkippedSteps(progress.skipped_steps, progress.skipped_rows), 1
     step_log = StepLog(worker.record, first=1 + count_steps(progress))
-    batches = _build_batches(training, progress, chunks)
     for step, group in enumerate(_group_batches(batches, config.accumulation_steps), start=1):
         middle = (reached.done + group[-1].done) / 2
         rate = compute_learning_rate((progress.epoch + middle) / config.epochs, config)
-        sums, is_finite = _take_step(training, group, progress.epoch, rate=rate)
-        loss_sum += torch.where(is_finite, sums[0], 0.0)
+        sums, num_parts = add_gradients(training, group, progress.epoch, num_parts=num_parts)
+        is_finite = clip_gradients(training.parallel.parameters(), config.max_grad_norm).isfinite()
+        update_weights(training.optimizers, is_finite, learning_rate=rate)
+        loss_sum += torch.where(is_finite, sums[0], torch.zeros_like(loss_sum))
         step_log.note(sums, total_steps=_estimate_steps(config, group))
         reached = _pass_over(reached, group)
         skipped.note(is_finite, sum(batch.num_texts for batch in group))
@@ -149,8 +155,8 @@ def _refuse_divergence(training: Training, reached: Progress, skipped: SkippedSt
         raise describe_divergence(training.config, training.model, where, what)
 
 
-def _build_batches(training: Training, progress: Progress, chunks: Iterator[Chunk]) -> Iterator[Batch]:
-    """Yield the batches of the epoch that come after `progress`."""
+def _build_batches(training: Training, progress: Progress, chunks: Iterator[Chunk]) -> Generator[Batch]:
+    """Begin to build the batches of an epoch that come after `progress`."""
     config, worker = training.config, training.worker
     return training_batches(
         chunks,
@@ -173,38 +179,6 @@ def _group_batches(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]
         if len(group) == size or batch.done >= 1:
             yield group
             group = []
-
-
-def _take_step(training: Training, group: list[Batch], epoch: int, *, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Update the weights by the gradient of the mean loss of a group's texts, if loss and gradient are finite.
-
-    Return this worker's sums of the texts, as `count_texts` does, and whether loss and gradient are finite on all
-    workers, a bool `()`, both on the training's device.
-    """
-    config, worker, model = training.config, training.worker, training.parallel
-    # Data-parallel gradients are means over workers; the mean over the texts of all workers is needed.
-    scale = worker.world_size / sum(batch.num_texts for batch in group)
-    sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=worker.device)
-    for index, batch in enumerate(group):
-        seed = np.random.SeedSequence([config.seed, epoch, worker.rank, round(batch.done * 2**40)])
-        torch.manual_seed(int(seed.generate_state(1)[0]))
-        is_last = index + 1 == len(group)
-        with contextlib.nullcontext() if is_last else _keep_gradients_local(model):
-            on_device = batch.to(worker.device)
-            logits = compute_logits(model, on_device, training.encoder.truncation, bf16=training.bf16)
-            loss = training.loss(logits, on_device)
-            scaled = loss * scale
-            # A loss that is not finite may have a finite gradient. It gets NaN, which reaches all workers.
-            scaled.backward(torch.where(scaled.isfinite(), 1.0, math.nan))
-        sums += count_texts(loss, logits, on_device)
-    is_finite = clip_gradients(model.parameters(), config.max_grad_norm).isfinite()
-    update_weights(training.optimizers, is_finite, learning_rate=rate)
-    return sums, is_finite
-
-
-def _keep_gradients_local(model: torch.nn.Module) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which a data-parallel model adds up gradients without sending them to other workers."""
-    return model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()  # type: ignore[operator]
 
 
 def _finish_epoch(training: Training, progress: Progress) -> Progress:

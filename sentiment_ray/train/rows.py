@@ -1,12 +1,31 @@
-"""Turns an Arrow table into a chunk of training rows; knows no model and no Ray."""
+"""Makes chunks of rows for training; knows no model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from sentiment_ray.labels import label2id
 from sentiment_ray.train.batches import NO_LABEL, Chunk
+from sentiment_ray.train.shards import Part, order_parts, read_tables
+
+
+def make_chunk_reader(
+    parts: Mapping[str, Sequence[Part]], labels: Sequence[str], *, seed: int, rank: int = 0, world_size: int = 1
+) -> Callable[[str, int, int], Iterator[Chunk]]:
+    """Return a function that yields the rows of a worker in chunks, for a training without Ray's datasets.
+
+    It takes a split, the rows of a chunk, and the number of an order, which `seed` decides. Of `train` it reads the
+    worker's share, of other splits all rows.
+    """
+
+    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
+        ordered = order_parts(parts[split], seed=seed, order=order)
+        share = {"rank": rank, "world_size": world_size} if split == "train" else {}
+        for table in read_tables(ordered, num_rows, **share):
+            yield build_chunk(table, labels)
+
+    return read_chunks
 
 
 def build_chunk(table: pa.Table, labels: Sequence[str]) -> Chunk:

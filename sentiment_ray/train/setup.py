@@ -18,6 +18,7 @@ from sentiment_ray.train.checkpoint import STATE_NAME, Checkpoint, Progress
 from sentiment_ray.train.collectives import any_worker
 from sentiment_ray.train.config import TrainConfig
 from sentiment_ray.train.contrast import add_contrast
+from sentiment_ray.train.device import prepare_device
 from sentiment_ray.train.divergence import find_non_finite_weight
 from sentiment_ray.train.loss import Loss, build_loss
 from sentiment_ray.train.model import choose_trained, load_model, load_tokenizer_files
@@ -76,6 +77,7 @@ def set_up_training(
 
     All workers call it together. ConfigError when the model cannot be trained with these keys.
     """
+    prepare_device(worker.device)
     torch.manual_seed(config.seed)
     # A checkpoint holds low-rank additions merged, so with them the base model is loaded and they are restored below.
     source, revision = config.model, config.revision

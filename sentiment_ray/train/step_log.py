@@ -49,8 +49,9 @@ class StepLog:
     def write(self) -> None:
         """Hand on the steps that were noted since the last call."""
         results = []
-        for step, (sums, total_steps) in enumerate(self._unread, start=self._next):
-            loss, num_texts, num_right, num_labelled = sums.tolist()
+        read = torch.stack([sums for sums, _ in self._unread]).tolist() if self._unread else []
+        for step, (sums, (_, total_steps)) in enumerate(zip(read, self._unread, strict=True), start=self._next):
+            loss, num_texts, num_right, num_labelled = sums
             mean_loss = loss / num_texts if num_texts else None
             results.append(StepResult(step, total_steps, mean_loss, num_right / num_labelled if num_labelled else None))
         self._next += len(results)

@@ -22,7 +22,7 @@ from sentiment_ray.manifest import (
 )
 from sentiment_ray.output_lock import hold_local_lock
 from sentiment_ray.pretrained.runs import hash_reviews
-from sentiment_ray.train.batch_size import choose_batch_size
+from sentiment_ray.train.batch_size import CHOSEN_KEYS, choose_batch_size, keep_chosen
 from sentiment_ray.train.checkpoint import (
     ATTEMPTS,
     Checkpoint,
@@ -67,8 +67,6 @@ RESULT_NAMES = (METRICS_NAME, STEPS_NAME, "tensorboard", ATTEMPTS, PLAN_NAME)
 """What a run consists of, beside run.json."""
 CHANGEABLE_KEYS = ("max_failures", "cpus_per_worker", "checkpoint_every_s", "track")
 """Keys that do not affect the trained model; they may change before a run resumes."""
-CHOSEN_KEYS = ("tokens_per_batch", "rows_per_batch", "passes_per_epoch", "contrastive_weight", "learning_rate")
-"""Keys whose numbers the training may choose by the number of rows; `chosen` of config.json and run.json has them."""
 NO_VALIDATION_ROWS = (
     "the validation split has no rows, so every checkpoint is measured on the rows that it was trained on. The figures "
     "say nothing about new reviews. Try the model on other reviews before you use it."
@@ -101,8 +99,8 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
     parts, teacher_rows_left_out = _plan_splits(config, prepared, previous)
     num_rows = count_rows(parts["train"])
     config = choose_batch_size(config, num_rows=num_rows, mean_tokens=prepared.estimate_mean_tokens())
-    plan |= {"chosen": {key: getattr(config, key) for key in CHOSEN_KEYS}, "reviews": hash_reviews(prepared.directory)}
-    plan |= {"truncated": count_truncated_rows(config, prepared), "teacher_rows_left_out": teacher_rows_left_out}
+    plan |= {"reviews": hash_reviews(prepared.directory), "truncated": count_truncated_rows(config, prepared)}
+    plan |= {"teacher_rows_left_out": teacher_rows_left_out}
     show_truncation(plan)
     check_trackers(config)
     connect()
@@ -118,7 +116,9 @@ def train_encoder(config: TrainConfig) -> dict[str, Any]:
         if prepared.checkpoint_split == "train":
             log.notify(NO_VALIDATION_ROWS, level=logging.WARNING)
         with keep_only_progress(directory, output, has_progress=lambda: bool(list_checkpoints(directory))):
-            plan["chosen"]["num_threads"] = num_threads = count_threads(config, cpus, _read_earlier(directory))
+            unfinished = _read_earlier(directory)
+            config, num_threads = keep_chosen(config, unfinished), count_threads(config, cpus, unfinished)
+            plan["chosen"] = {key: getattr(config, key) for key in CHOSEN_KEYS} | {"num_threads": num_threads}
             write_json(directory / PLAN_NAME, plan)
             train_until_finished(config, directory, task, parts, cpus, num_threads)
             checkpoints = rank_checkpoints(list_checkpoints(directory))
@@ -229,7 +229,7 @@ def _summarise(
             "metrics": {key: metrics[key] for key in BEST_METRICS},
         },
         "history": history,
-        "base_model": ray.get(_measure_base_model.remote(config, prepared)),
+        "base_model": ray.get(_measure_base_model.options(num_gpus=int(config.use_gpu)).remote(config, prepared)),
         "earlier": measure_before_and_after(config, prepared, previous, best.path) if previous else None,
         "rows_by_label": prepared.rows_by_label,
         "labels": list(prepared.labels),
@@ -259,9 +259,14 @@ def _plan_splits(
 
 @ray.remote
 def _measure_base_model(config: TrainConfig, prepared: PreparedReviews) -> dict[str, Any]:
-    """Measure the base model without training, on a sample of the measured split."""
+    """Measure the base model without training, on a sample of the measured split; with `use_gpu` on a GPU."""
     from sentiment_ray.train.baseline import base_model_metrics
 
     return base_model_metrics(
-        config.model, prepared.measured_split, prepared.labels, max_tokens=config.max_tokens, revision=config.revision
+        config.model,
+        prepared.measured_split,
+        prepared.labels,
+        max_tokens=config.max_tokens,
+        revision=config.revision,
+        use_gpu=config.use_gpu,
     )

@@ -1,7 +1,7 @@
 """Trains once with some keys of a search, in a process that Ray Tune starts; a trial keeps no checkpoint."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,23 +59,21 @@ def run_trial(keys: dict[str, Any], plan: TrialPlan) -> None:
 
 
 def _train(plan: TrialPlan, keys: Mapping[str, Any]) -> None:
-    import torch
-
-    from sentiment_ray.train.batches import Chunk
     from sentiment_ray.train.checkpoint import Progress
+    from sentiment_ray.train.device import choose_device
     from sentiment_ray.train.loop import fine_tune
-    from sentiment_ray.train.rows import build_chunk
+    from sentiment_ray.train.rows import make_chunk_reader
     from sentiment_ray.train.setup import Worker
-    from sentiment_ray.train.shards import order_parts, plan_parts, read_tables, split_source
+    from sentiment_ray.train.shards import plan_parts, split_source
     from sentiment_ray.train.threads import use_threads
 
     config, prepared = configure_trial(plan, keys), plan.prepared
     use_threads(max(1, math.ceil(tune.get_context().get_trial_resources().head_cpus)))
 
-    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
-        parts = plan_parts([split_source(prepared.directory, split)], seed=config.seed)
-        for table in read_tables(order_parts(parts, seed=config.seed, order=order), num_rows):
-            yield build_chunk(table, prepared.labels)
+    parts = {
+        split: plan_parts([split_source(prepared.directory, split)], seed=config.seed)
+        for split in ("train", "validation")
+    }
 
     def report(_checkpoint: Path | None, _name: str, progress: Progress, _score: float | None) -> None:
         # The best epoch counts, because a training keeps the checkpoint of its best epoch.
@@ -86,8 +84,8 @@ def _train(plan: TrialPlan, keys: Mapping[str, Any]) -> None:
     worker = Worker(
         rank=0,
         world_size=1,
-        device=torch.device("cuda" if plan.use_gpu else "cpu"),
-        read_chunks=read_chunks,
+        device=choose_device(use_gpu=plan.use_gpu),
+        read_chunks=make_chunk_reader(parts, prepared.labels, seed=config.seed),
         wrap=lambda model: model,
         report=report,
         show=lambda epochs_done, loss: None,

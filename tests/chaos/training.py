@@ -26,7 +26,7 @@ def run_sabotaged_worker(train_loop_config: dict[str, Any]) -> None:
 
     from sentiment_ray.train import loop, worker
 
-    loop._take_step = _watch("step", loop._take_step)
+    loop.update_weights = _watch("step", loop.update_weights)
     loop.seal_checkpoint = _watch("seal", loop.seal_checkpoint)
     loop._finish_epoch = _watch("epoch", loop._finish_epoch)
     StorageContext.persist_current_checkpoint = _watch("copy", StorageContext.persist_current_checkpoint)

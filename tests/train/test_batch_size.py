@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sentiment_ray.train.batch_size import FEWEST_ROWS, MIN_STEPS, choose_batch_size
-from sentiment_ray.train.config import MOST_TOKENS, TrainConfig
+from sentiment_ray.train.batch_size import CHOSEN_KEYS, FEWEST_ROWS, MIN_STEPS, choose_batch_size, keep_chosen
+from sentiment_ray.train.config import MOST_TOKENS, MOST_TOKENS_ON_GPU, TrainConfig
 from sentiment_ray.train.prepared import PreparedReviews
 from tests.conftest import ROOT
 
@@ -57,6 +57,32 @@ def test_the_default_takes_the_steps_in_the_table_of_the_documentation(
 def test_a_batch_of_random_rows_is_not_cut_by_its_tokens(mean_tokens: int) -> None:
     assert [_choose(rows, mean_tokens).rows_per_batch for rows in (1000, 2000, 3000)] == [10, 16, 16]
     assert _choose(2000, mean_tokens, rows_per_batch=20).rows_per_batch == 20
+
+
+@pytest.mark.parametrize("mean_tokens", [25, 128])
+@pytest.mark.parametrize("num_rows", [66, 600, 3000, 6000, 20_000, 200_000, 2_000_000])
+def test_a_gpu_gets_larger_batches_of_many_rows_and_the_same_ones_of_few(num_rows: int, mean_tokens: int) -> None:
+    on_cpu, on_gpu = (_choose(num_rows, mean_tokens, use_gpu=use_gpu) for use_gpu in (False, True))
+    assert _count_steps(on_gpu, num_rows, mean_tokens) >= 0.95 * MIN_STEPS
+    assert MOST_TOKENS_ON_GPU >= on_gpu.token_budget >= on_cpu.token_budget
+    if on_cpu.rows_per_batch:
+        assert on_gpu == on_cpu.model_copy(update={"use_gpu": True})
+    if num_rows == 2_000_000:
+        assert (on_cpu.token_budget, on_gpu.token_budget) == (MOST_TOKENS, MOST_TOKENS_ON_GPU)
+
+
+def test_a_gpu_gets_the_tokens_and_the_rows_that_are_given() -> None:
+    assert _choose(50_000, use_gpu=True, tokens_per_batch=512).token_budget == 512
+    many_rows = _choose(1_000_000, 128, use_gpu=True, rows_per_batch=256)
+    assert (many_rows.rows_per_batch, many_rows.token_budget) == (256, MOST_TOKENS_ON_GPU)
+
+
+def test_a_run_that_resumes_keeps_what_it_chose() -> None:
+    begun = _choose(50_000)
+    chosen = {"chosen": {key: getattr(begun, key) for key in CHOSEN_KEYS} | {"num_threads": 2}}
+    assert keep_chosen(_choose(50_000, use_gpu=True), chosen) == begun.model_copy(update={"use_gpu": True})
+    assert keep_chosen(begun, {}) == begun
+    assert keep_chosen(begun, {"chosen": {"num_threads": 2}}) == begun  # of an earlier release
 
 
 def test_few_rows_get_small_batches_and_several_passes() -> None:

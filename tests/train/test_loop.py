@@ -14,9 +14,10 @@ from export.held_out import TorchEngine
 from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.labels import label2id
 from sentiment_ray.text.encoding import load_encoder
-from sentiment_ray.text.truncation import Pooling, TokenWindows
-from sentiment_ray.train.batches import Chunk
+from sentiment_ray.text.truncation import HEAD, Pooling, TokenWindows
+from sentiment_ray.train.batches import EVALUATION_CHUNK_ROWS, Chunk, evaluation_batches
 from sentiment_ray.train.loop import fine_tune
+from sentiment_ray.train.model import compute_logits, load_model
 from tests.conftest import LABELS
 from tests.train.training import (
     CheckpointStore,
@@ -51,6 +52,26 @@ def test_each_step_is_recorded_with_its_loss_and_its_accuracy(
     assert sum(losses[: num_steps // 2]) / (num_steps // 2) == pytest.approx(history[0]["loss"], rel=0.1)
     accuracies = [result.accuracy for result in store.steps]
     assert all(accuracy is not None and 0 <= accuracy <= 1 for accuracy in accuracies)
+
+
+@pytest.mark.parametrize("tokens_per_batch", [32, 128, 4096])
+def test_the_validation_metrics_are_those_of_each_batch_added_up(
+    train: Train, store: CheckpointStore, prepared: Path, tokens_per_batch: int
+) -> None:
+    (metrics,) = train(epochs=1, tokens_per_batch=tokens_per_batch)
+    checkpoint = store.paths[-1]
+    model = load_model(str(checkpoint), LABELS, dropout=0.1, device=torch.device("cpu")).eval()
+    encoder = load_encoder(checkpoint / "tokenizer.json", max_tokens=32)
+    counts, loss = np.zeros((len(LABELS), len(LABELS)), dtype=np.int64), 0.0
+    for chunk in make_reader(prepared)("validation", EVALUATION_CHUNK_ROWS, 0):
+        for batch in evaluation_batches(chunk, encoder, tokens_per_batch=tokens_per_batch):
+            with torch.no_grad():
+                logits = compute_logits(model, batch, HEAD, bf16=False)
+            loss += float(torch.nn.functional.cross_entropy(logits, batch.label_ids, reduction="sum"))
+            np.add.at(counts, (batch.label_ids.numpy(), logits.argmax(dim=1).numpy()), 1)
+    assert metrics["validation_loss"] == loss / counts.sum()
+    assert metrics["predicted_rows"] == counts.sum(axis=0).tolist()
+    assert metrics["accuracy"] == np.trace(counts) / counts.sum()
 
 
 def test_an_epoch_of_several_passes_trains_on_every_row_in_each(train: Train) -> None:

@@ -152,27 +152,31 @@ def test_an_unfinished_run_with_checkpoints_is_kept_as_well(
 
 
 @pytest.mark.parametrize(("cpus_before", "num_threads"), [(None, 1), (1.5, 4)])
-def test_a_run_that_resumes_keeps_its_number_of_threads_unless_its_cpus_are_changed(
+def test_a_run_that_resumes_keeps_its_batches_and_its_threads_unless_its_cpus_are_changed(
     copied_run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, cpus_before: float | None, num_threads: int
 ) -> None:
-    """Another number of threads gives weights with other last bits."""
+    """A release may choose batches in another way. Another number of threads gives weights with other last bits."""
     config = _config(copied_run, num_workers=2, restart=False, cpus_per_worker=None)
     (copied_run / "run.json").unlink()
     plan = read_json(copied_run / "config.json")
-    changes = {"chosen": {"num_threads": 1}, "config": plan["config"] | {"cpus_per_worker": cpus_before}}
+    changes = {
+        "chosen": {"num_threads": 1, "tokens_per_batch": 77},
+        "config": plan["config"] | {"cpus_per_worker": cpus_before},
+    }
     write_json(copied_run / "config.json", plan | changes)
     seen = []
 
     def note(*arguments: Any) -> None:
-        seen.append(arguments[-1])
+        seen.append((arguments[0].tokens_per_batch, arguments[-1]))
         raise RuntimeError
 
     monkeypatch.setattr(trainer, "train_until_finished", note)
     monkeypatch.setattr(trainer, "cpus_per_worker", lambda config: 4.0)  # a larger cluster than that of the first start
     with pytest.raises(RuntimeError):
         train_encoder(config)
-    assert seen == [num_threads]
-    assert read_json(copied_run / "config.json")["chosen"]["num_threads"] == num_threads
+    assert seen == [(77, num_threads)]
+    chosen = read_json(copied_run / "config.json")["chosen"]
+    assert (chosen["tokens_per_batch"], chosen["num_threads"]) == (77, num_threads)
 
 
 def test_a_run_is_replaced_when_the_new_one_has_ended(copied_run: Path, run: Path, ray_cluster: None) -> None:

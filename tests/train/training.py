@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from sentiment_ray.train.batches import Chunk
 from sentiment_ray.train.checkpoint import Checkpoint, Progress, read_checkpoint
 from sentiment_ray.train.config import TrainConfig
-from sentiment_ray.train.rows import build_chunk
+from sentiment_ray.train.rows import make_chunk_reader
 from sentiment_ray.train.setup import Worker
-from sentiment_ray.train.shards import count_rows, order_parts, plan_parts, read_tables, split_source
+from sentiment_ray.train.shards import count_rows, plan_parts, split_source
 from sentiment_ray.train.step_log import StepResult
 from sentiment_ray.train.task import Task
 from tests.conftest import LABELS
@@ -46,14 +46,8 @@ class CheckpointStore:
 
 def make_reader(prepared: Path, rank: int = 0, world_size: int = 1) -> ReadChunks:
     """Return a function that reads a worker's rows of a split in one of their orders."""
-
-    def read_chunks(split: str, num_rows: int, order: int) -> Iterator[Chunk]:
-        parts = order_parts(plan_parts([split_source(prepared, split)], seed=0), seed=0, order=order)
-        own = {"rank": rank, "world_size": world_size} if split == "train" else {}
-        for table in read_tables(parts, num_rows, **own):
-            yield build_chunk(table, LABELS)
-
-    return read_chunks
+    parts = {split: plan_parts([split_source(prepared, split)], seed=0) for split in ("train", "validation")}
+    return make_chunk_reader(parts, LABELS, seed=0, rank=rank, world_size=world_size)
 
 
 def break_row(read_chunks: ReadChunks, row: int) -> ReadChunks:
