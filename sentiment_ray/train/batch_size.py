@@ -21,10 +21,9 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     """Return the configuration with numbers in the place of tokens_per_batch = "auto"; others stay as they are.
 
     `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be
-    while the training takes MIN_STEPS steps; it has at most `most_tokens` tokens. Batches of few rows are the same on
-    every device. When even batches of FEWEST_ROWS
-    rows give fewer steps, every epoch reads the rows several times. A small batch keeps the learning rate: with 8
-    rows, 5e-5 was better than 1.5e-4 (benchmarks/results/small.jsonl).
+    while the training takes MIN_STEPS steps; it has at most `most_tokens` tokens. When even batches of FEWEST_ROWS
+    rows give fewer steps, every epoch reads the rows several times. Batches of few rows are the same on every device.
+    A small batch keeps the learning rate: with 8 rows, 5e-5 was better than 1.5e-4 (benchmarks/results/small.jsonl).
     """
     if config.tokens_per_batch != "auto":
         return config

@@ -154,9 +154,9 @@ def test_keys_become_flags() -> None:
 
 
 def test_a_job_that_fails_says_why_and_leaves_a_log(results: Results) -> None:
-    with pytest.raises(RuntimeError, match="exit code 2: .*--bundel.* .log: .*part-score_reviews.txt"):
-        run_job(results, "score_reviews", {"bundel": "nowhere"})
-    assert "--bundel" in (results.root / "logs/part-score_reviews.txt").read_text()
+    with pytest.raises(RuntimeError, match="exit code 2: .*--no-such-key.* .log: .*part-score_reviews.txt"):
+        run_job(results, "score_reviews", {"no_such_key": "nowhere"})
+    assert "--no-such-key" in (results.root / "logs/part-score_reviews.txt").read_text()
 
 
 @pytest.mark.parametrize(
