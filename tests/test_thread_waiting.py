@@ -48,7 +48,8 @@ def test_a_policy_that_the_job_was_submitted_with_is_not_given_twice(monkeypatch
 
 @pytest.fixture
 def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is in no cluster yet."""
+    """A process that is in no cluster yet; what connecting changes in its environment is forgotten after the test."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1})
 
