@@ -81,7 +81,7 @@ class TrainConfig(StageConfig):
     """Gamma of the focal loss: rows that are already right count less. 0 is plain cross entropy, 2 is usual."""
     contrastive_weight: Annotated[float, Field(ge=0)] | None = Field(default=None, exclude_if=is_unset)
     """Weight of a second loss that draws texts of one label together and others apart. By default 0, or 1 when
-    tokens_per_batch = "auto" and there are few rows."""
+    tokens_per_batch = "auto" and there are at most 100 rows."""
     distill: Distill | None = None
     """Learn from the scores of a larger model as well; a section of its own."""
     tokens_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

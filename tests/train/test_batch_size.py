@@ -106,6 +106,12 @@ def test_numbers_that_were_given_stay() -> None:
     assert (many.tokens_per_batch, many.rows_per_batch, many.passes_per_epoch) == (MOST_TOKENS, 3, None)
     assert many.contrastive_weight is None
     assert _choose(66, contrastive_weight=0.0).contrastive_weight == 0
+
+
+def test_the_contrastive_loss_is_for_at_most_a_hundred_rows() -> None:
+    """It hid the rarest of three labels in 200 and 600 tweets."""
+    assert [_choose(rows).contrastive_weight for rows in (20, 100, 101, 600)] == [1, 1, None, None]
+    assert _choose(600, contrastive_weight=0.5).contrastive_weight == 0.5
     assert _choose(66, passes_per_epoch=2).passes_per_epoch == 2
 
 
