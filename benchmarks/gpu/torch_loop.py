@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from benchmarks.gpu.device import reset_torch
-from benchmarks.gpu.unpadded import split_by_length
+from sentiment_ray.text.batching import length_sorted_batches
 
 Score = Callable[[list[str]], object]
 PIPELINES: dict[str, dict[str, Any]] = {
@@ -35,7 +35,8 @@ def load_loop(checkpoint: Path, device: str, *, max_tokens: int, tokens_per_batc
         tokens = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
         logits = []
         # The largest batch comes first, so that memory is set aside once.
-        for rows in reversed(list(split_by_length(np.array([len(ids) for ids in tokens]), tokens_per_batch))):
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int32)
+        for rows in reversed(list(length_sorted_batches(lengths, tokens_per_batch=tokens_per_batch))):
             ids = np.zeros((len(rows), len(tokens[rows[-1]])), dtype=np.int64)
             mask = np.zeros_like(ids)
             for index, row in enumerate(rows):

@@ -18,6 +18,7 @@ from benchmarks.gpu.inputs import LABELS, SHAPES, LabelledRows, get_shape, load_
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.turns import Work, measure_in_turns, time_call
+from sentiment_ray.text.batching import length_sorted_batches
 
 TOKENS_PER_STEP = 32_768
 WARM_UP_STEPS = 4
@@ -43,7 +44,8 @@ def _measure_shape(name: str, setting: Setting, results: Results, trainee: "_Tra
     peak = read_peak(setting)
 
     def train(num_rows: int, *, is_padded: bool) -> Work:
-        batches = (split_by_length if is_padded else split_by_tokens)(lengths[:num_rows], budget)
+        split = length_sorted_batches if is_padded else split_by_tokens
+        batches = split(lengths[:num_rows], tokens_per_batch=budget)
         seconds = time_call(lambda: trainee.take_steps(batches, compute_padded if is_padded else compute_unpadded))
         return Work(int(lengths[:num_rows].sum()), seconds)
 
@@ -85,23 +87,13 @@ class _Trainee:
         next(self.model.parameters()).sum().item()  # waits for the device
 
 
-def split_by_length(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Yield the indices of rows sorted by length, in batches of at most `budget` tokens with padding."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or (end + 1 - start) * lengths[order[end]] > budget:
-            yield order[start:end]
-            start = end
-
-
-def split_by_tokens(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Yield the indices of rows in their order, in batches of at most `budget` tokens without padding."""
+def split_by_tokens(lengths: np.ndarray, *, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Yield the indices of rows in their order, in batches of at most `tokens_per_batch` tokens without padding."""
     ends = np.cumsum(lengths)
     start = 0
     while start < len(lengths):
         taken = ends[start - 1] if start else 0
-        end = max(start + 1, int(np.searchsorted(ends, taken + budget, side="right")))
+        end = max(start + 1, int(np.searchsorted(ends, taken + tokens_per_batch, side="right")))
         yield np.arange(start, end)
         start = end
 

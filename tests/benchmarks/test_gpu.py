@@ -23,6 +23,7 @@ from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.table import build_table, build_tables
 from benchmarks.gpu.turns import Work, measure_in_turns, run_in_turns
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.text.batching import length_sorted_batches
 
 FAILING_PARTS = {"sleep": "took longer than 2 s", "fail": "ValueError: a | b of two lines", "die": "exit code 9"}
 
@@ -197,14 +198,13 @@ def test_unpadded_batches_give_the_outputs_of_padded_ones(setting: Setting) -> N
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("split", [unpadded.split_by_length, unpadded.split_by_tokens])
+@pytest.mark.parametrize("split", [length_sorted_batches, unpadded.split_by_tokens])
 def test_every_row_is_in_one_batch_under_the_budget(split: Any) -> None:
     lengths = np.random.default_rng(0).integers(2, 60, 200)
-    batches = list(split(lengths, 256))
+    batches = list(split(lengths, tokens_per_batch=256))
     assert sorted(np.concatenate(batches)) == list(range(200))
     paddings = [
-        len(rows) * lengths[rows].max() if split is unpadded.split_by_length else lengths[rows].sum()
-        for rows in batches
+        len(rows) * lengths[rows].max() if split is length_sorted_batches else lengths[rows].sum() for rows in batches
     ]
     assert max(paddings) <= 256
     assert len(batches) <= 1.3 * lengths.sum() / 256

@@ -109,7 +109,7 @@ def test_numbers_that_were_given_stay() -> None:
 
 
 def test_the_contrastive_loss_is_for_at_most_a_hundred_rows() -> None:
-    """It hid the rarest of three labels in 200 and 600 tweets."""
+    """With 200 and 600 tweets it took a third of macro-F1."""
     assert [_choose(rows).contrastive_weight for rows in (20, 100, 101, 600)] == [1, 1, None, None]
     assert _choose(600, contrastive_weight=0.5).contrastive_weight == 0.5
     assert _choose(66, passes_per_epoch=2).passes_per_epoch == 2
