@@ -3,10 +3,12 @@
 SentimentRayError            the input is wrong: exit code 2
 ├── ConfigError              a key, a flag or a path of the configuration is wrong
 ├── DataError                a file, a column, a row or a label of the data is wrong
+│   └── TextTooLongError     a text would be truncated, and the caller does not want that
 ├── BundleError              a bundle is damaged, unsafe, or has another format
 │   └── SelfTestError        a model file gives other results on this processor than when it was exported
 ├── GateError                a result missed a limit that was set for it: exit code 3
 ├── StorageError             a disk is full or fails while a stage writes: exit code 1
+├── QueueFullError           more texts wait for the model than may wait: exit code 1
 ├── ClusterError             Ray does not start, or its cluster is lost: exit code 1
 └── MissingExtraError        a library of an optional extra is not installed
 """
@@ -29,6 +31,14 @@ class DataError(SentimentRayError):
     """A file, column, row or label of the data is wrong."""
 
 
+class TextTooLongError(DataError):
+    """A text would be truncated, and the caller does not want that; `index` is the first such text."""
+
+    def __init__(self, message: str, *, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class BundleError(SentimentRayError):
     """A bundle is damaged or unsafe, or this release does not read its format."""
 
@@ -45,6 +55,12 @@ class GateError(SentimentRayError):
 
 class StorageError(SentimentRayError):
     """A disk is full, read-only or broken. The same command can be run again when that is mended."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class QueueFullError(SentimentRayError):
+    """More texts wait for the model than may wait. The same call can be made again a little later."""
 
     exit_code: ClassVar[int] = 1
 
