@@ -39,7 +39,7 @@ test-lowest: ## The light tests on the lowest versions that pyproject.toml allow
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
 	@$(PYTHON) .ci/lowest_versions.py cpu serve > $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[cpu,serve]' \
-		$$(grep -E '^(httpx|pytest)==' constraints.txt)
+		$$(grep -E '^(fastapi|httpx|pytest)==' constraints.txt)
 	@$(LOWEST)/bin/python -m pytest --noconftest $(LOWEST_TESTS)
 
 test-slow: $(INSTALLED) ## The long runs only

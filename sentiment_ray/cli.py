@@ -165,7 +165,7 @@ def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
 
 def _serve(**given: Any) -> None:
     """Answer POST /predict over HTTP; without --host, requests of this machine alone."""
-    require_extra("serve", "fastapi", "uvicorn")
+    require_extra("serve", "uvicorn", "uvloop", "httptools", "msgspec", "orjson", "prometheus_client")
     from sentiment_ray.serve.server import serve
 
     serve(shell.read_config("serve", ServeConfig, given))

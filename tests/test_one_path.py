@@ -23,10 +23,9 @@ from sentiment_ray.inference.engines import load_engine
 from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.serve.app import create_app
-from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.text.encoding import load_encoder
 from tests.conftest import LABELS, NASTY_TEXTS
+from tests.serve.connect import connect
 
 NUM_ROWS = 5000
 CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
@@ -102,8 +101,7 @@ def test_the_gate(bundle: Path, texts: list[str], predictor: Predictor, expected
 
 @pytest.fixture(scope="module")
 def client(predictor: Predictor, bundle: Path) -> Iterator[TestClient]:
-    config = ServeConfig(bundle=str(bundle))
-    with TestClient(create_app(predictor, config, api_key=None)) as client:
+    with connect(predictor) as client:
         yield client
 
 

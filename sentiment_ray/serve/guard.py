@@ -1,11 +1,20 @@
 """The door of the service: who may ask, and how large a body may be; knows no texts and no models."""
 
 import secrets
+from collections.abc import Mapping
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from sentiment_ray.serve.contract import Refusal
+from sentiment_ray.serve.http import (
+    AsgiApp,
+    Message,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+    get_route_path,
+    make_error_response,
+    read_headers,
+)
+from sentiment_ray.serve.service import Service
 
 OPEN_PATH = "/health"
 
@@ -13,38 +22,39 @@ OPEN_PATH = "/health"
 class Guard:
     """ASGI middleware that answers 401 without the API key, and 413 when the body is too large.
 
-    It compares the path of the ASGI scope, which the router reads too. `request.url` must not decide anything: it is
-    built from the Host header, which the client writes (CVE-2026-48710).
+    It compares the path of the ASGI scope, which the router reads too. A URL must not decide anything: it is built
+    from the Host header, which the client writes (CVE-2026-48710).
     """
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, max_body_bytes: int) -> None:
+    def __init__(self, app: AsgiApp, service: Service) -> None:
         self._app = app
-        self._authorization = f"Bearer {api_key}".encode() if api_key else None
-        self._max_body_bytes = max_body_bytes
+        self._authorization = f"Bearer {service.api_key}".encode() if service.api_key else None
+        self._max_body_bytes = service.config.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = get_route_path(scope)
         try:
-            headers = Headers(scope=scope)
-            if scope["path"] != OPEN_PATH:
+            headers = read_headers(scope)
+            if path != OPEN_PATH:
                 self._check_key(headers)
             body = await self._read_body(headers, receive)
         except Refusal as refusal:
-            await refusal.response(scope, receive, send)
+            await make_error_response(refusal, path).send(send, with_body=scope["method"] != "HEAD")
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send)
 
-    def _check_key(self, headers: Headers) -> None:
+    def _check_key(self, headers: Mapping[str, str]) -> None:
         given = headers.get("authorization", "").encode("latin-1")  # the bytes of the header, as they were sent
         if self._authorization and not secrets.compare_digest(given, self._authorization):
             message = "The API key is missing or wrong: send Authorization: Bearer KEY."
             raise Refusal(401, message, "Unauthorized", headers={"WWW-Authenticate": "Bearer"})
 
-    async def _read_body(self, headers: Headers, receive: Receive) -> bytes | None:
+    async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes | None:
         """Return the body, read no further than its limit whatever length was declared; None when the client left."""
         too_large = Refusal(413, f"The body is larger than {self._max_body_bytes} bytes.")
         declared = headers.get("content-length", "")

@@ -10,10 +10,12 @@ import uvicorn
 
 from sentiment_ray import log
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.serve.api_key import read_api_key
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.serve.service import Service, State
 
 BACKLOG = 2048
 """How many connections wait to be accepted; uvicorn's own number."""
@@ -41,7 +43,7 @@ def serve(config: ServeConfig) -> None:
         )
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(predictor, config, api_key=api_key),
+                create_app(Service(config, AsyncPredictor(predictor), api_key, State.READY)),
                 log_level="error",  # its warnings are about single requests, as Java's wish for HTTP/2 is
                 access_log=False,
                 server_header=False,

@@ -21,6 +21,7 @@ class Service:
 
     config: ServeConfig
     predictor: AsyncPredictor
+    api_key: str | None = None
     state: State = State.STARTING
 
     def is_ready(self) -> bool:

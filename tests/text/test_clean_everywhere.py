@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from fastapi.testclient import TestClient
 from pyarrow import parquet
 
 from export.build import export_bundle
@@ -22,11 +21,10 @@ from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.serve.app import create_app
-from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.text.cleaning import CLEANING_STEPS
 from sentiment_ray.text.encoding import encode, load_encoder
 from tests.conftest import LABELS
+from tests.serve.connect import connect
 
 CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
 
@@ -101,7 +99,7 @@ def test_predictor_and_service_give_raw_texts_the_scores_of_cleaned_ones(
     scores = predictor.score(rows["raw"])
     assert np.array_equal(scores.logits, expected.logits)
     assert np.array_equal(scores.tokens, expected.tokens)
-    with TestClient(create_app(predictor, ServeConfig(bundle=str(chain / "bundle")), api_key=None)) as client:
+    with connect(predictor) as client:
         answers = client.post("/predict", json={"inputs": rows["raw"]}).json()
         assert client.get("/info").json()["steps"] == list(CLEANING_STEPS)
     assert [answer[0]["label"] for answer in answers] == [LABELS[label_id] for label_id in expected.label_ids]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from fastapi.testclient import TestClient
 from pyarrow import parquet
 from tokenizers import Tokenizer
 from tokenizers.processors import BertProcessing
@@ -26,12 +25,11 @@ from sentiment_ray.inference.scoring import compute_probabilities, score_texts
 from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.serve.app import create_app
-from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.text.encoding import encode, load_encoder
 from sentiment_ray.text.truncation import HEAD, TokenWindows
 from tests.conftest import LABELS, NASTY_TEXTS
 from tests.hostile.damage import set_keys
+from tests.serve.connect import connect
 
 WINDOWS = TokenWindows(pooling="mean", overlap=0.25, max_windows=6)
 CHOICE = {"engine": "onnxruntime", "variant": "fp32"}
@@ -153,7 +151,7 @@ def test_bulk_scoring_the_service_and_the_evaluation_agree_with_the_predictor(
     scored = parquet.read_table(sorted((tmp_path / "scores").glob("*.parquet"))).sort_by("row")
     assert scored["sentiment_tokens"].to_pylist() == expected.tokens.tolist()
     assert scored["sentiment_truncated"].to_pylist() == expected.truncated.tolist()
-    with TestClient(create_app(reader, ServeConfig(bundle=str(windowed)), api_key=None)) as client:
+    with connect(reader) as client:
         answers = client.post("/predict", json={"inputs": texts}).json()
     by_label = [{row["label"]: row["score"] for row in answer} for answer in answers]
     served = np.array([[row[label] for label in LABELS] for row in by_label], dtype=np.float32)
@@ -163,11 +161,11 @@ def test_bulk_scoring_the_service_and_the_evaluation_agree_with_the_predictor(
 def test_the_service_can_refuse_what_it_would_truncate_and_names_the_truncation(
     reader: Predictor, windowed: Path
 ) -> None:
-    with TestClient(create_app(reader, ServeConfig(bundle=str(windowed)), api_key=None)) as client:
+    with connect(reader) as client:
         ask = {"truncate": False}
         assert client.post("/predict", json=ask | {"inputs": "tea " * 100}).status_code == 200
         refused = client.post("/predict", json=ask | {"inputs": "tea " * 1000})
-        assert refused.status_code == 413
+        assert refused.status_code == 422
         assert "more than 6 windows of 32 tokens" in refused.json()["error"]
         assert client.get("/info").json()["truncation"]["mode"] == "windows"
 

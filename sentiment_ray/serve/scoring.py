@@ -1,0 +1,131 @@
+"""The one way from the texts of a request to their scores: every contract counts, limits and fails alike here."""
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sentiment_ray.engine_specs import ENGINES
+from sentiment_ray.errors import QueueFullError, TextTooLongError
+from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
+from sentiment_ray.inference.scoring import Scores
+from sentiment_ray.serve.http import Refusal, Request
+from sentiment_ray.serve.service import Service
+from sentiment_ray.text.truncation import describe_limit
+
+NameText = Callable[[int], str]
+"""Returns what a client calls the text with this index, such as `inputs[3]`."""
+
+MAX_TEXTS_NAMED = 10
+RETRY_AFTER_S = 1
+"""How long a client is asked to wait when the queue is full."""
+
+logger = logging.getLogger(__name__)
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection, so nobody reads the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of the texts of a request, the labels of the bundle that gave them, and headers of the answer."""
+
+    scores: Scores
+    labels: tuple[str, ...]
+    headers: dict[str, str]
+
+
+async def score_texts(
+    request: Request, service: Service, texts: Sequence[str], *, truncate: bool, name_text: NameText
+) -> Scored:
+    """Score the texts of a request with the bundle that the service has now.
+
+    Refusal: 400 for no text or a blank one, 422 for too many texts or one that is too long, 424 when the model fails,
+    429 when the queue is full, 504 when the deadline has passed. ClientGoneError when the client does not wait for it.
+    """
+    _check_texts(texts, service.config.max_texts, name_text)
+    predictor = service.predictor
+    try:
+        answer = await _await_while_connected(request, predictor.score(texts, truncate=truncate))
+    except TextTooLongError as error:
+        raise Refusal(422, _describe_too_long(predictor, name_text(error.index)), "Tokenizer") from None
+    except QueueFullError as error:
+        raise Refusal(429, str(error), "Overloaded", headers={"Retry-After": str(RETRY_AFTER_S)}) from None
+    except TimeoutError:
+        raise Refusal(
+            504, "The deadline of the request has passed. Send fewer texts, or try again.", "Timeout"
+        ) from None
+    except (ClientGoneError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        log_bug(error, "the model")
+        raise Refusal(424, "The model failed. The log of the service says why.", "Backend") from None
+    headers = _make_headers(request, texts, answer, predictor.predictor.engine)
+    return Scored(answer.scores, predictor.predictor.labels, headers)
+
+
+def _make_headers(request: Request, texts: Sequence[str], answer: Answer, engine: str) -> dict[str, str]:
+    """Return the headers of text-embeddings-inference about one answer: times in whole ms, characters and tokens."""
+    timings = answer.timings
+    total_ms = str(int(1000 * (time.perf_counter() - request.start_s)))
+    return {
+        "x-compute-type": f"{'gpu' if ENGINES[engine].is_gpu else 'cpu'}+{engine}",
+        "x-compute-time": total_ms,
+        "x-compute-characters": str(sum(map(len, texts))),
+        "x-compute-tokens": str(int(answer.scores.tokens.sum())),
+        "x-total-time": total_ms,
+        "x-tokenization-time": str(int(timings.tokenization_ms)),
+        "x-queue-time": str(int(timings.queue_ms)),
+        "x-inference-time": str(int(timings.inference_ms)),
+    }
+
+
+def log_bug(error: Exception, where: str) -> None:
+    """Log where an unexpected error was raised, without its message, in which a text may stand."""
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s failed with %s:\n%s", where, type(error).__name__, lines)
+
+
+def _check_texts(texts: Sequence[str], max_texts: int, name_text: NameText) -> None:
+    if not texts:
+        raise Refusal(400, "There is no text. Send one or more.", "Empty")
+    if len(texts) > max_texts:
+        raise Refusal(422, f"The request holds {len(texts)} texts; at most {max_texts} may be sent at once.")
+    blank = [index for index, text in enumerate(texts) if not text or text.isspace()]
+    if blank:
+        more = f" and {len(blank) - MAX_TEXTS_NAMED} more" if len(blank) > MAX_TEXTS_NAMED else ""
+        named = ", ".join(map(name_text, blank[:MAX_TEXTS_NAMED])) + more
+        raise Refusal(400, f"No text in {named}: only spaces, or nothing.", "Empty")
+
+
+def _describe_too_long(predictor: AsyncPredictor, name: str) -> str:
+    manifest = predictor.predictor.manifest
+    limit = describe_limit(manifest.truncation, manifest.max_tokens)
+    return f"{name} has more than {limit}, and truncate is false. Shorten it, or leave out truncate."
+
+
+async def _await_while_connected(request: Request, scoring: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the scores; ClientGoneError, and the scoring is cancelled, when the client closes the connection."""
+    caller = asyncio.current_task()
+    assert caller
+    is_gone = False
+
+    async def watch() -> None:
+        nonlocal is_gone
+        if (await request.receive())["type"] == "http.disconnect":
+            is_gone = True
+            caller.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    try:
+        return await scoring
+    except asyncio.CancelledError:
+        if is_gone and not caller.uncancel():
+            raise ClientGoneError from None
+        raise
+    finally:
+        watcher.cancel()
