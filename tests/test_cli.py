@@ -126,7 +126,8 @@ def test_doctor_describes_the_machine_and_what_auto_loads() -> None:
 
 def test_serve_answers_over_http_and_stops_when_asked() -> None:
     port = _free_port()
-    process = subprocess.Popen([COMMAND, "serve", str(BUNDLE), "--port", str(port)], stderr=subprocess.PIPE)
+    command = [COMMAND, "serve", str(BUNDLE), "--port", str(port), "--drain-pause-s", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
         request = urllib.request.Request(
@@ -137,6 +138,7 @@ def test_serve_answers_over_http_and_stops_when_asked() -> None:
     finally:
         process.terminate()
         _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0
     assert b"serving bundle" in stderr
     assert b"Traceback" not in stderr
 

@@ -1,10 +1,10 @@
 """The keys of [serve]; imports no web framework, so `--help` is quick."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from sentiment_ray.config.sections import SectionConfig
+from sentiment_ray.config.sections import Names, SectionConfig
 from sentiment_ray.engine_specs import list_engines
 
 
@@ -28,5 +28,22 @@ class ServeConfig(SectionConfig):
     """Largest body of a request; a larger one is answered with 413."""
     max_texts: Annotated[int, Field(ge=1)] = 1000
     """Most texts in a request; more are answered with 422."""
-    api_key_file: str | None = None
-    """File whose first line is the API key; every request must send it as `Authorization: Bearer KEY`."""
+    api_key_file: Names = ()
+    """Files, with commas between them, whose first lines are API keys; requests send `Authorization: Bearer KEY`."""
+    keep_alive_s: Annotated[float, Field(gt=0)] = 75
+    """How long an idle connection is kept. A load balancer must close its idle connections sooner; 60 s is usual."""
+    read_limit_s: Annotated[float, Field(gt=0)] = 10
+    """How long the head of a request may take, and its body; a slower one is answered with 408."""
+    deadline_s: Annotated[float, Field(gt=0)] = 30
+    """How long an answer may take; then the request is answered with 504."""
+    drain_pause_s: Annotated[float, Field(ge=0)] = 5
+    """How long the service goes on after SIGTERM while readiness is 503, until load balancers send no more."""
+    drain_limit_s: Annotated[float, Field(gt=0)] = 25
+    """How long the process may take to end after SIGTERM, the pause included; then open requests are cut off."""
+
+    @field_validator("api_key_file", mode="before")
+    @classmethod
+    def _refuse_no_name(cls, value: Any) -> Any:
+        if value == "":  # a variable of a shell that is not set must not open the service
+            raise ValueError("it is empty. Name a file, or leave the key out")
+        return value

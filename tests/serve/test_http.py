@@ -65,7 +65,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service on a free port, with a key file as Notepad saves it; its log must hold no text and no key."""
     key_file = tmp_path_factory.mktemp("service") / "key.txt"
     key_file.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b" \r\nmy key, 2026\r\n")
-    flags = ["--port", "0", "--api-key-file", str(key_file), "--max-body-bytes", str(MAX_BODY_BYTES)]
+    flags = [
+        "--port",
+        "0",
+        "--api-key-file",
+        str(key_file),
+        "--max-body-bytes",
+        str(MAX_BODY_BYTES),
+        "--drain-pause-s",
+        "0",
+    ]
     process = subprocess.Popen([COMMAND, "serve", str(BUNDLE), *flags], stderr=subprocess.PIPE)
     try:
         assert process.stderr

@@ -10,9 +10,10 @@ import pytest
 
 from sentiment_ray import Predictor
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.serve.address import bind, describe_address, listen
 from sentiment_ray.serve.api_key import read_api_key
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.serve.server import bind, describe_address, listen, serve
+from sentiment_ray.serve.server import serve
 
 
 @pytest.fixture
