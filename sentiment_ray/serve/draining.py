@@ -33,6 +33,8 @@ UNSTOPPABLE_S = 3.0
 MAX_DISCARDED_BYTES = 64 << 20
 """How much of an upload is read and thrown away after its answer. A client reads the answer when it has sent all."""
 MAX_DISCARDING_S = 10.0
+MAX_HEAD_BYTES = 64 << 10
+"""A larger head of a request is answered with 400."""
 SO_ATTACH_FILTER = 26
 """From Linux's asm-generic/socket.h; the module `socket` does not have it."""
 WITHOUT_SYN = struct.pack(
@@ -58,6 +60,7 @@ class Protocol(HttpToolsProtocol):
         self.last_activity_s = self.loop.time()
         self.is_draining = isinstance(self.server_state, _State) and self.server_state.is_draining
         self._is_reading_head = False
+        self._num_head_bytes = 0
         self._num_discarded_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._discard_timer: asyncio.TimerHandle | None = None
@@ -88,13 +91,25 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         except httptools.HttpParserUpgrade as upgrade:
             self._parse_without_upgrade(data[upgrade.args[0] :])
-        if self._is_reading_head and not self._head_timer:
-            self._head_timer = self.loop.call_later(self.read_limit_s, self._refuse_slow_head)
+        if self._is_reading_head:
+            self._num_head_bytes += len(data)
+            if self._num_head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("Invalid HTTP request received.")
+            if not self._head_timer:
+                self._head_timer = self.loop.call_later(self.read_limit_s, self._refuse_slow_head)
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         super().on_message_begin()
         self._is_reading_head = True
+        self._num_head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header, if there are not too many."""
+        self._num_head_bytes += len(name) + len(value)
+        if self._num_head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("The head is too large.")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin a request; when the service ends, it is the last one of its connection."""
