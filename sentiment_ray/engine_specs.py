@@ -2,7 +2,10 @@
 
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+SERVING_ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Numbers of rows of a batch of a service. An engine is slow with the first batch of each shape."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,13 @@ class Batching:
     """Numbers of rows that a batch may have, in ascending order; empty rows are added. Without any, every number."""
     encodes_ahead: bool = False
     """Whether texts are turned into token ids beside the engine, which does not need the CPU then."""
+    serving_tokens_per_batch: int = 512
+    """Largest number of tokens of a batch of a service, for which other requests wait."""
+
+    def for_serving(self) -> "Batching":
+        """Return how a service makes batches: smaller ones, of few numbers of rows, and of the same lengths."""
+        row_counts = self.row_counts or SERVING_ROW_COUNTS
+        return replace(self, tokens_per_batch=self.serving_tokens_per_batch, row_counts=row_counts)
 
 
 CPU_BATCHING = Batching()
@@ -26,6 +36,7 @@ CUDA_BATCHING = Batching(
     lengths=(16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512),
     row_counts=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048),
     encodes_ahead=True,
+    serving_tokens_per_batch=8192,
 )
 """Neighbours differ by at most a quarter in length from 32 tokens on, and by at most a half in rows."""
 

@@ -16,7 +16,7 @@ from sentiment_ray.inference.choice import Pair, list_gpu_choices, rank_choices
 from sentiment_ray.inference.engines import explain_unusable, import_in_background, load_engine
 from sentiment_ray.inference.invariance import is_batch_invariant
 from sentiment_ray.inference.race import RaceResult, pick_fastest, run_race
-from sentiment_ray.inference.scoring import Scores, restore_order, score_in_batches
+from sentiment_ray.inference.scoring import Scores, check_texts, score_in_batches, score_no_texts, score_texts
 from sentiment_ray.text.encoding import parse_encoder
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def choose(bundle: Bundle, engine: str, variant: str, *, threads: int | None = N
 
 
 class Predictor:
-    """A bundle in memory, ready to answer; one thread at a time.
+    """A bundle in memory, ready to answer; several threads may call it at once.
 
     Example:
         >>> predictor = Predictor.load("runs/demo/bundle")
@@ -115,7 +115,7 @@ class Predictor:
         self.labels = manifest.labels
         self.variant = packed.variant
         self.engine = packed.engine
-        self._encoder = parse_encoder(
+        self.encoder = parse_encoder(
             packed.tokenizer,
             max_tokens=manifest.max_tokens,
             truncation=manifest.truncation,
@@ -123,7 +123,7 @@ class Predictor:
             source=f"{packed.source}/tokenizer.json",
         )
         source = f"{packed.source}/{manifest.variants[packed.variant].file}"
-        self._engine = load_engine(packed.engine, packed.model, threads=threads, source=source)
+        self.loaded_engine = load_engine(packed.engine, packed.model, threads=threads, source=source)
         self._run_self_test(source)
 
     @classmethod
@@ -161,25 +161,16 @@ class Predictor:
 
         `texts` is any sequence or column of strings. A single string is refused: it is a sequence of letters.
         """
-        if isinstance(texts, str | bytes | dict) or getattr(texts, "ndim", 1) != 1:  # or a table of several columns
-            raise DataError(f"texts is {type(texts).__name__}, not a list of texts. Write [text] for a single one.")
-        texts = list(texts)
+        texts = check_texts(texts)
         if not texts:
-            empty = np.zeros((0, len(self.labels)), dtype=np.float32)
-            none = np.zeros(0, dtype=np.int32)
-            return Scores(empty, empty, none.astype(np.int64), none, none.astype(np.bool_), none)
-        return restore_order(self.score_in_batches(texts, tokens_per_batch=tokens_per_batch), len(texts))
+            return score_no_texts(len(self.labels))
+        return score_texts(self.loaded_engine, self.encoder, texts, tokens_per_batch=tokens_per_batch)
 
     def score_in_batches(
         self, texts: Sequence[str], *, tokens_per_batch: int | None = None
     ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
         """Yield the indices and the scores of each batch as soon as it is scored; see the function of this name."""
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(
-                    f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text."
-                )
-        return score_in_batches(self._engine, self._encoder, texts, tokens_per_batch=tokens_per_batch)
+        return score_in_batches(self.loaded_engine, self.encoder, check_texts(texts), tokens_per_batch=tokens_per_batch)
 
     def _run_self_test(self, source: str) -> None:
         """Score the texts of the bundle's self-test; SelfTestError when a probability is too far from torch's.
@@ -206,7 +197,7 @@ class Predictor:
         """
         choice = (self.engine, self.variant)
         budget = tokens_per_batch or ENGINES[self.engine].batching.tokens_per_batch
-        return is_batch_invariant(self._engine, self._encoder, self.manifest, choice, tokens_per_batch=budget)
+        return is_batch_invariant(self.loaded_engine, self.encoder, self.manifest, choice, tokens_per_batch=budget)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a Prediction for each text, in order; a single string is refused: it is a sequence of letters."""

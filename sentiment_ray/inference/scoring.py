@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiment_ray.engine_specs import get_batching
+from sentiment_ray.errors import DataError
 from sentiment_ray.inference.encoding_ahead import IndexedLogits, TextCounts, compute_logits, compute_logits_ahead
 from sentiment_ray.inference.engines import Engine
 from sentiment_ray.text.batching import make_batches
@@ -37,6 +38,38 @@ def compute_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+def make_scores(
+    logits: NDArray[np.float32],
+    *,
+    tokens: NDArray[np.int32],
+    truncated: NDArray[np.bool_],
+    unknown: NDArray[np.int32],
+) -> Scores:
+    """Return the scores of texts with some logits, float32 `(texts, labels)`; the others are as in `Scores`."""
+    return Scores(logits, compute_probabilities(logits), logits.argmax(axis=1), tokens, truncated, unknown)
+
+
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """Return texts as a list. DataError where they are no sequence or column, and for an entry that is not a string.
+
+    A single string is refused: it is a sequence of letters.
+    """
+    if isinstance(texts, str | bytes | dict) or getattr(texts, "ndim", 1) != 1:  # or a table of several columns
+        raise DataError(f"texts is {type(texts).__name__}, not a list of texts. Write [text] for a single one.")
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"texts[{index}] is {type(text).__name__}, not a string. Remove it or turn it into text.")
+    return texts
+
+
+def score_no_texts(num_labels: int) -> Scores:
+    """Return the scores of an empty list of texts."""
+    none = np.zeros(0, dtype=np.int32)
+    empty = np.zeros((0, num_labels), dtype=np.float32)
+    return Scores(empty, empty, none.astype(np.int64), none, none.astype(np.bool_), none)
+
+
 def score_in_batches(
     engine: Engine, encoder: TextEncoder, texts: Sequence[str], *, tokens_per_batch: int | None = None
 ) -> Iterator[tuple[NDArray[np.intp], Scores]]:
@@ -61,10 +94,8 @@ def score_in_batches(
     for text_indices, logits in batches:
         yield (
             text_indices,
-            Scores(
-                logits=logits,
-                probabilities=compute_probabilities(logits),
-                label_ids=logits.argmax(axis=1),
+            make_scores(
+                logits,
                 tokens=counts.tokens[text_indices],
                 truncated=counts.truncated[text_indices],
                 unknown=counts.unknown[text_indices],

@@ -14,6 +14,9 @@ LONG_STEP = 128
 ROUNDING_LIMITS = (48, 96, 192)
 """Lengths below these are rounded up to multiples of 1, 2 and 4; longer ones to multiples of 8."""
 
+MAX_EMPTY_SHARE = 0.2
+"""Largest share of empty rows in a batch of a service. Two batches, one of them small, take longer than a few rows."""
+
 
 @dataclass(frozen=True)
 class RowBatch:
@@ -66,6 +69,18 @@ def count_full_rows(length: int, batching: Batching, tokens_per_batch: int) -> i
 def count_padded_rows(num_rows: int, batching: Batching) -> int:
     """Return with how many rows a batch of `num_rows` rows is computed."""
     return next((count for count in batching.row_counts if count >= num_rows), num_rows)
+
+
+def choose_num_rows(num_waiting: int, length: int, batching: Batching) -> tuple[int, int]:
+    """Return how many of the waiting rows of one padded length make a batch, and with how many rows it is computed.
+
+    Where empty rows would be more than MAX_EMPTY_SHARE of a batch, some rows are left for the next one.
+    """
+    size = min(num_waiting, count_full_rows(length, batching, batching.tokens_per_batch))
+    num_rows = count_padded_rows(size, batching)
+    if num_rows - size > MAX_EMPTY_SHARE * num_rows:
+        size = num_rows = max(count for count in batching.row_counts if count <= size)
+    return size, num_rows
 
 
 def make_batches(

@@ -138,6 +138,23 @@ def encode(encoder: TextEncoder, texts: Sequence[str]) -> Encoded:
     return Encoded(ids, lengths, owners, num_tokens, num_unknown, truncated)
 
 
+def join_encoded(parts: Sequence[Encoded]) -> Encoded:
+    """Return the rows of one or more parts of some texts as if all texts had been encoded at once."""
+    if len(parts) == 1:
+        return parts[0]
+    first_texts = np.cumsum([0] + [len(part.num_tokens) for part in parts])[:-1]
+    return Encoded(
+        ids=[row for part in parts for row in part.ids],
+        lengths=np.concatenate([part.lengths for part in parts]),
+        text_indices=np.concatenate(
+            [part.text_indices + first for part, first in zip(parts, first_texts, strict=True)]
+        ),
+        num_tokens=np.concatenate([part.num_tokens for part in parts]),
+        num_unknown=np.concatenate([part.num_unknown for part in parts]),
+        truncated=np.concatenate([part.truncated for part in parts]),
+    )
+
+
 def select_rows(encoded: Encoded, text_indices: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the indices of the rows of some texts: all of the first text, then all of the next."""
     starts, ends = (np.searchsorted(encoded.text_indices, text_indices, side=side) for side in ("left", "right"))

@@ -47,7 +47,7 @@ def test_every_text_gets_the_answer_that_it_gets_on_a_cpu(
 def test_the_engine_sees_few_shapes_whatever_the_texts(
     on_gpu: Predictor, texts: list[str], tokens_per_batch: int | None
 ) -> None:
-    engine: Any = on_gpu._engine
+    engine: Any = on_gpu.loaded_engine
     engine.shapes.clear()
     on_gpu.score(texts, tokens_per_batch=tokens_per_batch)
     rows, lengths = zip(*engine.shapes, strict=True)
@@ -60,7 +60,7 @@ def test_the_engine_sees_few_shapes_whatever_the_texts(
 def test_the_same_texts_give_the_same_batches_however_fast_they_are_encoded(
     on_gpu: Predictor, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine: Any = on_gpu._engine
+    engine: Any = on_gpu.loaded_engine
     seen = []
     for pieces_ahead in (1, 4, 100):
         monkeypatch.setattr(encoding_ahead, "PIECES_AHEAD", pieces_ahead)
@@ -73,7 +73,7 @@ def test_the_same_texts_give_the_same_batches_however_fast_they_are_encoded(
 def test_the_next_texts_are_encoded_while_the_engine_computes(
     on_gpu: Predictor, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine: Any = on_gpu._engine
+    engine: Any = on_gpu.loaded_engine
     compute, is_encoded = engine.logits, [threading.Event() for _ in range(3)]
     pieces = iter(is_encoded)
 
@@ -110,12 +110,12 @@ def test_no_thread_is_left_when_the_engine_fails_or_nobody_reads_on(on_gpu: Pred
 
 def test_windows_of_long_texts_are_pooled_on_a_gpu_too(on_gpu: Predictor, texts: list[str]) -> None:
     windows = TokenWindows(mode="windows", pooling="mean", overlap=0.25, max_windows=4)
-    encoder = replace(on_gpu._encoder, truncation=windows)
-    scores = score_texts(on_gpu._engine, encoder, texts)
+    encoder = replace(on_gpu.encoder, truncation=windows)
+    scores = score_texts(on_gpu.loaded_engine, encoder, texts)
     encoded = encode(encoder, texts)
     assert len(encoded.ids) > len(texts)
     assert scores.tokens.tolist() == encoded.num_tokens.tolist()
-    alone = np.concatenate([score_texts(on_gpu._engine, encoder, [text]).probabilities for text in texts[-9:]])
+    alone = np.concatenate([score_texts(on_gpu.loaded_engine, encoder, [text]).probabilities for text in texts[-9:]])
     np.testing.assert_allclose(scores.probabilities[-9:], alone, atol=1e-5)
 
 

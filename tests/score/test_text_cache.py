@@ -54,7 +54,7 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
     """The kernels change where two or more rows are long. The units before had each text alone."""
     openvino = Predictor.load(bundle, engine="openvino", variant="fp32", threads=2)
     changing = TwoKernelEngine(
-        predictor._engine, openvino._engine, lambda ids: len(ids) > 1 and ids.shape[1] in range(20, 32)
+        predictor.loaded_engine, openvino.loaded_engine, lambda ids: len(ids) > 1 and ids.shape[1] in range(20, 32)
     )
     monkeypatch.setattr(predictor, "_engine", changing)
     unit = [" ".join(text for text, _ in everyday[start : start + 3]) for start in range(120)]

@@ -102,7 +102,7 @@ def test_a_long_text_has_the_mean_of_the_logits_of_its_windows(
     scores = reader.score(texts)
     for index, text in enumerate(texts):
         encoded = encode(encoder, [text])
-        windows = [reader._engine.logits(ids[None], np.ones_like(ids[None]))[0] for ids in encoded.ids]
+        windows = [reader.loaded_engine.logits(ids[None], np.ones_like(ids[None]))[0] for ids in encoded.ids]
         logits = np.mean(windows, axis=0, dtype=np.float64).astype(np.float32)
         np.testing.assert_allclose(scores.logits[index], logits, atol=1e-6)
         assert scores.tokens[index] == sum(map(len, encoded.ids))

@@ -15,7 +15,7 @@ from sentiment_ray.errors import BundleError, MissingExtraError
 
 
 class Engine(Protocol):
-    """A model in memory that turns token ids into logits."""
+    """A model in memory that turns token ids into logits; several threads may call it at once."""
 
     name: str
 

@@ -29,7 +29,7 @@ GPU_LOCK = threading.Lock()
 
 
 class OnnxRuntimeEngine:
-    """An ONNX Runtime session; safe to call from one thread at a time."""
+    """An ONNX Runtime session; several threads may call it at once."""
 
     def __init__(self, model: bytes, threads: int, name: str = "onnxruntime") -> None:
         self.name = name

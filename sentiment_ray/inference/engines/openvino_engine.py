@@ -19,7 +19,7 @@ MAX_GROUP_SIZE = 128
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model with one stream; safe to call from one thread at a time.
+    """A compiled OpenVINO model with one stream, which computes the batches of several threads one after the other.
 
     `precision` is "f32" or "bf16". None leaves it to OpenVINO, which takes bf16 where the processor has instructions
     for it. In bf16 a row's bits may depend on the other rows of its batch: on processors with AMX they do.
@@ -38,14 +38,21 @@ class OpenVinoEngine:
             config["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = group
         self._compiled = core.compile_model(graph, "CPU", config)
         self._inputs = {name for port in self._compiled.inputs for name in port.names}
-        self._request = self._compiled.create_infer_request()
+        self._idle_requests: list[Any] = []
+        """One thread at a time may use a request; `pop` and `append` of a list need no lock."""
 
     def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return float32 logits `(batch, labels)`; see `sentiment_ray.inference.engines.Engine`."""
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(input_ids)
-        return np.array(self._request.infer(feed)["logits"], dtype=np.float32)
+        try:
+            request = self._idle_requests.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        logits = np.array(request.infer(feed)["logits"], dtype=np.float32)
+        self._idle_requests.append(request)
+        return logits
 
 
 def create_engine(name: str, model: bytes, threads: int) -> OpenVinoEngine:

@@ -1,0 +1,240 @@
+"""Threads that run an engine on the rows that wait, in batches; knows token ids and logits, no texts and no labels."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiment_ray.engine_specs import get_batching
+from sentiment_ray.errors import QueueFullError
+from sentiment_ray.inference.batch_queue import BatchQueue, QueuedBatch
+from sentiment_ray.inference.batch_statistics import BatchCounter, FinishedBatch, Statistics
+from sentiment_ray.inference.encoding_ahead import compute_logits
+from sentiment_ray.inference.engines import Engine
+from sentiment_ray.text.batching import pad_lengths
+from sentiment_ray.text.encoding import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+Row = tuple["Call", int]
+Result = NDArray[np.float32] | Exception
+"""The logits of a row, float32 `(labels,)`, or why there are none."""
+Observer = Callable[[FinishedBatch], None]
+
+
+@dataclass(eq=False)
+class Call:
+    """The rows of one call of `score`; `logits` float32 `(rows, labels)` once a batch has ended.
+
+    `done` gets its result on its own event loop when the logits of all rows are there. Times are those of
+    `time.perf_counter`.
+    """
+
+    ids: Sequence[NDArray[np.int64]]
+    done: "asyncio.Future[None]"
+    added_s: float = 0.0
+    begun_s: float = 0.0
+    """When the first batch with a row of the call began; 0 until then."""
+    ended_s: float = 0.0
+    logits: NDArray[np.float32] | None = None
+    num_missing: int = 0
+    error: Exception | None = None
+
+
+class BatchThreads:
+    """Threads that share one queue and one engine. A thread that is free takes what waits, and waits for no more.
+
+    When a batch fails its rows are computed one by one, and only the calls whose rows fail again get the error.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: TextEncoder,
+        *,
+        num_threads: int,
+        max_waiting_tokens: int,
+        observe: Observer | None = None,
+    ) -> None:
+        self._engine, self._encoder = engine, encoder
+        self._batching = get_batching(engine.name).for_serving()
+        self._max_waiting_tokens = max_waiting_tokens
+        self._observe = observe
+        self._changed = threading.Condition()
+        """Held by whoever uses what is below."""
+        self._queue = BatchQueue[Call](self._batching)
+        self._counter = BatchCounter()
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"engine-{index}", daemon=True) for index in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, call: Call) -> None:
+        """Let the rows of a call wait. QueueFullError when too many tokens wait already."""
+        lengths = np.array([len(ids) for ids in call.ids], dtype=np.int32)
+        padded = pad_lengths(lengths, self._batching, max_tokens=self._encoder.max_tokens).tolist()
+        call.num_missing = len(padded)
+        with self._changed:
+            self._check_room(sum(padded))
+            call.added_s = time.perf_counter()
+            if not self._queue.num_rows:
+                self._counter.note_work()
+            self._queue.add(call, padded, now_s=call.added_s)
+            self._changed.notify(len(padded))
+
+    def check_room(self) -> None:
+        """Raise QueueFullError when not one more token may wait."""
+        with self._changed:
+            self._check_room(1)
+
+    def remove(self, call: Call) -> None:
+        """Drop the rows of a call that still wait."""
+        with self._changed:
+            self._queue.remove(call)
+
+    def read_statistics(self) -> Statistics:
+        """Return what was done until now, and what waits."""
+        with self._changed:
+            return self._counter.read(waiting_rows=self._queue.num_rows, waiting_tokens=self._queue.num_tokens)
+
+    def close(self) -> None:
+        """End the threads after their batches; calls that still wait fail."""
+        with self._changed:
+            self._is_closed = True
+            calls = self._empty_queue()
+            self._changed.notify_all()
+        _fail(calls, RuntimeError("this AsyncPredictor was closed"))
+
+    def _check_room(self, num_tokens: int) -> None:
+        """Raise QueueFullError unless so many tokens may wait; any number may where none waits."""
+        if self._is_closed:
+            raise RuntimeError("this AsyncPredictor is closed")
+        waiting = self._queue.tokens_ahead
+        if waiting and waiting + min(num_tokens, self._batching.tokens_per_batch) > self._max_waiting_tokens:
+            raise QueueFullError(
+                f"{waiting} tokens of other texts wait for the model, and {self._max_waiting_tokens} may. "
+                "Try again in a moment."
+            )
+
+    def _run(self) -> None:
+        shapes: set[tuple[int, int]] = set()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed)
+                if self._is_closed:
+                    return
+                batch = self._take()
+                if batch is None:
+                    continue
+                self._counter.begin()
+            finished, results = self._compute(batch, shapes)
+            with self._changed:
+                self._counter.end(finished)
+                self._queue.finish(batch.rows, now_s=time.perf_counter())
+                ended = self._give_results(batch.rows, results)
+            _resolve(ended)
+            if finished and self._observe:
+                with contextlib.suppress(Exception):  # the observer's own error
+                    self._observe(finished)
+
+    def _take(self) -> QueuedBatch[Call] | None:
+        """Return the next batch. Should the queue itself fail, the calls in it fail, and later calls get a new one."""
+        try:
+            return self._queue.take(time.perf_counter())
+        except Exception as error:
+            logger.exception("the queue of the engine failed, and was emptied")
+            _fail(self._empty_queue(), error)
+            return None
+
+    def _empty_queue(self) -> list[Call]:
+        calls = self._queue.list_calls()
+        self._queue = BatchQueue[Call](self._batching)
+        return calls
+
+    def _compute(
+        self, batch: QueuedBatch[Call], shapes: set[tuple[int, int]]
+    ) -> tuple[FinishedBatch | None, Sequence[Result]]:
+        """Return what a batch was, or None when it failed, and the result of each of its rows."""
+        begun_s = time.perf_counter()
+        for call, _ in batch.rows:
+            call.begun_s = call.begun_s or begun_s
+        is_new_shape = (batch.num_rows, batch.length) not in shapes
+        shapes.add((batch.num_rows, batch.length))
+        ids = [call.ids[row] for call, row in batch.rows]
+        try:
+            logits = self._compute_logits(ids, batch.length, batch.num_rows)
+        except Exception as error:
+            logger.warning("a batch of %d rows of %d tokens failed: %s", batch.num_rows, batch.length, error)
+            return None, [error] if len(ids) == 1 else [self._compute_alone(row, batch.length) for row in ids]
+        finished = FinishedBatch(
+            num_rows=len(ids),
+            num_padded_rows=batch.num_rows,
+            length=batch.length,
+            num_tokens=sum(map(len, ids)),
+            seconds=time.perf_counter() - begun_s,
+            is_new_shape=is_new_shape,
+        )
+        return finished, list(logits)
+
+    def _compute_alone(self, ids: NDArray[np.int64], length: int) -> Result:
+        try:
+            logits: NDArray[np.float32] = self._compute_logits([ids], length, 1)[0]
+        except Exception as error:
+            return error
+        return logits
+
+    def _compute_logits(self, ids: Sequence[NDArray[np.int64]], length: int, num_rows: int) -> NDArray[np.float32]:
+        return compute_logits(self._engine, self._encoder, ids, length=length, num_rows=num_rows)
+
+    def _give_results(self, rows: Sequence[Row], results: Sequence[Result]) -> list[Call]:
+        """Give calls the results of some of their rows, and return those that have all of them, or an error."""
+        ended_s = time.perf_counter()
+        ended: list[Call] = []
+        for (call, row), result in zip(rows, results, strict=True):
+            if call.error:
+                continue
+            if isinstance(result, Exception):
+                call.error = result
+                self._queue.remove(call)
+            else:
+                if call.logits is None:
+                    call.logits = np.empty((len(call.ids), len(result)), dtype=np.float32)
+                call.logits[row] = result
+                call.num_missing -= 1
+            if call.error or not call.num_missing:
+                call.ended_s = ended_s
+                ended.append(call)
+        return ended
+
+
+def _fail(calls: Iterable[Call], error: Exception) -> None:
+    failed = list(calls)
+    for call in failed:
+        call.error = error
+    _resolve(failed)
+
+
+def _resolve(calls: Sequence[Call]) -> None:
+    """Wake the callers on their event loops, of which a closed one has no callers any more."""
+    for loop in {call.done.get_loop() for call in calls}:
+        ended = [call for call in calls if call.done.get_loop() is loop]
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_set_results, ended)
+
+
+def _set_results(calls: Sequence[Call]) -> None:
+    for call in calls:
+        if call.done.done():  # cancelled
+            continue
+        if call.error:
+            call.done.set_exception(call.error)
+        else:
+            call.done.set_result(None)
