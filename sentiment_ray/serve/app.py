@@ -3,7 +3,7 @@
 import time
 
 from sentiment_ray.bundle.files import quote
-from sentiment_ray.serve.contracts import text_embeddings_inference
+from sentiment_ray.serve.contracts import open_inference, text_embeddings_inference, vertex
 from sentiment_ray.serve.guard import Guard
 from sentiment_ray.serve.http import (
     AsgiApp,
@@ -17,11 +17,11 @@ from sentiment_ray.serve.http import (
     make_error_response,
     read_headers,
 )
-from sentiment_ray.serve.routes import Route, Router
+from sentiment_ray.serve.routes import Route, Router, list_open_routes
 from sentiment_ray.serve.scoring import ClientGoneError, log_bug
 from sentiment_ray.serve.service import Service
 
-ROUTES: tuple[Route, ...] = (*text_embeddings_inference.ROUTES,)
+ROUTES: tuple[Route, ...] = (*text_embeddings_inference.ROUTES, *vertex.ROUTES, *open_inference.ROUTES)
 
 
 def create_app(service: Service) -> AsgiApp:
@@ -42,7 +42,7 @@ def create_app(service: Service) -> AsgiApp:
             return
         await response.send(send, with_body=scope["method"] != "HEAD")
 
-    return Guard(app, service)
+    return Guard(app, service, open_routes=list_open_routes(ROUTES))
 
 
 async def _answer(router: Router, service: Service, scope: Scope, receive: Receive) -> Response:

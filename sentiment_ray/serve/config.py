@@ -13,6 +13,8 @@ class ServeConfig(SectionConfig):
 
     bundle: str
     """Directory that export_bundle wrote."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "sentiment"
+    """Name of the model in paths of the Open Inference Protocol and in the answer to GET /info."""
     engine: str = Field("auto", description=f"auto, {list_engines()}. auto takes the fastest here.")
     variant: str = "auto"
     """Variant of the bundle, which `sentiment-ray inspect` shows. auto takes the fastest here."""

@@ -1,7 +1,7 @@
 """The door of the service: who may ask, and how large a body may be; knows no texts and no models."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from sentiment_ray.serve.http import (
     AsgiApp,
@@ -16,8 +16,6 @@ from sentiment_ray.serve.http import (
 )
 from sentiment_ray.serve.service import Service
 
-OPEN_PATH = "/health"
-
 
 class Guard:
     """ASGI middleware that answers 401 without the API key, and 413 when the body is too large.
@@ -26,8 +24,9 @@ class Guard:
     from the Host header, which the client writes (CVE-2026-48710).
     """
 
-    def __init__(self, app: AsgiApp, service: Service) -> None:
+    def __init__(self, app: AsgiApp, service: Service, *, open_routes: Set[tuple[str, str]]) -> None:
         self._app = app
+        self._open_routes = open_routes
         self._authorization = f"Bearer {service.api_key}".encode() if service.api_key else None
         self._max_body_bytes = service.config.max_body_bytes
 
@@ -39,7 +38,7 @@ class Guard:
         path = get_route_path(scope)
         try:
             headers = read_headers(scope)
-            if path != OPEN_PATH:
+            if (scope["method"], path) not in self._open_routes:
                 self._check_key(headers)
             body = await self._read_body(headers, receive)
         except Refusal as refusal:

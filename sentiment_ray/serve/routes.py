@@ -18,6 +18,8 @@ class Route:
     method: str
     path: str
     handle: Handler
+    needs_key: bool = True
+    """Whether a service with an API key asks for it."""
 
 
 class Router:
@@ -60,3 +62,13 @@ class Router:
                 return methods, found.groupdict()
         known = [f"{method} {path}" for path, methods in self._fixed.items() for method in methods if method != "HEAD"]
         raise Refusal(404, f"There is nothing at {quote(path)}. Known: {', '.join(known)}.")
+
+
+def list_open_routes(routes: Iterable[Route]) -> frozenset[tuple[str, str]]:
+    """Return the methods and the paths that answer without the API key."""
+    unlocked = [route for route in routes if not route.needs_key]
+    return frozenset(
+        (method, route.path)
+        for route in unlocked
+        for method in ((route.method, "HEAD") if route.method == "GET" else (route.method,))
+    )

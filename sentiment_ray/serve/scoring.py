@@ -47,7 +47,7 @@ async def score_texts(
     Refusal: 400 for no text or a blank one, 422 for too many texts or one that is too long, 424 when the model fails,
     429 when the queue is full, 504 when the deadline has passed. ClientGoneError when the client does not wait for it.
     """
-    _check_texts(texts, service.config.max_texts, name_text)
+    check_texts(texts, service.config.max_texts, name_text)
     predictor = service.predictor
     try:
         answer = await _await_while_connected(request, predictor.score(texts, truncate=truncate))
@@ -90,7 +90,8 @@ def log_bug(error: Exception, where: str) -> None:
     logger.error("%s failed with %s:\n%s", where, type(error).__name__, lines)
 
 
-def _check_texts(texts: Sequence[str], max_texts: int, name_text: NameText) -> None:
+def check_texts(texts: Sequence[str], max_texts: int, name_text: NameText) -> None:
+    """Refuse with 400 no text or a blank one, and with 422 more than `max_texts`."""
     if not texts:
         raise Refusal(400, "There is no text. Send one or more.", "Empty")
     if len(texts) > max_texts:

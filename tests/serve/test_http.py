@@ -243,7 +243,7 @@ def test_what_clients_send_is_taken(service: Service, body: bytes) -> None:
         ("PUT", "/predict", 405, "POST"),
         ("POST", "/health", 405, "GET"),
         ("DELETE", "/info", 405, "GET"),
-        ("POST", "/", 404, None),
+        ("PUT", "/", 405, "GET, HEAD, POST"),
         ("POST", "/predict/", 404, None),
         ("POST", "/embed", 404, None),
         ("GET", "/%2e%2e/etc/passwd", 404, None),

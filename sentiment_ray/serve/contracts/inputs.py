@@ -6,8 +6,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from sentiment_ray.bundle.files import quote
 from sentiment_ray.serve.http import Refusal
 from sentiment_ray.serve.json_body import describe
+from sentiment_ray.serve.scoring import Scored
 
 Ranking = list[dict[str, str | float]]
 """Labels with their scores, the best first: `{label, score}` each."""
@@ -15,34 +17,54 @@ Ranking = list[dict[str, str | float]]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The texts of a request, and what the client calls them."""
+    """The texts of a request, and how they are to be scored."""
 
     texts: list[str]
     is_single: bool
-    """Whether `inputs` was one string, which is answered with a flat list."""
-    key: str = "inputs"
+    """Whether `inputs` was one string."""
+    raw_scores: bool
+    """Return logits instead of probabilities."""
+    truncate: bool
+    """Cut texts as the bundle says. If false, a text that would be cut is refused."""
+    key: str
+    """What the client calls `inputs`."""
 
     def name_text(self, index: int) -> str:
         """Return what the client calls one text, such as `inputs[3]`."""
         return self.key if self.is_single else f"{self.key}[{index}]"
 
 
-def read_inputs(values: Mapping[str, Any], key: str = "inputs") -> Inputs:
-    """Return the texts of `inputs`: one, a list of texts, or a list of lists of one text each.
+def read_inputs(values: Mapping[str, Any], prefix: str = "") -> Inputs:
+    """Return what a request asks for; keys that no contract knows are ignored.
 
-    `key` is what messages call it. Refusal with 422 when it holds pairs, or anything but texts.
+    `inputs` is one text, a list of texts, or a list of lists of one text each. Messages write `prefix` before a key.
+    Refusal: 422 when a key has another value than it may have, 400 when there is no text.
     """
-    inputs = values.get("inputs")
-    if isinstance(inputs, str):
-        return Inputs([inputs], is_single=True, key=key)
+    direction = values.get("truncation_direction")
+    if direction not in ("Right", "right", None):
+        raise Refusal(
+            422,
+            f"{prefix}truncation_direction is {quote(direction)}, which is not supported: texts are cut as the bundle "
+            "says. Leave it out, or send 'Right'.",
+        )
+    inputs, key = values.get("inputs"), f"{prefix}inputs"
+    return Inputs(
+        texts=[inputs] if isinstance(inputs, str) else _read_texts(inputs, key),
+        is_single=isinstance(inputs, str),
+        raw_scores=_read_flag(values, "raw_scores", prefix, default=False),
+        truncate=_read_flag(values, "truncate", prefix, default=True),
+        key=key,
+    )
+
+
+def _read_texts(inputs: Any, key: str) -> list[str]:
     if inputs is None:
         raise Refusal(422, f"{key} is missing or null. Send one text or a list of texts.")
     if not isinstance(inputs, list):
         raise Refusal(422, f"{key} is {describe(inputs)}, not a text.")
     if not inputs:
         raise Refusal(400, f"{key} is empty: send one text or more.", "Empty")
-    texts = [_read_text(item, key, index) for index, item in enumerate(inputs)]
-    return Inputs(texts, is_single=False, key=key)
+    return [_read_text(item, key, index) for index, item in enumerate(inputs)]
 
 
 def _read_text(item: Any, key: str, index: int) -> str:
@@ -62,24 +84,21 @@ def _read_text(item: Any, key: str, index: int) -> str:
     return item
 
 
-def read_flag(values: Mapping[str, Any], key: str, *, default: bool) -> bool:
-    """Return a flag; null stands for its default. Refusal with 422 for anything but true, false and null."""
+def _read_flag(values: Mapping[str, Any], key: str, prefix: str, *, default: bool) -> bool:
     value = values.get(key)
     if value is not None and not isinstance(value, bool):
-        raise Refusal(422, f"{key} is {describe(value)}. Send true, false or null.")
+        raise Refusal(422, f"{prefix}{key} is {describe(value)}. Send true, false or null.")
     return default if value is None else value
 
 
-def rank_labels(values: NDArray[Any], labels: tuple[str, ...], top_k: int | None = None) -> list[Ranking]:
-    """Return for each row of values `(texts, labels)` the labels with their values, the greatest value first.
+def rank_labels(scored: Scored, values: NDArray[Any], top_k: int | None = None) -> list[Ranking]:
+    """Return for each text the labels with their values `(texts, labels)`, the likeliest first.
 
-    Labels with equal values stay in the order of the bundle. `top_k` leaves out all but the first.
+    The logits decide the order, so the first label is the text's label even where two values are equal. `top_k` leaves
+    out all labels but the first.
     """
-    order = range(len(labels))
-    return [
-        [
-            {"label": labels[index], "score": row[index]}
-            for index in sorted(order, key=lambda index: -row[index])[:top_k]
-        ]
-        for row in values.tolist()
-    ]
+    rankings = []
+    for row, logits in zip(values.tolist(), scored.scores.logits.tolist(), strict=True):
+        order = sorted(range(len(row)), key=logits.__getitem__, reverse=True)  # stable: equal logits keep their order
+        rankings.append([{"label": scored.labels[index], "score": row[index]} for index in order[:top_k]])
+    return rankings

@@ -4,39 +4,41 @@ Source: https://github.com/huggingface/text-embeddings-inference/tree/v1.9.3/rou
 purpose: a flat list of strings is a batch, not a pair of texts, because sentiment has no pairs.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from sentiment_ray.bundle.files import quote
-from sentiment_ray.serve.contracts.inputs import rank_labels, read_flag, read_inputs
+from sentiment_ray import __version__
+from sentiment_ray.engine_specs import get_batching
+from sentiment_ray.serve.contracts import hugging_face
+from sentiment_ray.serve.contracts.inputs import rank_labels, read_inputs
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import read_json_object
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import score_texts
 from sentiment_ray.serve.service import Service
 
+DTYPES = {"fp32": "float32", "fp16": "float16"}
+"""How text-embeddings-inference calls the precision of a model; others are called as in the bundle."""
+
 
 async def predict(request: Request, service: Service) -> Response:
-    """Classify one text or several."""
+    """Classify one text or several.
+
+    A client of Hugging Face gets a list of answers also for one text; see `hugging_face`.
+    """
     values = read_json_object(request.headers, request.body)
     inputs = read_inputs(values)
-    _check_direction(values)
-    raw_scores = read_flag(values, "raw_scores", default=False)
-    truncate = read_flag(values, "truncate", default=True)
-    scored = await score_texts(request, service, inputs.texts, truncate=truncate, name_text=inputs.name_text)
-    values_by_label = scored.scores.logits if raw_scores else scored.scores.probabilities
-    rankings = rank_labels(values_by_label, scored.labels)
+    parameters = None
+    if hugging_face.is_hugging_face_request(values, request.headers):
+        parameters = hugging_face.read_parameters(values)
+    scored = await score_texts(request, service, inputs.texts, truncate=inputs.truncate, name_text=inputs.name_text)
+    if parameters:
+        return make_json_response(hugging_face.rank(scored, inputs, *parameters), scored.headers)
+    rankings = rank_labels(scored, scored.scores.logits if inputs.raw_scores else scored.scores.probabilities)
     return make_json_response(rankings[0] if inputs.is_single else rankings, scored.headers)
 
 
-def _check_direction(values: Mapping[str, Any]) -> None:
-    direction = values.get("truncation_direction")
-    if direction not in ("Right", "right", None):
-        raise Refusal(
-            422,
-            f"truncation_direction is {quote(direction)}, which is not supported: texts are cut as the bundle says. "
-            "Leave it out, or send 'Right'.",
-        )
+async def rerank(request: Request, service: Service) -> Response:
+    """Say that the model ranks no texts."""
+    message = "The model is a classifier, which cannot rank texts. Send texts to POST /predict."
+    raise Refusal(424, message, "Backend")
 
 
 async def report_health(request: Request, service: Service) -> Response:
@@ -48,15 +50,32 @@ async def report_health(request: Request, service: Service) -> Response:
 
 async def describe_model(request: Request, service: Service) -> Response:
     """Describe the bundle that answers, and the engine that computes."""
-    predictor = service.predictor.predictor
+    config, predictor = service.config, service.predictor.predictor
     manifest = predictor.manifest
+    precision = manifest.variants[predictor.variant].precision
+    classifier = {
+        "id2label": {str(index): label for index, label in enumerate(predictor.labels)},
+        "label2id": {label: index for index, label in enumerate(predictor.labels)},
+    }
     info = {
-        "bundle_id": manifest.bundle_id,
-        "model_type": {"classifier": {"id2label": {str(i): label for i, label in enumerate(predictor.labels)}}},
+        "model_id": config.name,
+        "model_sha": manifest.bundle_id,
+        "model_dtype": DTYPES.get(precision, precision),
+        "served_model_name": config.name,
+        "model_type": {"classifier": classifier},
+        "max_concurrent_requests": config.max_texts,
         "max_input_length": manifest.max_tokens,
+        "max_batch_tokens": get_batching(predictor.engine).tokens_per_batch,
+        "max_batch_requests": None,
+        "max_client_batch_size": config.max_texts,
+        "auto_truncate": True,
+        "tokenization_workers": 1,
+        "version": __version__,
+        "sha": None,
+        "docker_label": None,
+        "bundle_id": manifest.bundle_id,
         "truncation": manifest.truncation.model_dump(),
         "steps": manifest.steps,
-        "max_client_batch_size": service.config.max_texts,
         "engine": predictor.engine,
         "variant": predictor.variant,
     }
@@ -64,7 +83,8 @@ async def describe_model(request: Request, service: Service) -> Response:
 
 
 ROUTES = (
-    Route("POST", "/predict", predict),
-    Route("GET", "/health", report_health),
+    *(Route("POST", path, predict) for path in ("/predict", "/", "/invocations")),
+    Route("POST", "/rerank", rerank),
     Route("GET", "/info", describe_model),
+    *(Route("GET", path, report_health, needs_key=False) for path in ("/health", "/ping", "/")),
 )
