@@ -1,12 +1,42 @@
-"""Reads the API key of the service from a file, as editors and shells write it; the key is in no message."""
+"""The API keys of the service: reads them from files, as editors and shells write them; a key is in no message."""
 
 import codecs
+import hmac
+from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from sentiment_ray.errors import ConfigError
 
 MAX_BYTES = 1 << 16
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class ApiKeys:
+    """The keys that open the service, as hashes. Without a key it is open to all."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def accept(self, authorization: str) -> bool:
+        """Return whether a header `Authorization: Bearer KEY` has one of the keys.
+
+        `authorization` has one letter for each byte of the header. Every key is compared, each in constant time.
+        """
+        if not self._digests:
+            return True
+        scheme, _, given = authorization.partition(" ")
+        digest = sha256(given.encode("latin-1")).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        return any(matches) and scheme.lower() == "bearer"
+
+
+def read_api_keys(files: Iterable[str]) -> ApiKeys:
+    """Return the keys in the first lines of some files; see `read_api_key` for the errors."""
+    return ApiKeys(read_api_key(file) for file in files)
 
 
 def read_api_key(file: str) -> str:

@@ -3,6 +3,7 @@
 import time
 
 from sentiment_ray.bundle.files import quote
+from sentiment_ray.serve import operations
 from sentiment_ray.serve.contracts import open_inference, text_embeddings_inference, vertex
 from sentiment_ray.serve.guard import Guard
 from sentiment_ray.serve.http import (
@@ -21,7 +22,12 @@ from sentiment_ray.serve.routes import Route, Router, list_open_routes
 from sentiment_ray.serve.scoring import ClientGoneError, log_bug
 from sentiment_ray.serve.service import Service
 
-ROUTES: tuple[Route, ...] = (*text_embeddings_inference.ROUTES, *vertex.ROUTES, *open_inference.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *text_embeddings_inference.ROUTES,
+    *vertex.ROUTES,
+    *open_inference.ROUTES,
+    *operations.ROUTES,
+)
 
 
 def create_app(service: Service) -> AsgiApp:
@@ -51,6 +57,7 @@ async def _answer(router: Router, service: Service, scope: Scope, receive: Recei
     method, path = scope["method"], get_route_path(scope)
     try:
         route, path_values = router.find(method, path)
+        scope["sentiment_ray.route"] = route.path
         body = await _read_body(receive)
         request = Request(method, path, read_headers(scope), body, receive, start_s, path_values)
         return await route.handle(request, service)

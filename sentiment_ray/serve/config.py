@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from sentiment_ray.config.sections import Names, SectionConfig
+from sentiment_ray.config.sections import Names, SectionConfig, Share
 from sentiment_ray.engine_specs import list_engines
 
 
@@ -42,6 +42,14 @@ class ServeConfig(SectionConfig):
     """How long the service goes on after SIGTERM while readiness is 503, until load balancers send no more."""
     drain_limit_s: Annotated[float, Field(gt=0)] = 25
     """How long the process may take to end after SIGTERM, the pause included; then open requests are cut off."""
+    stall_limit_s: Annotated[float, Field(gt=0)] = 15
+    """Readiness is 503 when texts wait and the engine has not finished a batch for so long."""
+    access_log: bool = False
+    """Write one JSON line on stderr for each request; no text and no key is in it."""
+    shadow: str | None = None
+    """A second bundle, which scores a share of the texts later, for comparison; see `sentiment_ray_shadow_…`."""
+    shadow_share: Share = 0.1
+    """Which share of the texts the second bundle scores."""
 
     @field_validator("api_key_file", mode="before")
     @classmethod

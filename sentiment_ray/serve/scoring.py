@@ -48,9 +48,9 @@ async def score_texts(
     429 when the queue is full, 504 when the deadline has passed. ClientGoneError when the client does not wait for it.
     """
     check_texts(texts, service.config.max_texts, name_text)
-    predictor = service.predictor
     try:
-        answer = await _await_while_connected(request, predictor.score(texts, truncate=truncate))
+        with service.use_predictor() as predictor:
+            answer = await _await_while_connected(request, predictor.score(texts, truncate=truncate))
     except TextTooLongError as error:
         raise Refusal(422, _describe_too_long(predictor, name_text(error.index)), "Tokenizer") from None
     except QueueFullError as error:
@@ -64,6 +64,7 @@ async def score_texts(
     except Exception as error:
         log_bug(error, "the model")
         raise Refusal(424, "The model failed. The log of the service says why.", "Backend") from None
+    service.note_answer(predictor, texts, answer)
     headers = _make_headers(request, texts, answer, predictor.predictor.engine)
     return Scored(answer.scores, predictor.predictor.labels, headers)
 

@@ -1,20 +1,27 @@
 """Starts the service: checks the keys, takes the address, loads the bundle, serves; knows nothing of requests."""
 
 import asyncio
+import contextlib
+import signal
 import socket
+from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
 from sentiment_ray import log
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, SentimentRayError
 from sentiment_ray.inference.async_predictor import AsyncPredictor
-from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.serve.access_log import start_access_log
 from sentiment_ray.serve.address import bind, describe_address, is_loopback, listen
-from sentiment_ray.serve.api_key import read_api_key
+from sentiment_ray.serve.api_key import ApiKeys, read_api_keys
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.draining import Server, make_protocol
+from sentiment_ray.serve.reload import Reloader, load_predictor
 from sentiment_ray.serve.service import Service, State
+from sentiment_ray.serve.shadow import Shadow
+
+METRICS_PERIOD_S = 1.0
 
 
 def serve(config: ServeConfig) -> None:
@@ -22,33 +29,84 @@ def serve(config: ServeConfig) -> None:
 
     ConfigError when the address cannot be taken, or when other machines could connect and there is no API key.
     """
-    api_keys = [read_api_key(file) for file in config.api_key_file]
+    api_keys = read_api_keys(config.api_key_file)
     if not api_keys and not is_loopback(config.host):
         raise ConfigError(
             f"host = {config.host!r} lets other machines connect. Pass --api-key-file FILE, or listen on 127.0.0.1."
         )
     with bind(config.host, config.port) as listener:  # before the bundle is loaded, so a taken port is named at once
-        predictor = Predictor.load(
-            config.bundle,
-            engine=config.engine,
-            variant=config.variant,
-            threads=config.threads,
-            require_signature=config.require_signature,
-        )
+        predictor = load_predictor(config)
         with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
-            runner.run(_run(config, predictor, next(iter(api_keys), None), listener))
+            runner.run(_run(config, predictor, api_keys, listener))
 
 
-async def _run(config: ServeConfig, predictor: Predictor, api_key: str | None, listener: socket.socket) -> None:
-    service = Service(config, AsyncPredictor(predictor), api_key, State.READY)
-    server = _make_server(service)
-    listen(listener, config.host, config.port)
-    log.notify(
-        f"serving bundle {predictor.manifest.bundle_id} ({predictor.variant} with {predictor.engine}) "
-        f"on {describe_address(listener)}/predict"
-    )
-    await server.serve(sockets=[listener])
-    service.predictor.close()
+async def _run(config: ServeConfig, predictor: AsyncPredictor, api_keys: ApiKeys, listener: socket.socket) -> None:
+    async with run_service(config, predictor, api_keys) as service:
+        server = _make_server(service)
+        listen(listener, config.host, config.port)
+        loaded = predictor.predictor
+        log.notify(
+            f"serving bundle {loaded.manifest.bundle_id} ({loaded.variant} with {loaded.engine}) "
+            f"on {describe_address(listener)}/predict"
+        )
+        await server.serve(sockets=[listener])
+        if server.num_cut_off:
+            log.notify(f"requests that were cut off at the drain limit: {server.num_cut_off}")
+
+
+@contextlib.asynccontextmanager
+async def run_service(config: ServeConfig, predictor: AsyncPredictor, api_keys: ApiKeys) -> AsyncIterator[Service]:
+    """Yield a service that is ready, with what runs beside its requests; needs a running event loop."""
+    service = Service(config, predictor, api_keys, State.READY)
+    service.reload = Reloader(service).reload
+    access_log = start_access_log() if config.access_log else None
+    if config.shadow is not None:
+        service.shadow = await Shadow.start(config, service.metrics)
+    updating = asyncio.create_task(_update_metrics(service))
+    try:
+        with _reload_on_hangup(service):
+            yield service
+    finally:
+        updating.cancel()
+        if service.shadow:
+            await service.shadow.close()
+        service.predictor.close()
+        if access_log:
+            access_log.stop()
+
+
+async def _update_metrics(service: Service) -> None:
+    while True:
+        await asyncio.sleep(METRICS_PERIOD_S)
+        service.metrics.update(service.predictor)
+
+
+@contextlib.contextmanager
+def _reload_on_hangup(service: Service) -> Iterator[None]:
+    """Reload the bundle on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    reloading: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        assert service.reload
+        with contextlib.suppress(SentimentRayError):  # it is logged
+            bundle_id = await service.reload()
+            log.notify(f"reloaded bundle {bundle_id}")
+
+    def begin() -> None:
+        task = loop.create_task(reload())
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    try:
+        loop.add_signal_handler(signal.SIGHUP, begin)
+    except (RuntimeError, ValueError):  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _make_server(service: Service) -> Server:

@@ -1,10 +1,16 @@
 """What the routes of one process share: the bundle that answers, the configuration, and the state of the service."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
 
-from sentiment_ray.inference.async_predictor import AsyncPredictor
+from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
+from sentiment_ray.serve.api_key import ApiKeys
 from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.serve.metrics import Metrics
+from sentiment_ray.serve.shadow import Shadow
 
 
 class State(Enum):
@@ -21,9 +27,33 @@ class Service:
 
     config: ServeConfig
     predictor: AsyncPredictor
-    api_key: str | None = None
+    api_keys: ApiKeys = field(default_factory=ApiKeys)
     state: State = State.STARTING
+    metrics: Metrics = field(default_factory=Metrics)
+    shadow: Shadow | None = None
+    """A second bundle that scores some of the texts, for comparison."""
+    reload: Callable[[], Awaitable[str]] | None = None
+    """Loads the bundle again and returns its id; None where the service was given a Predictor."""
+    num_calls: Counter[AsyncPredictor] = field(default_factory=Counter)
+    """Calls that wait for the answer of each predictor; a replaced one is closed after its last call."""
 
     def is_ready(self) -> bool:
-        """Return whether a load balancer may send requests here."""
-        return self.state is State.READY
+        """Return whether a load balancer may send requests here: it answers, and the engine moves."""
+        stalled_s = self.predictor.read_statistics().stalled_s
+        return self.state is State.READY and stalled_s < self.config.stall_limit_s
+
+    @contextmanager
+    def use_predictor(self) -> Iterator[AsyncPredictor]:
+        """Yield the predictor of this moment, which is not closed in the meantime."""
+        predictor = self.predictor
+        self.num_calls[predictor] += 1
+        try:
+            yield predictor
+        finally:
+            self.num_calls[predictor] -= 1
+
+    def note_answer(self, predictor: AsyncPredictor, texts: Sequence[str], answer: Answer) -> None:
+        """Count an answer, and let the second bundle score some of its texts later."""
+        self.metrics.note_answer(texts, answer)
+        if self.shadow:
+            self.shadow.offer(texts, answer.scores.label_ids, predictor.predictor.labels)

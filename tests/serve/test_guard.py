@@ -35,6 +35,7 @@ NO_KEYS = [{}, {"authorization": b"Bearer wrong"}, {"authorization": b"Bearer"},
         ("GET", "/api-doc/openapi.json"),
         ("GET", "/nowhere"),
         ("GET", "/health/"),
+        ("GET", "http://testserver//health"),
     ],
 )
 def test_without_the_key_only_health_answers(

@@ -1,0 +1,74 @@
+"""Loads the bundle of a running service again and swaps it, without a lost request."""
+
+import asyncio
+import logging
+
+from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.inference.async_predictor import AsyncPredictor
+from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.serve.api_key import read_api_keys
+from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.serve.service import Service
+from sentiment_ray.serve.shadow import Shadow
+
+CLOSE_POLL_S = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+def load_predictor(config: ServeConfig) -> AsyncPredictor:
+    """Load and check the bundle of a configuration; see `Predictor.load` for the errors."""
+    predictor = Predictor.load(
+        config.bundle,
+        engine=config.engine,
+        variant=config.variant,
+        threads=config.threads,
+        require_signature=config.require_signature,
+    )
+    return AsyncPredictor(predictor)
+
+
+class Reloader:
+    """Reloads one service, one reload at a time."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def reload(self) -> str:
+        """Read the bundle, the keys and the second bundle again, and return the id of the bundle that answers now.
+
+        Every file is checked and the self-test passes before anything is swapped. On an error the service goes on with
+        what it has. Requests that have begun are answered by the bundle that they began with.
+        """
+        service = self._service
+        async with self._lock:
+            shadow: Shadow | None = None
+            try:
+                api_keys = read_api_keys(service.config.api_key_file)
+                if service.config.shadow is not None:
+                    shadow = await Shadow.start(service.config, service.metrics)
+                predictor = await asyncio.to_thread(load_predictor, service.config)
+            except SentimentRayError as error:
+                if shadow:
+                    await shadow.close()
+                service.metrics.note_reload(succeeded=False)
+                logger.warning("The bundle was not reloaded, and the old one still answers. %s", error)
+                raise
+            old, old_shadow = service.predictor, service.shadow
+            service.metrics.forget_bundle(old)
+            service.predictor, service.shadow, service.api_keys = predictor, shadow, api_keys
+            service.metrics.note_reload(succeeded=True)
+            if old_shadow:
+                await old_shadow.close()
+        task = asyncio.create_task(self._close_after_last_call(old))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return predictor.predictor.manifest.bundle_id
+
+    async def _close_after_last_call(self, old: AsyncPredictor) -> None:
+        while self._service.num_calls[old] > 0:
+            await asyncio.sleep(CLOSE_POLL_S)
+        del self._service.num_calls[old]
+        old.close()
