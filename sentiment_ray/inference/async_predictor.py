@@ -21,6 +21,7 @@ CHARACTERS_IN_LOOP = 4096
 CHARACTERS_PER_SLICE = 16_384
 """Characters of longer texts that become tokens in one piece, between which other calls have their turn."""
 MAX_WAITING_TOKENS = 8192
+WARM_UP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class AsyncPredictor:
                 inference_ms=1000 * (call.ended_s - call.begun_s),
             ),
         )
+
+    async def warm_up(self, *, seconds: float = WARM_UP_S) -> bool:
+        """Let the engine compute a batch of every shape once, and return after some seconds whether all were computed.
+
+        The first batch of a shape takes longer than later ones. One text of each length comes first. What is left is
+        computed when nothing waits.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._encoding, self._threads.warm_up, seconds)
 
     def read_statistics(self) -> Statistics:
         """Return what the engine has done until now, and what waits for it."""

@@ -44,6 +44,8 @@ class Statistics:
     """Batches with a shape that their thread had not computed before, not even to warm up."""
     busy_s: float
     """Seconds in which a thread computed a batch, of all threads together."""
+    cold_shapes: int
+    """Shapes that are still to be warmed up."""
     batches_by_rows: dict[int, int]
     """Number of batches by their number of rows, with empty rows."""
 
@@ -80,7 +82,7 @@ class BatchCounter:
         self._busy_s += batch.seconds
         self._batches_by_rows[batch.num_padded_rows] += 1
 
-    def read(self, *, waiting_rows: int, waiting_tokens: int) -> Statistics:
+    def read(self, *, waiting_rows: int, waiting_tokens: int, cold_shapes: int) -> Statistics:
         """Return the statistics of this moment."""
         is_idle = not waiting_rows and not self._running
         return Statistics(
@@ -88,6 +90,7 @@ class BatchCounter:
             waiting_tokens=waiting_tokens,
             running_batches=self._running,
             stalled_s=0.0 if is_idle else time.perf_counter() - self._moved_s,
+            cold_shapes=cold_shapes,
             busy_s=self._busy_s,
             batches_by_rows=dict(self._batches_by_rows),
             **self._totals,

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,17 +15,14 @@ from numpy.typing import NDArray
 from sentiment_ray.engine_specs import get_batching
 from sentiment_ray.errors import QueueFullError
 from sentiment_ray.inference.batch_queue import BatchQueue, QueuedBatch
+from sentiment_ray.inference.batch_runner import BatchRunner, Result, Shape, list_shapes
 from sentiment_ray.inference.batch_statistics import BatchCounter, FinishedBatch, Statistics
-from sentiment_ray.inference.encoding_ahead import compute_logits
 from sentiment_ray.inference.engines import Engine
 from sentiment_ray.text.batching import pad_lengths
 from sentiment_ray.text.encoding import TextEncoder
 
 logger = logging.getLogger(__name__)
 
-Row = tuple["Call", int]
-Result = NDArray[np.float32] | Exception
-"""The logits of a row, float32 `(labels,)`, or why there are none."""
 Observer = Callable[[FinishedBatch], None]
 
 
@@ -62,7 +60,7 @@ class BatchThreads:
         max_waiting_tokens: int,
         observe: Observer | None = None,
     ) -> None:
-        self._engine, self._encoder = engine, encoder
+        self._max_tokens = encoder.max_tokens
         self._batching = get_batching(engine.name).for_serving()
         self._max_waiting_tokens = max_waiting_tokens
         self._observe = observe
@@ -71,16 +69,16 @@ class BatchThreads:
         self._queue = BatchQueue[Call](self._batching)
         self._counter = BatchCounter()
         self._is_closed = False
-        self._threads = [
-            threading.Thread(target=self._run, name=f"engine-{index}", daemon=True) for index in range(num_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._cold_shapes = [deque[Shape]() for _ in range(num_threads)]
+        """The shapes that each thread computes when nothing waits, so that no request meets a new one."""
+        for index, cold in enumerate(self._cold_shapes):
+            runner = BatchRunner(engine, encoder)
+            threading.Thread(target=self._run, args=(runner, cold), name=f"engine-{index}", daemon=True).start()
 
     def add(self, call: Call) -> None:
         """Let the rows of a call wait. QueueFullError when too many tokens wait already."""
         lengths = np.array([len(ids) for ids in call.ids], dtype=np.int32)
-        padded = pad_lengths(lengths, self._batching, max_tokens=self._encoder.max_tokens).tolist()
+        padded = pad_lengths(lengths, self._batching, max_tokens=self._max_tokens).tolist()
         call.num_missing = len(padded)
         with self._changed:
             self._check_room(sum(padded))
@@ -88,7 +86,7 @@ class BatchThreads:
             if not self._queue.num_rows:
                 self._counter.note_work()
             self._queue.add(call, padded, now_s=call.added_s)
-            self._changed.notify(len(padded))
+            self._changed.notify_all()
 
     def check_room(self) -> None:
         """Raise QueueFullError when not one more token may wait."""
@@ -100,10 +98,24 @@ class BatchThreads:
         with self._changed:
             self._queue.remove(call)
 
+    def warm_up(self, seconds: float) -> bool:
+        """Let each thread compute every shape once when nothing waits; return after some seconds whether all have."""
+        with self._changed:
+            shapes = list_shapes(self._batching, max_tokens=self._max_tokens)
+            for cold in self._cold_shapes:
+                cold.clear()
+                cold.extend(shapes)
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._is_closed or not any(self._cold_shapes), timeout=seconds)
+
     def read_statistics(self) -> Statistics:
         """Return what was done until now, and what waits."""
         with self._changed:
-            return self._counter.read(waiting_rows=self._queue.num_rows, waiting_tokens=self._queue.num_tokens)
+            return self._counter.read(
+                waiting_rows=self._queue.num_rows,
+                waiting_tokens=self._queue.num_tokens,
+                cold_shapes=max(map(len, self._cold_shapes)),
+            )
 
     def close(self) -> None:
         """End the threads after their batches; calls that still wait fail."""
@@ -124,81 +136,60 @@ class BatchThreads:
                 "Try again in a moment."
             )
 
-    def _run(self) -> None:
-        shapes: set[tuple[int, int]] = set()
+    def _run(self, runner: BatchRunner, cold: deque[Shape]) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed)
+                self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed or cold)
                 if self._is_closed:
                     return
                 batch = self._take()
-                if batch is None:
-                    continue
-                self._counter.begin()
-            finished, results = self._compute(batch, shapes)
-            with self._changed:
-                self._counter.end(finished)
-                self._queue.finish(batch.rows, now_s=time.perf_counter())
-                ended = self._give_results(batch.rows, results)
-            _resolve(ended)
-            if finished and self._observe:
-                with contextlib.suppress(Exception):  # the observer's own error
-                    self._observe(finished)
+                shape = None if batch or not cold else cold[0]
+            if batch:
+                self._compute(batch, runner)
+            elif shape:
+                if shape not in runner.shapes:
+                    runner.warm_up(shape)
+                with self._changed:
+                    if cold and cold[0] == shape:
+                        cold.popleft()
+                    self._changed.notify_all()
 
     def _take(self) -> QueuedBatch[Call] | None:
         """Return the next batch. Should the queue itself fail, the calls in it fail, and later calls get a new one."""
         try:
-            return self._queue.take(time.perf_counter())
+            batch = self._queue.take(time.perf_counter())
         except Exception as error:
             logger.exception("the queue of the engine failed, and was emptied")
             _fail(self._empty_queue(), error)
             return None
+        if batch:
+            self._counter.begin()
+        return batch
 
     def _empty_queue(self) -> list[Call]:
         calls = self._queue.list_calls()
         self._queue = BatchQueue[Call](self._batching)
         return calls
 
-    def _compute(
-        self, batch: QueuedBatch[Call], shapes: set[tuple[int, int]]
-    ) -> tuple[FinishedBatch | None, Sequence[Result]]:
-        """Return what a batch was, or None when it failed, and the result of each of its rows."""
+    def _compute(self, batch: QueuedBatch[Call], runner: BatchRunner) -> None:
         begun_s = time.perf_counter()
         for call, _ in batch.rows:
             call.begun_s = call.begun_s or begun_s
-        is_new_shape = (batch.num_rows, batch.length) not in shapes
-        shapes.add((batch.num_rows, batch.length))
         ids = [call.ids[row] for call, row in batch.rows]
-        try:
-            logits = self._compute_logits(ids, batch.length, batch.num_rows)
-        except Exception as error:
-            logger.warning("a batch of %d rows of %d tokens failed: %s", batch.num_rows, batch.length, error)
-            return None, [error] if len(ids) == 1 else [self._compute_alone(row, batch.length) for row in ids]
-        finished = FinishedBatch(
-            num_rows=len(ids),
-            num_padded_rows=batch.num_rows,
-            length=batch.length,
-            num_tokens=sum(map(len, ids)),
-            seconds=time.perf_counter() - begun_s,
-            is_new_shape=is_new_shape,
-        )
-        return finished, list(logits)
+        finished, results = runner.compute(ids, length=batch.length, num_rows=batch.num_rows)
+        with self._changed:
+            self._counter.end(finished)
+            self._queue.finish(batch.rows, now_s=time.perf_counter())
+            ended = self._give_results(batch, results)
+        _resolve(ended)
+        if finished and self._observe:
+            with contextlib.suppress(Exception):  # the observer's own error
+                self._observe(finished)
 
-    def _compute_alone(self, ids: NDArray[np.int64], length: int) -> Result:
-        try:
-            logits: NDArray[np.float32] = self._compute_logits([ids], length, 1)[0]
-        except Exception as error:
-            return error
-        return logits
-
-    def _compute_logits(self, ids: Sequence[NDArray[np.int64]], length: int, num_rows: int) -> NDArray[np.float32]:
-        return compute_logits(self._engine, self._encoder, ids, length=length, num_rows=num_rows)
-
-    def _give_results(self, rows: Sequence[Row], results: Sequence[Result]) -> list[Call]:
+    def _give_results(self, batch: QueuedBatch[Call], results: Sequence[Result]) -> list[Call]:
         """Give calls the results of some of their rows, and return those that have all of them, or an error."""
-        ended_s = time.perf_counter()
         ended: list[Call] = []
-        for (call, row), result in zip(rows, results, strict=True):
+        for (call, row), result in zip(batch.rows, results, strict=True):
             if call.error:
                 continue
             if isinstance(result, Exception):
@@ -210,7 +201,7 @@ class BatchThreads:
                 call.logits[row] = result
                 call.num_missing -= 1
             if call.error or not call.num_missing:
-                call.ended_s = ended_s
+                call.ended_s = time.perf_counter()
                 ended.append(call)
         return ended
 

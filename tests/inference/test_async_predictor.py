@@ -270,6 +270,7 @@ def test_statistics_and_the_observer_count_batches_rows_and_tokens(golden: Predi
     async def work(answering: AsyncPredictor) -> None:
         await answering.score(["good"])
         await asyncio.gather(*(answering.score(["good"]) for _ in range(10)))
+        await asyncio.sleep(0.05)  # the observer is called after the answers
         statistics = answering.read_statistics()
         assert statistics.rows == sum(batch.num_rows for batch in batches) == 11
         assert statistics.tokens == sum(batch.num_tokens for batch in batches) == 11 * golden.score(["good"]).tokens[0]
@@ -283,6 +284,31 @@ def test_statistics_and_the_observer_count_batches_rows_and_tokens(golden: Predi
         raise ValueError("an error of the observer harms nobody")
 
     use(golden, work, observe=observe)
+
+
+def test_after_warm_up_no_batch_has_a_new_shape(golden: Predictor) -> None:
+    texts = [text for text in TEXTS if len(text) < 1000]
+
+    async def work(answering: AsyncPredictor) -> None:
+        assert await answering.warm_up(seconds=60)
+        assert answering.read_statistics().cold_shapes == answering.read_statistics().batches == 0
+        for count in (1, 2, 3, 30):
+            await asyncio.gather(*(answering.score([text]) for text in texts for _ in range(count)))
+        statistics = answering.read_statistics()
+        assert statistics.batches > 20 and statistics.new_shapes == 0
+
+    use(golden, work, max_waiting_tokens=10**9)
+
+
+def test_a_request_does_not_wait_for_the_rest_of_the_warm_up(golden: Predictor) -> None:
+    async def work(answering: AsyncPredictor) -> None:
+        await answering.warm_up(seconds=0.001)
+        await answering.score(["good"])
+        assert answering.read_statistics().cold_shapes > 20
+        while answering.read_statistics().cold_shapes:
+            await asyncio.sleep(0.01)
+
+    use(golden, work)
 
 
 def test_a_stalled_engine_is_seen(golden: Predictor) -> None:

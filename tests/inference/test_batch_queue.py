@@ -81,7 +81,7 @@ def test_rows_of_removed_calls_never_come_and_all_others_do(steps: list[tuple[st
     assert not any(missing.values())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(
     large=st.lists(st.lists(LENGTHS, min_size=100, max_size=300), min_size=1, max_size=6),
     num_taken=st.integers(0, 20),

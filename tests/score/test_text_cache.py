@@ -56,7 +56,7 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
     changing = TwoKernelEngine(
         predictor.loaded_engine, openvino.loaded_engine, lambda ids: len(ids) > 1 and ids.shape[1] in range(20, 32)
     )
-    monkeypatch.setattr(predictor, "_engine", changing)
+    monkeypatch.setattr(predictor, "loaded_engine", changing)
     unit = [" ".join(text for text, _ in everyday[start : start + 3]) for start in range(120)]
     expected = DistinctTexts(predictor, 2048).score(unit).logits.tobytes()
 
