@@ -5,6 +5,7 @@ import time
 from sentiment_ray.bundle.files import quote
 from sentiment_ray.serve import operations
 from sentiment_ray.serve.contracts import open_inference, text_embeddings_inference, vertex
+from sentiment_ray.serve.documents import make_document_routes
 from sentiment_ray.serve.guard import Guard
 from sentiment_ray.serve.http import (
     AsgiApp,
@@ -22,12 +23,13 @@ from sentiment_ray.serve.routes import Route, Router, list_open_routes
 from sentiment_ray.serve.scoring import ClientGoneError, log_bug
 from sentiment_ray.serve.service import Service
 
-ROUTES: tuple[Route, ...] = (
+DESCRIBED = (
     *text_embeddings_inference.ROUTES,
     *vertex.ROUTES,
     *open_inference.ROUTES,
     *operations.ROUTES,
 )
+ROUTES: tuple[Route, ...] = (*DESCRIBED, *make_document_routes(DESCRIBED))
 
 
 def create_app(service: Service) -> AsgiApp:
@@ -59,7 +61,8 @@ async def _answer(router: Router, service: Service, scope: Scope, receive: Recei
         route, path_values = router.find(method, path)
         scope["sentiment_ray.route"] = route.path
         body = await _read_body(receive)
-        request = Request(method, path, read_headers(scope), body, receive, start_s, path_values)
+        root_path = str(scope.get("root_path", ""))
+        request = Request(method, path, read_headers(scope), body, receive, start_s, path_values, root_path)
         return await route.handle(request, service)
     except Refusal as refusal:
         return make_error_response(refusal, path)

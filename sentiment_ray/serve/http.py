@@ -32,6 +32,8 @@ class Request:
     receive: Receive
     start_s: float
     path_values: Mapping[str, str]
+    root_path: str = ""
+    """The path at which the application is mounted."""
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
+from sentiment_ray.serve.operation import JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.service import Service
 
@@ -24,4 +25,16 @@ async def reload_bundle(request: Request, service: Service) -> Response:
     return make_json_response({"bundle_id": bundle_id})
 
 
-ROUTES = (Route("GET", "/metrics", render_metrics), Route("POST", "/admin/reload", reload_bundle))
+TAG = "operation of the service"
+METRICS = Operation("metrics", "All counts, for Prometheus.", TAG, {"text/plain": {"type": "string"}})
+RELOAD = Operation(
+    "reload",
+    "Load the bundle again. Answers only on the machine of the service.",
+    TAG,
+    {JSON: refer("Reloaded")},
+    statuses=(403, 424, 501),
+)
+ROUTES = (
+    Route("GET", "/metrics", render_metrics, METRICS),
+    Route("POST", "/admin/reload", reload_bundle, RELOAD),
+)

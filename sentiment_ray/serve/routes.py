@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sentiment_ray.bundle.files import quote
 from sentiment_ray.serve.http import Refusal, Request, Response
+from sentiment_ray.serve.operation import Operation
 from sentiment_ray.serve.service import Service
 
 Handler = Callable[[Request, Service], Awaitable[Response]]
@@ -18,6 +19,8 @@ class Route:
     method: str
     path: str
     handle: Handler
+    operation: Operation | None = None
+    """What the OpenAPI document says of it; a route without it is not in the document."""
     needs_key: bool = True
     """Whether a service with an API key asks for it."""
 

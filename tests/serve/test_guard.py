@@ -32,7 +32,7 @@ NO_KEYS = [{}, {"authorization": b"Bearer wrong"}, {"authorization": b"Bearer"},
     [
         ("POST", "/predict"),
         ("GET", "/info"),
-        ("GET", "/api-doc/openapi.json"),
+        ("POST", "/v2/models/sentiment/infer"),
         ("GET", "/nowhere"),
         ("GET", "/health/"),
         ("GET", "http://testserver//health"),

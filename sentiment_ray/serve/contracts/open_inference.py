@@ -21,11 +21,11 @@ from sentiment_ray.serve.contracts.open_inference_binary import (
 )
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import check_encoding, check_headers, describe, parse_json
+from sentiment_ray.serve.operation import BYTES, JSON, SCORING_STATUSES, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import Scored, score_texts
 from sentiment_ray.serve.service import Service
 
-BINARY = "application/octet-stream"
 INPUT = "text"
 OUTPUTS = ("label", "probabilities")
 LATEST = "1"
@@ -98,7 +98,7 @@ async def infer(request: Request, service: Service) -> Response:
     content["outputs"], tensors = _make_outputs(scored, asked.outputs)
     response = make_json_response(content, scored.headers)
     if tensors:
-        response.headers |= {"content-type": BINARY, HEADER: str(len(response.body))}
+        response.headers |= {"content-type": BYTES, HEADER: str(len(response.body))}
         response.body = b"".join((response.body, *tensors))
     return response
 
@@ -145,7 +145,7 @@ def _check_content_type(headers: Mapping[str, str]) -> None:
     """
     given = headers.get("content-type", "")
     from_browser = "origin" in headers or "sec-fetch-site" in headers
-    if given.partition(";")[0].strip().lower() == BINARY or (not given and not from_browser):
+    if given.partition(";")[0].strip().lower() == BYTES or (not given and not from_browser):
         check_encoding(headers)
     elif given != "application/json" or "content-encoding" in headers:
         check_headers(headers)
@@ -247,22 +247,41 @@ def _make_outputs(scored: Scored, chosen: Mapping[str, bool]) -> tuple[list[dict
     return outputs, tensors
 
 
-def _list_routes() -> tuple[Route, ...]:
-    model = "/v2/models/{model}"
+TAG = "Open Inference Protocol"
+
+
+def _list_model_routes(path: str, suffix: str) -> tuple[Route, ...]:
+    """Return the routes of the model below a path; the ids of their operations end with `suffix`."""
+    describe_operation = Operation(
+        f"model_metadata{suffix}", "The tensors of the model.", TAG, {JSON: refer("ModelMetadata")}, statuses=(404,)
+    )
+    ready_operation = Operation(
+        f"model_ready{suffix}", "Whether the model answers.", TAG, {JSON: refer("ModelReady")}, statuses=(404,)
+    )
+    infer_operation = Operation(
+        f"infer{suffix}",
+        "Classify texts. With `Inference-Header-Content-Length`, bytes of tensors follow the JSON.",
+        TAG,
+        answer={JSON: refer("InferResponse"), BYTES: {}},
+        request={JSON: refer("InferRequest"), BYTES: {}},
+        statuses=(404, *SCORING_STATUSES),
+        has_timing_headers=True,
+    )
     return (
-        Route("GET", "/v2", describe_server),
-        Route("GET", "/v2/health/live", report_live, needs_key=False),
-        Route("GET", "/v2/health/ready", report_ready, needs_key=False),
-        *(
-            route
-            for path in (model, f"{model}/versions/{{version}}")
-            for route in (
-                Route("GET", path, describe_model),
-                Route("GET", f"{path}/ready", report_model_ready),
-                Route("POST", f"{path}/infer", infer),
-            )
-        ),
+        Route("GET", path, describe_model, describe_operation),
+        Route("GET", f"{path}/ready", report_model_ready, ready_operation),
+        Route("POST", f"{path}/infer", infer, infer_operation),
     )
 
 
-ROUTES = _list_routes()
+MODEL_PATH = "/v2/models/{model}"
+LIVE = Operation("server_live", "Whether the process answers.", TAG, {JSON: refer("ServerLive")})
+READY = Operation("server_ready", "Whether the service answers requests.", TAG, {JSON: refer("ServerReady")})
+METADATA = Operation("server_metadata", "The server and its extensions.", TAG, {JSON: refer("ServerMetadata")})
+ROUTES = (
+    Route("GET", "/v2", describe_server, METADATA),
+    Route("GET", "/v2/health/live", report_live, LIVE, needs_key=False),
+    Route("GET", "/v2/health/ready", report_ready, READY, needs_key=False),
+    *_list_model_routes(MODEL_PATH, ""),
+    *_list_model_routes(f"{MODEL_PATH}/versions/{{version}}", "_of_version"),
+)

@@ -10,6 +10,7 @@ from sentiment_ray.serve.contracts import hugging_face
 from sentiment_ray.serve.contracts.inputs import rank_labels, read_inputs
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import read_json_object
+from sentiment_ray.serve.operation import JSON, SCORING_STATUSES, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import score_texts
 from sentiment_ray.serve.service import Service
@@ -82,9 +83,44 @@ async def describe_model(request: Request, service: Service) -> Response:
     return make_json_response(info)
 
 
+TAG = "text-embeddings-inference"
+
+
+def _describe_predict(operation_id: str, summary: str) -> Operation:
+    return Operation(
+        operation_id,
+        summary,
+        TAG,
+        answer={JSON: refer("PredictResponse")},
+        request={JSON: refer("PredictRequest")},
+        statuses=SCORING_STATUSES,
+        has_timing_headers=True,
+    )
+
+
+def _describe_health(operation_id: str) -> Operation:
+    return Operation(operation_id, "Whether the service answers requests.", TAG)
+
+
 ROUTES = (
-    *(Route("POST", path, predict) for path in ("/predict", "/", "/invocations")),
-    Route("POST", "/rerank", rerank),
-    Route("GET", "/info", describe_model),
-    *(Route("GET", path, report_health, needs_key=False) for path in ("/health", "/ping", "/")),
+    Route("POST", "/predict", predict, _describe_predict("predict", "Classify one text or several.")),
+    Route("POST", "/", predict, _describe_predict("predict_at_root", "The same as POST /predict.")),
+    Route("POST", "/invocations", predict, _describe_predict("invocations", "The same for Amazon SageMaker.")),
+    Route(
+        "POST",
+        "/rerank",
+        rerank,
+        Operation(
+            "rerank",
+            "Refused: the model ranks no texts.",
+            TAG,
+            request={JSON: refer("RerankRequest")},
+            statuses=(424,),
+            always_fails=True,
+        ),
+    ),
+    Route("GET", "/info", describe_model, Operation("info", "The bundle that answers.", TAG, {JSON: refer("Info")})),
+    Route("GET", "/health", report_health, _describe_health("health"), needs_key=False),
+    Route("GET", "/ping", report_health, _describe_health("ping"), needs_key=False),
+    Route("GET", "/", report_health, _describe_health("health_at_root"), needs_key=False),
 )
