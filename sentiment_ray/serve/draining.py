@@ -185,24 +185,39 @@ class Protocol(HttpToolsProtocol):
         if not self.transport.is_closing() and not _has_unread_bytes(self.transport):
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP request, and close."""
+        if not self._discard_timer:
+            self._refuse_head(b"400 Bad Request", b"text/plain; charset=utf-8", msg.encode())
+
     def _refuse_slow_head(self) -> None:
         """Answer 408 to a client that sends the head of its request too slowly, and close."""
-        if not self.transport.is_closing() and self._is_reading_head:
+        if self._is_reading_head and not self._discard_timer and not self.transport.is_closing():
             body = b'{"error":"The head of the request came too slowly.","error_type":"Timeout"}'
-            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            if self.cycle is None or self.cycle.response_complete:  # else the answer before it is not out yet
-                self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            self._refuse_head(b"408 Request Timeout", b"application/json", body)
+
+    def _refuse_head(self, status: bytes, content_type: bytes, body: bytes) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # the answer before it is not out yet
             self.transport.close()
+            return
+        head = b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, content_type, len(body)) + body)
+        self._discard_rest()
 
     def _close_after_upload(self) -> None:
-        """Close after an answer. A client that still uploads would lose the answer, so its bytes are read first.
+        """Close after an answer; a client that still uploads would lose the answer, so its bytes are read first."""
+        if self.cycle.more_body or self.pipeline:
+            self._discard_rest()
+        else:
+            self.transport.close()
+
+    def _discard_rest(self) -> None:
+        """Write no more, read on for a while, and then close.
 
         Closing a socket that has unread bytes resets the connection, and the client's system then drops what it had
         received (RFC 9112, section 9.6).
         """
-        if not self.cycle.more_body and not self.pipeline:
-            self.transport.close()
-        elif not self._discard_timer and not self.transport.is_closing():
+        if not self._discard_timer and not self.transport.is_closing():
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             self._discard_timer = self.loop.call_later(MAX_DISCARDING_S, self.transport.close)

@@ -249,3 +249,9 @@ def test_a_client_that_still_uploads_sees_the_answer() -> None:
         while piece := connection.recv(65536):
             received += piece
         assert re.match(rb"HTTP/1.1 200 .*ok$", received, re.DOTALL)
+
+
+def test_a_client_that_uploads_nonsense_sees_the_400() -> None:
+    with running() as service, service.connect() as connection:
+        connection.sendall(b"nonsense " * 1_000_000)
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")

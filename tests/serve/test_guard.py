@@ -1,6 +1,8 @@
 """The service answers no request without the key, whatever its Host header, and reads no body beyond its limit."""
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sentiment_ray import Predictor
+from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.serve.http import AsgiApp
 from tests.serve.connect import connect
 
@@ -130,3 +133,31 @@ def test_a_body_in_pieces_is_read_whole(locked: TestClient) -> None:
     headers = KEY | {"content-type": "application/json"}
     answer = locked.post("/predict", content=iter([b'{"inp', b"", b'uts": "tea"}']), headers=headers)
     assert len(answer.json()) == 3
+
+
+def test_an_answer_that_takes_too_long_is_504(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def score(self: AsyncPredictor, texts: object, **keys: object) -> None:
+        await asyncio.sleep(5)
+
+    monkeypatch.setattr(AsyncPredictor, "score", score)
+    predictor = Predictor.load(BUNDLE, engine="onnxruntime", threads=1)
+    with connect(predictor, deadline_s=0.1) as client:
+        for path in ("/predict", "/v2/models/sentiment/infer"):
+            tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["tea"]}
+            body = {"inputs": "tea" if path == "/predict" else [tensor]}
+            late = client.post(path, json=body)
+            assert late.status_code == 504
+            assert "The answer took longer than 0.1 s." in late.json()["error"]
+
+
+def test_readiness_ends_when_the_engine_does_not_move_although_work_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor.load(BUNDLE, engine="onnxruntime", threads=1)
+    read_statistics = AsyncPredictor.read_statistics
+    with connect(predictor, stall_limit_s=3) as client:
+        for stalled_s, status in ((2.0, 200), (4.0, 503), (0.0, 200)):
+            monkeypatch.setattr(
+                AsyncPredictor, "read_statistics", lambda self, s=stalled_s: replace(read_statistics(self), stalled_s=s)
+            )
+            assert client.get("/health").status_code == status
+            assert client.get("/v2/health/ready").status_code == status
+            assert client.get("/v2/health/live").status_code == 200

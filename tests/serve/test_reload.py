@@ -1,0 +1,142 @@
+"""A running service takes a new bundle, new keys and a second bundle without a lost request, or goes on as it was."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.serve.running import GOLDEN, Running, copy_bundle, run
+
+NO_LIMIT_OF_WAITING_S = 20
+
+
+def wait_until(check: object, what: str) -> None:
+    end_s = time.monotonic() + NO_LIMIT_OF_WAITING_S
+    while not check():  # type: ignore[operator]
+        assert time.monotonic() < end_s, what
+        time.sleep(0.05)
+
+
+class Clients:
+    """Clients that ask until they are stopped."""
+
+    def __init__(self, service: Running) -> None:
+        self.statuses: Counter[object] = Counter()
+        self._service = service
+        self._is_stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+
+    def _run(self) -> None:
+        connection = self._service.connect()
+        while not self._is_stopped.is_set():
+            try:
+                body = b'{"inputs": ["a good shop", "a bad hotel", "tea"]}'
+                connection.request("POST", "/predict", body, {"content-type": "application/json"})
+                response = connection.getresponse()
+                answer = response.read()
+                self.statuses[response.status if answer.count(b"label") == 9 else answer] += 1
+            except Exception as error:
+                self.statuses[repr(error)] += 1
+                return
+        connection.close()
+
+
+def check_reloads(tmp_path: Path, number: int) -> None:
+    """Reload under load, by a signal and by a request in turn, with two bundles in turn, and lose nothing."""
+    bundle = tmp_path / "bundle"
+    ids = [copy_bundle(tmp_path / str(length), max_tokens=length) for length in (20, 30)]
+    shutil.copytree(tmp_path / "20", bundle)
+    with run(bundle) as service:
+        clients = Clients(service)
+        for index in range(1, number + 1):
+            shutil.copytree(tmp_path / ("20", "30")[index % 2], bundle, dirs_exist_ok=True)
+            if index % 2:
+                service.process.send_signal(signal.SIGHUP)
+            else:
+                assert service.ask("POST", "/admin/reload").json == {"bundle_id": ids[0]}
+            wait_until(
+                lambda expected=ids[index % 2]: service.ask("GET", "/info").json["bundle_id"] == expected,
+                "the new bundle does not answer",
+            )
+        clients.stop()
+        assert service.read_metrics()["sentiment_ray_reloads_total{result=done}"] == number
+        threads = len(os.listdir(f"/proc/{service.process.pid}/task"))
+    assert clients.statuses.keys() == {200}, clients.statuses
+    assert clients.statuses[200] > number
+    assert threads < 40, "the threads of the replaced bundles have ended"
+
+
+def test_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
+    check_reloads(tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_fifty_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
+    check_reloads(tmp_path, 50)
+
+
+def test_a_bundle_that_is_damaged_leaves_the_old_one_answering(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(GOLDEN, bundle)
+    with run(bundle) as service:
+        before = service.ask("GET", "/info").json["bundle_id"]
+        tokenizer = bundle / "tokenizer.json"
+        tokenizer.write_bytes(tokenizer.read_bytes() + b" ")
+        refused = service.ask("POST", "/admin/reload")
+        assert refused.status == 424
+        assert "The old bundle still answers." in refused.json["error"]
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: service.read_metrics()["sentiment_ray_reloads_total{result=failed}"] == 2, "no second try")
+        assert service.ask("GET", "/info").json["bundle_id"] == before
+        assert service.ask("POST", "/predict", {"inputs": "tea"}).status == 200
+    assert service.process.returncode == 0
+
+
+def test_a_reload_reads_the_keys_again_and_needs_one_and_comes_from_this_machine(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first\n")
+    with run(GOLDEN, "--api-key-file", str(key)) as service:
+        old, new = {"authorization": "Bearer first"}, {"authorization": "Bearer second"}
+        assert service.ask("POST", "/admin/reload").status == 401
+        assert service.ask("POST", "/admin/reload", headers=old | {"x-forwarded-for": "127.0.0.1"}).status == 403
+        key.write_text("second\n")
+        assert service.ask("POST", "/admin/reload", headers=old).status == 200
+        assert service.ask("GET", "/info", headers=old).status == 401
+        assert service.ask("GET", "/info", headers=new).status == 200
+        key.write_text("")
+        refused = service.ask("POST", "/admin/reload", headers=new)
+        assert refused.status == 424
+        assert service.ask("GET", "/info", headers=new).status == 200
+
+
+def test_a_second_bundle_scores_a_share_and_its_flips_are_counted(tmp_path: Path) -> None:
+    copy_bundle(tmp_path / "turned", labels=("positive", "neutral", "negative"))
+    with run(GOLDEN, "--shadow", str(tmp_path / "turned"), "--shadow-share", "1") as service:
+        texts = ["a good shop", "a bad hotel", "tea", "I love it", "the worst film"]
+        answers = service.ask("POST", "/predict", {"inputs": texts}).json
+        flips = sum(answer[0]["label"] != "neutral" for answer in answers)
+        wait_until(lambda: service.read_metrics()["sentiment_ray_shadow_texts_total"] == 5, "not all were scored")
+        counted = service.read_metrics()
+        assert counted["sentiment_ray_shadow_flips_total"] == flips
+        assert flips, "the test needs a text that is not neutral"
+        assert counted["sentiment_ray_shadow_dropped_total"] == 0
+        for _ in range(3):
+            service.ask("POST", "/predict", {"inputs": ["good " * 50] * 1000})
+        assert service.read_metrics()["sentiment_ray_shadow_dropped_total"] > 0, "the queue is bounded"
+
+
+def test_a_second_bundle_that_is_none_is_named() -> None:
+    with pytest.raises(AssertionError, match="shadow = 'nowhere'"), run(GOLDEN, "--shadow", "nowhere"):
+        pass
