@@ -20,6 +20,7 @@ from sentiment_ray.inference.machine_cache import describe_machine, read_cached,
 from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.inference.trial_texts import make_trial_texts
+from sentiment_ray.text.batching import LENGTH_STEP
 from sentiment_ray.text.encoding import TextEncoder, encode
 
 TEXTS_ALONE = 200
@@ -54,18 +55,20 @@ def is_batch_invariant(
     `choice` names the engine and the variant that `engine` runs. The answer is no where the short trial here or the
     trial of the export found a difference. It is yes where both found none, and the export ran on a processor with the
     same instruction sets, with the same version of the engine, and with batches as large. For everything else, such as
-    a GPU, the trial of texts is made here, once for each machine.
+    a GPU or a trial of rows that were padded to other lengths, the trial of texts is made here, once for each machine.
     """
     name, variant = choice
     recorded = manifest.variants[variant].gate.get(name, {}).get("batch_invariance")
     record = BatchInvariance.model_validate(recorded) if recorded else None
+    if record and record.length_step != LENGTH_STEP:
+        record = None
     if record and record.differing:
         return False
     if not passes_short_trial(engine, encoder, tokens_per_batch=tokens_per_batch):
         return False
     if record and _is_of_this_machine(record, name) and tokens_per_batch <= record.tokens_per_batch:
         return True
-    depends_on = [manifest.bundle_id, choice, tokens_per_batch, describe_machine(name)]
+    depends_on = [manifest.bundle_id, choice, tokens_per_batch, LENGTH_STEP, describe_machine(name)]
     result = read_cached(CACHE_KIND, depends_on) or {}
     if not isinstance(result.get("differing"), int):
         texts = make_trial_texts(
@@ -82,7 +85,11 @@ def is_batch_invariant(
 def make_record(trial: Trial, engine: str) -> dict[str, Any]:
     """Return what the manifest says of a trial on this machine, ready for JSON."""
     processor, version = read_processor(), ENGINES[engine].installed_version() or ""
-    return vars(trial) | {"version": version, "instruction_sets": list(processor.instruction_sets)}
+    return vars(trial) | {
+        "version": version,
+        "instruction_sets": list(processor.instruction_sets),
+        "length_step": LENGTH_STEP,
+    }
 
 
 def join_long_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:

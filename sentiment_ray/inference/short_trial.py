@@ -12,7 +12,7 @@ from sentiment_ray.inference.engines import Engine
 from sentiment_ray.text.batching import count_padded_rows, pad_lengths, round_up_lengths
 from sentiment_ray.text.encoding import TextEncoder, encode
 
-SHORT_BATCHES = {4: (2, 3, 5, 8, 16, 17, 33, 64, 65), 17: (2, 3, 8, 17, 120), 52: (2, 5, 9), 104: (3,)}
+SHORT_BATCHES = {4: (2, 3, 5, 8, 16, 17, 33, 64, 65), 16: (2, 3, 8, 17, 120), 52: (2, 5, 9), 104: (3,)}
 """Numbers of rows to try, by the length of a row in tokens. Engines change kernels at powers of two, for example."""
 NUM_PROBES = 3
 
@@ -28,11 +28,12 @@ def passes_short_trial(engine: Engine, encoder: TextEncoder, *, tokens_per_batch
     tokens = read_suite_tokens(encoder)
     for length, row_counts in SHORT_BATCHES.items():
         rows = _make_rows(tokens, max(row_counts), min(length, encoder.max_tokens), encoder.max_tokens)
+        padded = _pad_length(engine, encoder, rows)
         alone = np.concatenate([_compute_logits(engine, encoder, [row]) for row in rows[:NUM_PROBES]])
         for num_rows in row_counts:
             order = _order_with_spread_probes(num_rows)
             batch = [rows[index] for index in order]
-            if num_rows * max(map(len, batch)) <= tokens_per_batch:
+            if num_rows * padded <= tokens_per_batch:
                 logits = _compute_logits(engine, encoder, batch)
                 is_probe = order < NUM_PROBES
                 if not np.array_equal(logits[is_probe], alone[order[is_probe]]):
@@ -46,9 +47,10 @@ def read_suite_tokens(encoder: TextEncoder) -> NDArray[np.int64]:
 
 
 def _make_rows(tokens: NDArray[np.int64], num_rows: int, length: int, max_tokens: int) -> list[NDArray[np.int64]]:
-    """Return rows of real tokens, all different, which are padded to `length`: some are shorter where that is so."""
+    """Return rows of real tokens, all different, of `length` tokens; every other one is shorter if padded alike."""
     shorter = max(1, length - 1)
-    is_padded = round_up_lengths(np.array([shorter], dtype=np.int32), max_tokens=max_tokens)[0] == length
+    padded = round_up_lengths(np.array([shorter, length], dtype=np.int32), max_tokens=max_tokens)
+    is_padded = padded[0] == padded[1]
     values = np.resize(tokens, (num_rows, length))
     return [row[:shorter] if is_padded and index % 2 else row for index, row in enumerate(values)]
 
@@ -63,7 +65,10 @@ def _order_with_spread_probes(num_rows: int) -> NDArray[np.intp]:
 
 
 def _compute_logits(engine: Engine, encoder: TextEncoder, rows: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-    batching = get_batching(engine.name)
+    num_rows = count_padded_rows(len(rows), get_batching(engine.name))
+    return compute_logits(engine, encoder, rows, length=_pad_length(engine, encoder, rows), num_rows=num_rows)
+
+
+def _pad_length(engine: Engine, encoder: TextEncoder, rows: Sequence[NDArray[np.int64]]) -> int:
     longest = np.array([max(map(len, rows))], dtype=np.int32)
-    length = int(pad_lengths(longest, batching, max_tokens=encoder.max_tokens)[0])
-    return compute_logits(engine, encoder, rows, length=length, num_rows=count_padded_rows(len(rows), batching))
+    return int(pad_lengths(longest, get_batching(engine.name), max_tokens=encoder.max_tokens)[0])

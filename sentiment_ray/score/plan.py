@@ -16,8 +16,11 @@ from sentiment_ray.manifest import fingerprint, format_json
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.footers import NO_COLUMNS, Footer
 from sentiment_ray.storage import Store
+from sentiment_ray.text.batching import LENGTH_STEP
 
 PLAN_NAME = "_plan/plan.json"
+STEP_KEY = "length_step"
+"""Key of an identity's bundle: to which multiples rows are padded. Earlier releases, which had others, wrote none."""
 FILE_KEYS = {"identity": "wanted"}
 """Fields of a Plan that have another name in its file."""
 
@@ -70,7 +73,12 @@ class Plan:
 def identify_run(config: ScoreConfig, bundle: PackedBundle, files: Sequence[InputFile]) -> dict[str, Any]:
     """Return all that the scores depend on: bundle, engine and variant, configuration keys, and every input file."""
     return {
-        "bundle": {"bundle_id": bundle.manifest.bundle_id, "engine": bundle.engine, "variant": bundle.variant},
+        "bundle": {
+            "bundle_id": bundle.manifest.bundle_id,
+            "engine": bundle.engine,
+            "variant": bundle.variant,
+            STEP_KEY: LENGTH_STEP,
+        },
         "settings": config.model_dump(mode="json", exclude=set(EXECUTION_KEYS)),
         "files": [
             {"path": file.path, "name": file.name, "bytes": file.bytes, "version": file.version} for file in files
@@ -153,10 +161,17 @@ def parse_unit(value: dict[str, Any]) -> Unit:
     return Unit(**value | {"row_groups": tuple(value["row_groups"]), "group_rows": tuple(value["group_rows"])})
 
 
+def differs_in_padding_alone(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether two runs differ only in the lengths that rows are padded to, on which the last bits of scores depend."""
+    return old | {"bundle": old["bundle"] | {STEP_KEY: new["bundle"][STEP_KEY]}} == new
+
+
 def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Return in words the first difference between the identities of two runs: the bundle, a key, or an input file."""
+    if differs_in_padding_alone(old, new):
+        return "another release, which padded texts to other lengths, so that the last bits of scores may differ"
     for key, value in new["bundle"].items():
-        if old["bundle"].get(key) != value:
+        if key != STEP_KEY and old["bundle"].get(key) != value:
             return f"another bundle ({key} was {old['bundle'].get(key)!r} and is {value!r})"
     for key, value in new["settings"].items():
         if old["settings"].get(key) != value:

@@ -13,7 +13,15 @@ from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, read_committ
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.contract import check_schemas
 from sentiment_ray.score.footers import read_footers
-from sentiment_ray.score.plan import PLAN_NAME, Plan, describe_difference, make_plan, read_plan, write_plan
+from sentiment_ray.score.plan import (
+    PLAN_NAME,
+    Plan,
+    describe_difference,
+    differs_in_padding_alone,
+    make_plan,
+    read_plan,
+    write_plan,
+)
 from sentiment_ray.score.receipts import RECEIPTS
 from sentiment_ray.score.scorer import GROUP_PARTS
 from sentiment_ray.score.sinks import DELTA_LOG
@@ -30,6 +38,8 @@ OWN_NAMES = {
 def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> bool:
     """Whether the output holds a run with this identity, finished or not.
 
+    Of a run that is finished and may stay, it does not count to which lengths rows were padded.
+
     ConfigError when the output holds another run and `restart` is not set, or when it holds files that are not scores.
     """
     try:
@@ -40,6 +50,9 @@ def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) 
         _refuse_other_files(store, config, None)
         return False
     if plan and plan.identity == identity:
+        return True
+    may_stay = plan and not config.restart and differs_in_padding_alone(plan.identity, identity)
+    if may_stay and read_committed_manifest(store):
         return True
     content = f"scores of {describe_difference(plan.identity, identity)}" if plan else ""
     if not plan:

@@ -25,7 +25,7 @@ from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import compare_sample
-from sentiment_ray.text.batching import ROUNDING_LIMITS
+from sentiment_ray.text.batching import round_up_lengths
 from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
 from tests.inference.two_kernels import TwoKernelEngine
 
@@ -69,7 +69,9 @@ def _has_equal_bits(engine: Engine, encoder: TextEncoder, texts: list[str]) -> b
     alone = np.concatenate([score_texts(engine, encoder, [text]).logits for text in texts])
     equal = np.array_equal(in_large_batches, alone)
     lengths = encode(encoder, texts).lengths
-    assert len(set(lengths[lengths > ROUNDING_LIMITS[0]])) > 3, "texts of several lengths are padded to one"
+    padded = round_up_lengths(lengths, max_tokens=encoder.max_tokens)
+    assert len(set(padded)) > 5, "texts of several lengths"
+    assert len(set(lengths)) > 3 * len(set(padded)), "are padded to one"
     for tokens_per_batch in (40, 64, 150, 500):
         in_small_batches = score_texts(engine, encoder, texts[::-1], tokens_per_batch=tokens_per_batch).logits[::-1]
         equal &= np.array_equal(in_small_batches, alone)

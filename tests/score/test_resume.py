@@ -53,6 +53,18 @@ def test_only_missing_units_are_scored_again_with_the_same_bytes(copied: Path) -
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
 
 
+def test_a_run_whose_rows_an_earlier_release_padded_otherwise_is_kept_if_finished_and_never_resumed(
+    copied: Path,
+) -> None:
+    plan = json.loads((copied / "_plan/plan.json").read_text())
+    del plan["wanted"]["bundle"]["length_step"]
+    (copied / "_plan/plan.json").write_text(json.dumps(plan))
+    assert score_reviews(_config(copied))["skipped"]
+    (copied / "_SUCCESS").unlink()
+    with pytest.raises(ConfigError, match="scores of another release, which padded texts to other lengths.*--restart"):
+        score_reviews(_config(copied))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

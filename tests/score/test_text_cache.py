@@ -14,6 +14,7 @@ import ray
 from sentiment_ray import Predictor
 from sentiment_ray.score.distinct_texts import DistinctTexts, choose_cache
 from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
+from sentiment_ray.text.batching import LENGTH_STEP
 from tests.inference.two_kernels import TwoKernelEngine
 
 
@@ -68,7 +69,9 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
     assert score_after_others(share(1000)) != expected  # a cache must not be shared here, and is not:
     trial = {"texts": 9, "texts_alone": 9, "longest": 32, "tokens_per_batch": 2048, "differing": 1}
     gate = predictor.manifest.variants["fp32"].gate["onnxruntime"]
-    monkeypatch.setitem(gate, "batch_invariance", trial | {"version": "", "instruction_sets": []})
+    monkeypatch.setitem(
+        gate, "batch_invariance", trial | {"version": "", "instruction_sets": [], "length_step": LENGTH_STEP}
+    )
     cache = choose_cache(predictor, share(1000), tokens_per_batch=2048)
     assert cache is None
     assert score_after_others(cache) == expected

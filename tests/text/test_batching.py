@@ -5,6 +5,7 @@ import pytest
 
 from sentiment_ray.engine_specs import CPU_BATCHING, CUDA_BATCHING
 from sentiment_ray.text.batching import (
+    LENGTH_STEP,
     equal_length_batches,
     length_sorted_batches,
     make_batches,
@@ -20,13 +21,13 @@ def test_rows_are_padded_to_the_longest_of_their_batch() -> None:
     assert attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
 
 
-def test_lengths_are_rounded_up_by_a_few_percent_and_never_beyond_max_tokens() -> None:
+def test_lengths_are_rounded_up_by_less_than_a_step_and_never_beyond_max_tokens() -> None:
     lengths = np.arange(1, 251, dtype=np.int32)
     rounded = round_up_lengths(lengths, max_tokens=250)
     assert (rounded >= lengths).all()
     assert rounded[-1] == 250
-    assert ((rounded - lengths) / lengths).mean() < 0.02
-    assert len(set(rounded.tolist())) < 110
+    assert (rounded - lengths).max() == LENGTH_STEP - 1
+    assert set(rounded.tolist()) == {*range(LENGTH_STEP, 250, LENGTH_STEP), 250}
     for length in (1, 47, 49, 100, 200):
         assert round_up_lengths(np.array([length], dtype=np.int32), max_tokens=250) == rounded[length - 1]
 
