@@ -20,6 +20,8 @@ class ServeConfig(SectionConfig):
     """Variant of the bundle, which `sentiment-ray inspect` shows. auto takes the fastest here."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the engine. The default is one for each core, at most the CPU quota."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the socket, each with its own engine and its part of the cores, as `threads` by default."""
     require_signature: str | None = None
     """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     host: str = "127.0.0.1"

@@ -22,6 +22,8 @@ async def reload_bundle(request: Request, service: Service) -> Response:
         bundle_id = await service.reload()
     except SentimentRayError as error:
         raise Refusal(424, f"The old bundle still answers. {error}", "Backend") from None
+    if service.after_reload:
+        service.after_reload()
     return make_json_response({"bundle_id": bundle_id})
 
 

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
 import uvicorn
 
@@ -24,6 +25,15 @@ from sentiment_ray.serve.shadow import Shadow
 METRICS_PERIOD_S = 1.0
 
 
+@dataclass(frozen=True)
+class Supervision:
+    """What a process tells its supervisor, and the pipe that ends when the supervisor does."""
+
+    pipe: int
+    announce: Callable[[str], None]
+    note_reload: Callable[[], None]
+
+
 def serve(config: ServeConfig) -> None:
     """Serve a bundle until the process is asked to stop; requests that have begun are answered first.
 
@@ -35,20 +45,35 @@ def serve(config: ServeConfig) -> None:
             f"host = {config.host!r} lets other machines connect. Pass --api-key-file FILE, or listen on 127.0.0.1."
         )
     with bind(config.host, config.port) as listener:  # before the bundle is loaded, so a taken port is named at once
-        predictor = load_predictor(config)
-        with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
-            runner.run(_run(config, predictor, api_keys, listener))
+        if config.workers > 1:
+            from sentiment_ray.serve.supervisor import supervise
+
+            supervise(config, listener)
+        else:
+            serve_on(listener, config)
 
 
-async def _run(config: ServeConfig, predictor: AsyncPredictor, api_keys: ApiKeys, listener: socket.socket) -> None:
-    async with run_service(config, predictor, api_keys) as service:
+def serve_on(listener: socket.socket, config: ServeConfig, supervision: Supervision | None = None) -> None:
+    """Serve a bundle in this process, on a bound socket, until it is asked to stop."""
+    predictor = load_predictor(config)
+    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+        runner.run(_serve_on(listener, config, predictor, supervision))
+
+
+async def _serve_on(
+    listener: socket.socket, config: ServeConfig, predictor: AsyncPredictor, supervision: Supervision | None
+) -> None:
+    async with run_service(config, predictor, read_api_keys(config.api_key_file)) as service:
         server = _make_server(service)
         listen(listener, config.host, config.port)
         loaded = predictor.predictor
-        log.notify(
-            f"serving bundle {loaded.manifest.bundle_id} ({loaded.variant} with {loaded.engine}) "
-            f"on {describe_address(listener)}/predict"
-        )
+        bundle = f"bundle {loaded.manifest.bundle_id} ({loaded.variant} with {loaded.engine})"
+        if supervision:
+            service.after_reload = supervision.note_reload
+            asyncio.get_running_loop().add_reader(supervision.pipe, server.drain)
+            supervision.announce(bundle)
+        else:
+            log.notify(f"serving {bundle} on {describe_address(listener)}/predict")
         await server.serve(sockets=[listener])
         if server.num_cut_off:
             log.notify(f"requests that were cut off at the drain limit: {server.num_cut_off}")

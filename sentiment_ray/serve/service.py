@@ -34,6 +34,8 @@ class Service:
     """A second bundle that scores some of the texts, for comparison."""
     reload: Callable[[], Awaitable[str]] | None = None
     """Loads the bundle again and returns its id; None where the service was given a Predictor."""
+    after_reload: Callable[[], None] | None = None
+    """Called after a reload that a request asked for, so that the other processes of the service reload too."""
     num_calls: Counter[AsyncPredictor] = field(default_factory=Counter)
     """Calls that wait for the answer of each predictor; a replaced one is closed after its last call."""
 
