@@ -25,7 +25,7 @@ def load_predictor(config: ServeConfig) -> AsyncPredictor:
         threads=config.threads,
         require_signature=config.require_signature,
     )
-    return AsyncPredictor(predictor)
+    return AsyncPredictor(predictor, max_waiting_tokens=config.max_waiting_tokens)
 
 
 class Reloader:
@@ -56,6 +56,7 @@ class Reloader:
                 service.metrics.note_reload(succeeded=False)
                 logger.warning("The bundle was not reloaded, and the old one still answers. %s", error)
                 raise
+            await predictor.warm_up()
             old, old_shadow = service.predictor, service.shadow
             service.metrics.forget_bundle(old)
             service.predictor, service.shadow, service.api_keys = predictor, shadow, api_keys

@@ -82,11 +82,13 @@ async def _serve_on(
 @contextlib.asynccontextmanager
 async def run_service(config: ServeConfig, predictor: AsyncPredictor, api_keys: ApiKeys) -> AsyncIterator[Service]:
     """Yield a service that is ready, with what runs beside its requests; needs a running event loop."""
-    service = Service(config, predictor, api_keys, State.READY)
+    service = Service(config, predictor, api_keys)
     service.reload = Reloader(service).reload
     access_log = start_access_log() if config.access_log else None
     if config.shadow is not None:
         service.shadow = await Shadow.start(config, service.metrics)
+    await predictor.warm_up()
+    service.state = State.READY
     updating = asyncio.create_task(_update_metrics(service))
     try:
         with _reload_on_hangup(service):
