@@ -3,6 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest
+# Clients that the tests of the service use: those of Python whose libraries are not ours, and one of Node.
+CLIENTS := .venv-clients
+CLIENTS_INSTALLED := $(CLIENTS)/.installed
+NODE_CLIENTS := tests/serve/clients/node_modules
+NODE_INSTALLED := $(NODE_CLIENTS)/.installed
 # Tests of the command, the service and the configuration; they need neither Ray nor torch.
 LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
@@ -23,11 +28,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
+$(CLIENTS_INSTALLED): tests/serve/clients/requirements.txt
+	@echo "Installing the clients of the service into $(CLIENTS) (half a minute the first time) ..." >&2
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+$(NODE_INSTALLED): tests/serve/clients/package-lock.json
+	@cd tests/serve/clients && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
 demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five minutes on two cores)
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) ## All tests but the slow ones and those that kill
+test: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## All tests but the slow ones and those that kill
 	@$(BIN)/python -m pytest -m "not slow and not kills and (train or not ray)" > .pytest-second.txt 2>&1 & second=$$!; \
 		$(BIN)/python -m pytest -m "not slow and not kills and ray and not train"; code=$$?; \
 		wait $$second || code=1; cat .pytest-second.txt; exit $$code
@@ -42,7 +57,7 @@ test-lowest: ## The light tests on the lowest versions that pyproject.toml allow
 		$$(grep -E '^(fastapi|httpx|pytest)==' constraints.txt)
 	@$(LOWEST)/bin/python -m pytest --noconftest $(LOWEST_TESTS)
 
-test-slow: $(INSTALLED) ## The long runs only
+test-slow: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## The long runs only
 	@$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED) ## ruff, codespell and retired words, mypy, import-linter
@@ -61,4 +76,4 @@ format: $(INSTALLED) ## Write the code in the project's format
 	@$(BIN)/ruff format --quiet .
 
 clean: ## Remove the virtual environments, data/, runs/ and site/
-	rm -rf .venv $(LOWEST) data runs site
+	rm -rf .venv $(LOWEST) $(CLIENTS) $(NODE_CLIENTS) data runs site

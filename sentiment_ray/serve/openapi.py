@@ -7,7 +7,7 @@ from typing import Any
 from sentiment_ray import __version__
 from sentiment_ray.serve.contracts import open_inference_schemas, text_embeddings_inference_schemas
 from sentiment_ray.serve.http import is_open_inference_path
-from sentiment_ray.serve.operation import BYTES, JSON, Operation, refer
+from sentiment_ray.serve.operation import JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 
 COMMON_STATUSES = (408, 413, 500, 503, 504)
@@ -122,7 +122,7 @@ def _describe_answers(route: Route, operation: Operation, has_key: bool) -> dict
 
 
 def _describe_content(schemas: Mapping[str, Any]) -> dict[str, Any]:
-    return {media_type: {"schema": schema} if media_type != BYTES else {} for media_type, schema in schemas.items()}
+    return {media_type: {"schema": schema} for media_type, schema in schemas.items()}
 
 
 def _describe_headers(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Schema = Mapping[str, Any]
 
 JSON = "application/json"
 BYTES = "application/octet-stream"
+BYTES_SCHEMA: Schema = {"type": "string", "format": "binary"}
 SCORING_STATUSES = (400, 415, 422, 424, 429)
 """The errors of a route that scores texts, besides those that every route may answer with."""
 

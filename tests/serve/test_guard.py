@@ -35,7 +35,7 @@ NO_KEYS = [{}, {"authorization": b"Bearer wrong"}, {"authorization": b"Bearer"},
     [
         ("POST", "/predict"),
         ("GET", "/info"),
-        ("POST", "/v2/models/sentiment/infer"),
+        ("POST", "/rerank"),
         ("GET", "/nowhere"),
         ("GET", "/health/"),
         ("GET", "http://testserver//health"),

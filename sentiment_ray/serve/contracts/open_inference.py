@@ -21,7 +21,7 @@ from sentiment_ray.serve.contracts.open_inference_binary import (
 )
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import check_encoding, check_headers, describe, parse_json
-from sentiment_ray.serve.operation import BYTES, JSON, SCORING_STATUSES, Operation, refer
+from sentiment_ray.serve.operation import BYTES, BYTES_SCHEMA, JSON, SCORING_STATUSES, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import Scored, score_texts
 from sentiment_ray.serve.service import Service
@@ -260,10 +260,10 @@ def _list_model_routes(path: str, suffix: str) -> tuple[Route, ...]:
     )
     infer_operation = Operation(
         f"infer{suffix}",
-        "Classify texts. With `Inference-Header-Content-Length`, bytes of tensors follow the JSON.",
+        "Classify texts. With the header `Inference-Header-Content-Length`, the bytes of the tensor follow the JSON.",
         TAG,
-        answer={JSON: refer("InferResponse"), BYTES: {}},
-        request={JSON: refer("InferRequest"), BYTES: {}},
+        answer={JSON: refer("InferResponse"), BYTES: BYTES_SCHEMA},
+        request={JSON: refer("InferRequest")},
         statuses=(404, *SCORING_STATUSES),
         has_timing_headers=True,
     )

@@ -113,10 +113,7 @@ _REQUESTED_OUTPUT: Schema = {
         "name": {"enum": ["label", "probabilities"]},
         "parameters": {
             "type": ["object", "null"],
-            "properties": {
-                "binary_data": {"description": "Send it as bytes behind the JSON.", "type": "boolean"},
-                "classification": {"description": "Not supported.", "enum": [0, False, None]},
-            },
+            "properties": {"binary_data": {"description": "Send it as bytes behind the JSON.", "type": "boolean"}},
         },
     },
 }

@@ -102,7 +102,8 @@ def _make_predict_request(max_texts: int) -> Schema:
             },
             "truncation_direction": {
                 "description": "Texts are cut as the bundle says.",
-                "enum": ["Right", "right", None],
+                "type": ["string", "null"],
+                "pattern": "^[Rr]ight$",
             },
             "parameters": {
                 "description": "What Hugging Face's clients send. The answer is then a list for one text too.",
