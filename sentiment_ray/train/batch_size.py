@@ -14,11 +14,14 @@ MIN_STEPS = 200
 """Fewest optimizer steps of a whole training. With fewer, a new head learns little (benchmarks/results/small.jsonl)."""
 FEWEST_ROWS, MOST_DRAWN_ROWS = 8, 32
 """Bounds of the rows of a batch that are drawn at random. Larger batches are sorted by length, which saves padding."""
-CONTRASTIVE_WEIGHT, CONTRASTIVE_ROWS = 1.0, 100
-"""Weight of the contrastive loss, and the most training rows for which it is added.
+FEW_ROWS = 100
+"""Most training rows for which the next two numbers are chosen.
 
-With 200 tweets macro-F1 was 0.42 with it and 0.65 without (benchmarks/results/small.jsonl).
+With 200 tweets macro-F1 was 0.42 with the contrastive loss and 0.65 without (benchmarks/results/small.jsonl).
 """
+CONTRASTIVE_WEIGHT = 1.0
+LEARNING_RATE = 1e-4
+"""Of few rows, with the contrastive loss. A model that was trained before would forget more at it than at 5e-5."""
 
 
 def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float) -> TrainConfig:
@@ -27,7 +30,6 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     `num_rows` rows of about `mean_tokens` tokens are trained on in each pass. A batch is as large as it can be
     while the training takes MIN_STEPS steps; it has at most `most_tokens` tokens. When even batches of FEWEST_ROWS
     rows give fewer steps, every epoch reads the rows several times. Batches of few rows are the same on every device.
-    A small batch keeps the learning rate: with 8 rows, 5e-5 was better than 1.5e-4 (benchmarks/results/small.jsonl).
     """
     if config.tokens_per_batch != "auto":
         return config
@@ -41,13 +43,16 @@ def choose_batch_size(config: TrainConfig, *, num_rows: int, mean_tokens: float)
     rows_per_batch = config.rows_per_batch or max(FEWEST_ROWS, int(min(rows, num_fitting)))
     batches_per_pass = -(-num_rows // (rows_per_batch * config.max_workers))
     enough = -(-num_batches // (batches_per_pass * config.epochs))
-    weight = CONTRASTIVE_WEIGHT if num_rows <= CONTRASTIVE_ROWS else None
-    chosen = {
+    chosen: dict[str, Any] = {
         "tokens_per_batch": MOST_TOKENS,
         "rows_per_batch": rows_per_batch,
         "passes_per_epoch": config.passes_per_epoch or enough,
-        "contrastive_weight": weight if config.contrastive_weight is None else config.contrastive_weight,
     }
+    if num_rows <= FEW_ROWS:
+        if config.contrastive_weight is None:
+            chosen["contrastive_weight"] = CONTRASTIVE_WEIGHT
+        if not (config.start_from or config.lora_rank or "learning_rate" in config.model_fields_set):
+            chosen["learning_rate"] = LEARNING_RATE
     return config.model_copy(update=chosen)
 
 

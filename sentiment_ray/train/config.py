@@ -64,7 +64,8 @@ class TrainConfig(StageConfig):
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many epochs without a better `best_by`; by default all epochs are trained."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    """Highest learning rate, reached at the end of the warm-up. With `lora_rank` the default is 1e-3."""
+    """Highest learning rate, reached at the end of the warm-up. The default is 1e-3 with `lora_rank`, and 1e-4 with at
+    most 100 rows and a new model."""
     warmup_ratio: ShareBelowOne = 0.1
     """Share of the training, from 0 to below 1, in which the learning rate rises; then it falls linearly to 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

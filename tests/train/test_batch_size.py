@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray.train.batch_size import CHOSEN_KEYS, FEWEST_ROWS, MIN_STEPS, choose_batch_size, keep_chosen
-from sentiment_ray.train.config import MOST_TOKENS, MOST_TOKENS_ON_GPU, TrainConfig
+from sentiment_ray.train.config import LORA_LEARNING_RATE, MOST_TOKENS, MOST_TOKENS_ON_GPU, TrainConfig
 from sentiment_ray.train.prepared import PreparedReviews
 from tests.conftest import ROOT
 
@@ -113,6 +113,13 @@ def test_the_contrastive_loss_is_for_at_most_a_hundred_rows() -> None:
     assert [_choose(rows).contrastive_weight for rows in (20, 100, 101, 600)] == [1, 1, None, None]
     assert _choose(600, contrastive_weight=0.5).contrastive_weight == 0.5
     assert _choose(66, passes_per_epoch=2).passes_per_epoch == 2
+
+
+def test_the_learning_rate_is_higher_with_at_most_a_hundred_rows_and_a_new_model() -> None:
+    assert [_choose(rows).learning_rate for rows in (20, 100, 101, 50_000)] == [1e-4, 1e-4, 5e-5, 5e-5]
+    assert _choose(66, learning_rate=3e-5).learning_rate == 3e-5
+    assert _choose(66, start_from="run").learning_rate == 5e-5
+    assert _choose(66, lora_rank=8).learning_rate == LORA_LEARNING_RATE
 
 
 def test_keys_that_are_not_given_are_not_in_the_configuration() -> None:
