@@ -19,6 +19,7 @@ from sentiment_ray.serve.http import (
     make_error_response,
     read_headers,
 )
+from sentiment_ray.serve.playground import page
 from sentiment_ray.serve.routes import Route, Router, list_open_routes
 from sentiment_ray.serve.scoring import ClientGoneError, log_bug
 from sentiment_ray.serve.service import Service
@@ -29,7 +30,7 @@ DESCRIBED = (
     *open_inference.ROUTES,
     *operations.ROUTES,
 )
-ROUTES: tuple[Route, ...] = (*DESCRIBED, *make_document_routes(DESCRIBED))
+ROUTES: tuple[Route, ...] = (*DESCRIBED, *page.ROUTES, *make_document_routes(DESCRIBED))
 
 
 def create_app(service: Service) -> AsgiApp:

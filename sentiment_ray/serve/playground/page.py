@@ -1,0 +1,83 @@
+"""Sends the playground to browsers, and lets it ask the second bundle."""
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sentiment_ray.errors import BundleError
+from sentiment_ray.serve.contracts.inputs import read_inputs
+from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
+from sentiment_ray.serve.json_body import read_json_object
+from sentiment_ray.serve.routes import Route
+from sentiment_ray.serve.scoring import check_texts
+from sentiment_ray.serve.service import Service
+
+
+async def show_page(request: Request, service: Service) -> Response:
+    """Return the playground to a client that takes HTML."""
+    if "text/html" not in request.headers.get("accept", ""):
+        raise Refusal(406, "This is a page for browsers. Programs send texts to POST /predict; see GET /docs.")
+    page, policy = _build_page()
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": policy,
+        "cache-control": "no-cache",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "vary": "accept",
+    }
+    return Response(200, page, headers)
+
+
+async def describe_second(request: Request, service: Service) -> Response:
+    """Describe the second bundle; null when there is none."""
+    shadow = service.shadow
+    return make_json_response({"bundle_id": shadow.bundle_id, "labels": shadow.labels} if shadow else None)
+
+
+async def predict_with_second(request: Request, service: Service) -> Response:
+    """Classify texts with the second bundle; requests and answers are those of POST /predict with a list."""
+    shadow = service.shadow
+    if shadow is None:
+        raise Refusal(404, "This service has no second bundle. --shadow BUNDLE names one.")
+    inputs = read_inputs(read_json_object(request.headers, request.body))
+    check_texts(inputs.texts, service.config.max_texts, inputs.name_text)
+    try:
+        rows = await shadow.score(inputs.texts)
+    except BundleError as error:
+        raise Refusal(424, str(error), "Backend") from None
+    return make_json_response([_rank(row, shadow.labels) for row in rows])
+
+
+def _rank(row: list[float], labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])
+    return [{"label": label, "score": score} for label, score in ranked]
+
+
+@cache
+def _build_page() -> tuple[bytes, str]:
+    """Return the page and its Content-Security-Policy, which allows the page's own style and script and nothing else.
+
+    A text that a user writes can so become no script, and the page can send nothing to another site.
+    """
+    directory = Path(__file__).parent
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    hashes = {}
+    for kind, file in (("style", "style.css"), ("script", "script.js")):
+        content = (directory / file).read_text(encoding="utf-8")
+        page = page.replace(f"/*{kind}*/", content)
+        hashes[kind] = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; script-src 'sha256-{hashes['script']}'; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page.encode(), policy
+
+
+ROUTES = (
+    Route("GET", "/", show_page, needs_key=False),
+    Route("GET", "/shadow/info", describe_second),
+    Route("POST", "/shadow/predict", predict_with_second),
+)
