@@ -47,9 +47,10 @@ class EngineSpec:
 
     name: str
     module: str
-    """Module with two functions. `create_engine(name, model, threads)` returns an `inference.engines.Engine` for the
-    bytes of an ONNX file. `describe_library()` returns what `sentiment-ray doctor` shows. For an engine on a GPU there
-    is a third: `explain_unusable(name)` returns why the engine cannot be used on this machine, or None."""
+    """Module with two functions. `create_engine(name, model, threads, num_streams)` returns an
+    `inference.engines.Engine` for the bytes of an ONNX file. `describe_library()` returns what `sentiment-ray doctor`
+    shows. For an engine on a GPU there is a third: `explain_unusable(name)` returns why the engine cannot be used on
+    this machine, or None."""
     library: str
     """Name under which the engine's library is imported."""
     packages: tuple[str, ...]

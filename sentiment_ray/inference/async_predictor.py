@@ -64,7 +64,7 @@ class AsyncPredictor:
         self._threads = BatchThreads(
             predictor.loaded_engine,
             predictor.encoder,
-            num_threads=1,
+            num_threads=predictor.num_streams,
             max_waiting_tokens=max_waiting_tokens,
             observe=observe,
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.bundle.manifest import Manifest
 from sentiment_ray.bundle.open import Bundle, open_bundle
+from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.engine_specs import ENGINES, installed_gpu_engines
 from sentiment_ray.errors import DataError, SelfTestError, SentimentRayError
 from sentiment_ray.inference.choice import Pair, list_gpu_choices, rank_choices
@@ -17,6 +18,7 @@ from sentiment_ray.inference.engines import explain_unusable, import_in_backgrou
 from sentiment_ray.inference.invariance import is_batch_invariant
 from sentiment_ray.inference.race import RaceResult, pick_fastest, run_race
 from sentiment_ray.inference.scoring import Scores, check_texts, score_in_batches, score_no_texts, score_texts
+from sentiment_ray.inference.streams import Goal, choose_setup
 from sentiment_ray.text.encoding import parse_encoder
 
 logger = logging.getLogger(__name__)
@@ -109,12 +111,13 @@ class Predictor:
         'neutral'
     """
 
-    def __init__(self, packed: PackedBundle, *, threads: int | None = None) -> None:
+    def __init__(self, packed: PackedBundle, *, threads: int | None = None, num_streams: int = 1) -> None:
         manifest = packed.manifest
         self.manifest = manifest
         self.labels = manifest.labels
         self.variant = packed.variant
         self.engine = packed.engine
+        self.num_streams = num_streams
         self.encoder = parse_encoder(
             packed.tokenizer,
             max_tokens=manifest.max_tokens,
@@ -123,7 +126,9 @@ class Predictor:
             source=f"{packed.source}/tokenizer.json",
         )
         source = f"{packed.source}/{manifest.variants[packed.variant].file}"
-        self.loaded_engine = load_engine(packed.engine, packed.model, threads=threads, source=source)
+        self.loaded_engine = load_engine(
+            packed.engine, packed.model, threads=threads, num_streams=num_streams, source=source
+        )
         self._run_self_test(source)
 
     @classmethod
@@ -134,6 +139,7 @@ class Predictor:
         engine: str = "auto",
         variant: str = "auto",
         threads: int | None = None,
+        optimize_for: Goal | None = None,
         require_signature: str | Path | None = None,
     ) -> "Predictor":
         """Load a bundle and check every byte that is used.
@@ -143,18 +149,33 @@ class Predictor:
         `threads` is by default the number of cores that this process may use. With `auto` the next best engine or
         variant is tried, with a warning, when one fails the bundle's self-test on this processor, or when a GPU cannot
         be used after all.
+
+        With `optimize_for`, a measurement that is cached chooses the file for single texts ("latency") or for many
+        ("throughput"), and how many batches the threads compute at once; see `choose_setup`. Otherwise it is one.
         """
         bundle = open_bundle(path, require_signature=require_signature)
-        *others, last = choose(bundle, engine, variant, threads=threads).pairs
-        import_in_background((*others, last)[0][0])
+        pairs = choose(bundle, engine, variant, threads=threads).pairs
+        import_in_background(pairs[0][0])
+        num_streams = 1
+        if optimize_for and not ENGINES[pairs[0][0]].is_gpu:
+            setup = choose_setup(
+                bundle.manifest,
+                pairs,
+                optimize_for,
+                lambda setup: cls(pack(bundle, setup.pair), threads=threads, num_streams=setup.num_streams),
+                num_threads=threads or count_usable_cpus(),
+            )
+            num_streams = setup.num_streams
+            pairs = [setup.pair, *(pair for pair in pairs if pair != setup.pair)]
+        *others, last = pairs
         for choice in others:
             try:
-                return cls(pack(bundle, choice), threads=threads)
+                return cls(pack(bundle, choice), threads=threads, num_streams=num_streams)
             except SentimentRayError as error:
                 if not isinstance(error, SelfTestError) and not ENGINES[choice[0]].is_gpu:
                     raise
                 logger.warning("%s", error)
-        return cls(pack(bundle, last), threads=threads)
+        return cls(pack(bundle, last), threads=threads, num_streams=num_streams)
 
     def score(self, texts: Sequence[str], *, tokens_per_batch: int | None = None) -> Scores:
         """Return the scores of texts as arrays; DataError names the first entry that is not a string.

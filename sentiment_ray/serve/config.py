@@ -1,6 +1,6 @@
 """The keys of [serve]; imports no web framework, so `--help` is quick."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,6 +22,8 @@ class ServeConfig(SectionConfig):
     """Threads of the engine. The default is one for each core, at most the CPU quota."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that share the socket, each with its own engine and its part of the cores, as `threads` by default."""
+    optimize_for: Literal["latency", "throughput"] = "throughput"
+    """latency takes the file that is fastest here for single texts, throughput the one for many requests at once."""
     require_signature: str | None = None
     """File with a public key (PEM). A bundle that its owner did not sign is refused."""
     host: str = "127.0.0.1"

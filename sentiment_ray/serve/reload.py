@@ -23,6 +23,7 @@ def load_predictor(config: ServeConfig) -> AsyncPredictor:
         engine=config.engine,
         variant=config.variant,
         threads=config.threads,
+        optimize_for=config.optimize_for,
         require_signature=config.require_signature,
     )
     return AsyncPredictor(predictor, max_waiting_tokens=config.max_waiting_tokens)

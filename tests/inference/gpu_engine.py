@@ -34,7 +34,7 @@ class PretendedGpuEngine:
         return self._engine.logits(input_ids, attention_mask)
 
 
-def create_engine(name: str, model: bytes, threads: int) -> PretendedGpuEngine:
+def create_engine(name: str, model: bytes, threads: int, num_streams: int) -> PretendedGpuEngine:
     return PretendedGpuEngine(model, threads)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sentiment_ray.errors import DataError, QueueFullError, TextTooLongError
 from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
 from sentiment_ray.inference.batch_statistics import FinishedBatch
-from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.predictor import Predictor, pack_bundle
 from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.text.truncation import TokenWindows
 from tests.conftest import NASTY_TEXTS
@@ -42,10 +42,12 @@ class GatedEngine:
     def __init__(self, engine: Any, poison: int = -1) -> None:
         self._engine, self._poison = engine, poison
         self.gate = threading.Event()
+        self.seconds = 0.0
         self.shapes: list[tuple[int, ...]] = []
 
     def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         assert self.gate.wait(10)
+        time.sleep(self.seconds)
         self.shapes.append(input_ids.shape)
         if (input_ids == self._poison).any():
             raise MemoryError("no memory for this row")
@@ -77,7 +79,13 @@ def assert_equal_bits(left: Scores, right: Scores) -> None:
 
 
 def test_answers_equal_those_of_the_predictor_to_the_bit_in_random_companies(golden: Predictor) -> None:
-    _try_companies(golden, 300)
+    _try_companies(golden, 200)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_several_streams_give_the_same_bits(engine: str) -> None:
+    packed = pack_bundle(GOLDEN, engine=engine, variant="fp32")
+    _try_companies(Predictor(packed, threads=2, num_streams=2), 50)
 
 
 @pytest.mark.slow
@@ -252,8 +260,10 @@ def test_small_calls_are_not_delayed_by_a_large_one_for_more_than_a_batch(golden
     engine = GatedEngine(golden.loaded_engine)
 
     async def work(answering: AsyncPredictor) -> None:
+        engine.seconds = 0.005
         large = asyncio.create_task(answering.score(["The bus leaves at nine."] * 1000))
-        await asyncio.sleep(0.1)
+        while not answering.read_statistics().running_batches:
+            await asyncio.sleep(0.01)
         small = asyncio.create_task(answering.score(["good"]))
         await asyncio.sleep(0.05)
         engine.gate.set()

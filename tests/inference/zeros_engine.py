@@ -15,7 +15,7 @@ class ZerosEngine:
         return np.zeros((len(input_ids), 3), dtype=np.float32)
 
 
-def create_engine(name: str, model: bytes, threads: int) -> ZerosEngine:
+def create_engine(name: str, model: bytes, threads: int, num_streams: int) -> ZerosEngine:
     return ZerosEngine()
 
 

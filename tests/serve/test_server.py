@@ -87,8 +87,18 @@ def test_the_engine_the_variant_and_the_threads_are_those_of_the_configuration(
 
     monkeypatch.setattr(Predictor, "load", note)
     with pytest.raises(ConfigError, match="enough"):
-        serve(ServeConfig(bundle="nowhere", port=0, engine="onnxruntime", variant="fp16", threads=3))
-    assert given == {"engine": "onnxruntime", "variant": "fp16", "threads": 3, "require_signature": None}
+        serve(
+            ServeConfig(
+                bundle="nowhere", port=0, engine="onnxruntime", variant="fp16", threads=3, optimize_for="latency"
+            )
+        )
+    assert given == {
+        "engine": "onnxruntime",
+        "variant": "fp16",
+        "threads": 3,
+        "optimize_for": "latency",
+        "require_signature": None,
+    }
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])

@@ -46,8 +46,8 @@ def explain_unusable(name: str) -> str | None:
     return reason
 
 
-def load_engine(name: str, model: bytes, *, threads: int | None, source: str | Path) -> Engine:
-    """Load the bytes of an ONNX file into an engine with `threads` threads.
+def load_engine(name: str, model: bytes, *, threads: int | None, num_streams: int = 1, source: str | Path) -> Engine:
+    """Load the bytes of an ONNX file into an engine with `threads` threads, which `num_streams` batches at once share.
 
     By default there is one thread for each core, but no more than the CPU quota of the container allows.
 
@@ -59,7 +59,7 @@ def load_engine(name: str, model: bytes, *, threads: int | None, source: str | P
         raise MissingExtraError(f"engine = {name!r} needs {' or '.join(spec.packages)}. {spec.remedy}")
     num_threads = threads or count_usable_cpus()
     try:
-        engine: Engine = importlib.import_module(spec.module).create_engine(name, model, num_threads)
+        engine: Engine = importlib.import_module(spec.module).create_engine(name, model, num_threads, num_streams)
     except ImportError:
         raise  # the installation is broken or incomplete, not the model
     except Exception as error:  # ONNX Runtime's errors have no narrower class in common

@@ -31,10 +31,11 @@ GPU_LOCK = threading.Lock()
 class OnnxRuntimeEngine:
     """An ONNX Runtime session; several threads may call it at once."""
 
-    def __init__(self, model: bytes, threads: int, name: str = "onnxruntime") -> None:
+    def __init__(self, model: bytes, threads: int, name: str = "onnxruntime", num_streams: int = 1) -> None:
         self.name = name
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        # A thread that calls the session computes too, beside one thread less than this.
+        options.intra_op_num_threads = threads - num_streams + 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin between calls take the processor from other actors and requests.
@@ -72,9 +73,9 @@ class OnnxRuntimeEngine:
         return np.asarray(logits, dtype=np.float32)
 
 
-def create_engine(name: str, model: bytes, threads: int) -> OnnxRuntimeEngine:
+def create_engine(name: str, model: bytes, threads: int, num_streams: int) -> OnnxRuntimeEngine:
     """Return an engine for the bytes of an ONNX file, with the providers that `name` stands for."""
-    return OnnxRuntimeEngine(model, threads, name)
+    return OnnxRuntimeEngine(model, threads, name, num_streams)
 
 
 def describe_library() -> dict[str, Any]:

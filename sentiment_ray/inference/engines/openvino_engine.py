@@ -19,7 +19,7 @@ MAX_GROUP_SIZE = 128
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model with one stream, which computes the batches of several threads one after the other.
+    """A compiled OpenVINO model, which computes the batches of as many threads at once as it has streams.
 
     `precision` is "f32" or "bf16". None leaves it to OpenVINO, which takes bf16 where the processor has instructions
     for it. In bf16 a row's bits may depend on the other rows of its batch: on processors with AMX they do.
@@ -27,9 +27,9 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, model: bytes, threads: int, *, precision: str | None = None) -> None:
+    def __init__(self, model: bytes, threads: int, num_streams: int = 1, *, precision: str | None = None) -> None:
         core = openvino.Core()
-        config = _make_config(threads)
+        config = _make_config(threads, num_streams)
         if precision:
             config["INFERENCE_PRECISION_HINT"] = precision
         graph = core.read_model(io.BytesIO(model))
@@ -55,9 +55,9 @@ class OpenVinoEngine:
         return logits
 
 
-def create_engine(name: str, model: bytes, threads: int) -> OpenVinoEngine:
+def create_engine(name: str, model: bytes, threads: int, num_streams: int) -> OpenVinoEngine:
     """Return an engine for the bytes of an ONNX file; there is one kind, so `name` is not needed."""
-    return OpenVinoEngine(model, threads)
+    return OpenVinoEngine(model, threads, num_streams)
 
 
 def describe_library() -> dict[str, Any]:
@@ -77,14 +77,14 @@ def compile_product(weights: NDArray[np.float32], threads: int) -> tuple[Callabl
     return lambda values: request.infer([values]), f"openvino {precision}"
 
 
-def _make_config(threads: int) -> dict[str, Any]:
-    """Return OpenVINO's settings for a model with one stream.
+def _make_config(threads: int, num_streams: int = 1) -> dict[str, Any]:
+    """Return OpenVINO's settings for a model whose streams share the threads.
 
     Threads are not pinned: every process pins to the first cores, so two actors with one thread each share one core.
     """
     return {
         "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": num_streams,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,
     }
