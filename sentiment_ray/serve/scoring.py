@@ -97,11 +97,16 @@ def check_texts(texts: Sequence[str], max_texts: int, name_text: NameText) -> No
         raise Refusal(400, "There is no text. Send one or more.", "Empty")
     if len(texts) > max_texts:
         raise Refusal(422, f"The request holds {len(texts)} texts; at most {max_texts} may be sent at once.")
-    blank = [index for index, text in enumerate(texts) if not text or text.isspace()]
+    blank = [index for index, text in enumerate(texts) if is_blank(text)]
     if blank:
         more = f" and {len(blank) - MAX_TEXTS_NAMED} more" if len(blank) > MAX_TEXTS_NAMED else ""
         named = ", ".join(map(name_text, blank[:MAX_TEXTS_NAMED])) + more
         raise Refusal(400, f"No text in {named}: only spaces, or nothing.", "Empty")
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text is empty or only white space, which the jobs put aside too."""
+    return not text or text.isspace()
 
 
 def _describe_too_long(predictor: AsyncPredictor, name: str) -> str:

@@ -15,9 +15,14 @@ from sentiment_ray.serve.service import Service, State
 
 
 @contextmanager
-def connect(predictor: Predictor, *, api_key: str | None = None, **keys: Any) -> Iterator[TestClient]:
-    """Yield a client of the service around a Predictor; `keys` are those of [serve]."""
-    answering = AsyncPredictor(predictor)
+def connect(
+    predictor: Predictor, *, api_key: str | None = None, answering: AsyncPredictor | None = None, **keys: Any
+) -> Iterator[TestClient]:
+    """Yield a client of the service around a Predictor; `keys` are those of [serve].
+
+    `answering` takes the place of the Predictor's own asynchronous face.
+    """
+    answering = answering or AsyncPredictor(predictor)
     service = Service(
         ServeConfig(bundle="unused", **keys), answering, ApiKeys([api_key] if api_key else []), State.READY
     )
