@@ -17,7 +17,9 @@ async def render_metrics(request: Request, service: Service) -> Response:
 async def reload_bundle(request: Request, service: Service) -> Response:
     """Load the bundle of the configuration again; a failure leaves the old one in its place."""
     if service.reload is None:
-        raise Refusal(501, "This service was given a loaded bundle and knows no directory to read.", "Backend")
+        raise Refusal(
+            501, "This service does not load its bundle itself. Start it again, or deploy it again.", "Backend"
+        )
     try:
         bundle_id = await service.reload()
     except SentimentRayError as error:
