@@ -26,11 +26,16 @@ JOBS = (
 )
 PYTHON = """# Python
 
-The package offers one class to load a bundle with and one for its answers.
+The package offers one class to load a bundle with, one that answers many callers at once, and one
+for answers.
 
 ::: sentiment_ray.Predictor
     options:
       members: [load, predict, score, is_batch_invariant]
+
+::: sentiment_ray.inference.async_predictor.AsyncPredictor
+    options:
+      members: [score, predict, warm_up, read_statistics, close]
 
 ::: sentiment_ray.Prediction
 

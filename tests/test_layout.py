@@ -31,7 +31,7 @@ def _python(code: str) -> str:
 
 
 def test_the_package_exports_only_the_predictor() -> None:
-    assert sentiment_ray.__all__ == ["Prediction", "Predictor", "__version__"]
+    assert sentiment_ray.__all__ == ["AsyncPredictor", "Prediction", "Predictor", "__version__"]
 
 
 @pytest.mark.parametrize("module", ["sentiment_ray", "sentiment_ray.cli", "sentiment_ray.serve.server"])

@@ -11,7 +11,7 @@ import numpy as np
 from sentiment_ray.errors import TextTooLongError
 from sentiment_ray.inference.batch_statistics import Statistics
 from sentiment_ray.inference.batch_threads import BatchThreads, Call, Observer
-from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.inference.predictor import Prediction, Predictor, make_predictions
 from sentiment_ray.inference.scoring import Scores, check_texts, make_scores, score_no_texts
 from sentiment_ray.text.encoding import Encoded, encode, join_encoded, pool_logits
 from sentiment_ray.text.truncation import describe_limit
@@ -49,7 +49,16 @@ class AsyncPredictor:
     `max_waiting_tokens` bounds the tokens for which a new call may have to wait. `observe` is called after each batch,
     in the thread of the engine, and must be quick.
 
-    Cancelling a call drops its rows that still wait, so a deadline is `asyncio.timeout` around `score`.
+    Cancelling a call drops its rows that still wait, so a deadline is `asyncio.timeout` around `score`. `async with`
+    warms the engine up, and ends its threads at the end.
+
+    Where `Predictor.is_batch_invariant` says yes, the scores have the bits of `Predictor.score`. Elsewhere they depend
+    on the texts that share a batch, by as much as the bundle's gate found and allowed.
+
+    Example:
+        >>> async with AsyncPredictor(Predictor.load("runs/demo/bundle")) as predictor:
+        ...     print((await predictor.predict(["This is a cherry pie."]))[0].label)
+        neutral
     """
 
     def __init__(
@@ -68,6 +77,13 @@ class AsyncPredictor:
             max_waiting_tokens=max_waiting_tokens,
             observe=observe,
         )
+
+    async def __aenter__(self) -> "AsyncPredictor":
+        await self.warm_up()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     async def score(self, texts: Sequence[str], *, truncate: bool = True) -> Answer:
         """Return the scores of one or more texts.
@@ -98,6 +114,10 @@ class AsyncPredictor:
                 inference_ms=1000 * (call.ended_s - call.begun_s),
             ),
         )
+
+    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return a Prediction for each text, in order; errors are those of `score`."""
+        return make_predictions((await self.score(texts)).scores, self.predictor.labels)
 
     async def warm_up(self, *, seconds: float = WARM_UP_S) -> bool:
         """Let the engine compute a batch of every shape once, and return after some seconds whether all were computed.

@@ -12,7 +12,7 @@ from sentiment_ray.bundle.manifest import Manifest
 from sentiment_ray.bundle.open import Bundle, open_bundle
 from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.engine_specs import ENGINES, installed_gpu_engines
-from sentiment_ray.errors import DataError, SelfTestError, SentimentRayError
+from sentiment_ray.errors import SelfTestError, SentimentRayError
 from sentiment_ray.inference.choice import Pair, list_gpu_choices, rank_choices
 from sentiment_ray.inference.engines import explain_unusable, import_in_background, load_engine
 from sentiment_ray.inference.invariance import is_batch_invariant
@@ -36,6 +36,22 @@ class Prediction:
     probabilities: dict[str, float]
     tokens: int
     truncated: bool
+
+
+def make_predictions(scores: Scores, labels: Sequence[str]) -> list[Prediction]:
+    """Return a Prediction for each text of some scores."""
+    return [
+        Prediction(
+            label=labels[label_id],
+            score=float(probabilities[label_id]),
+            probabilities={label: float(value) for label, value in zip(labels, probabilities, strict=True)},
+            tokens=int(tokens),
+            truncated=bool(truncated),
+        )
+        for label_id, probabilities, tokens, truncated in zip(
+            scores.label_ids, scores.probabilities, scores.tokens, scores.truncated, strict=True
+        )
+    ]
 
 
 @dataclass(frozen=True)
@@ -222,18 +238,4 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a Prediction for each text, in order; a single string is refused: it is a sequence of letters."""
-        if isinstance(texts, str):
-            raise DataError("predict takes a list of texts. Write predict([text]) for a single one.")
-        scores = self.score(texts)
-        return [
-            Prediction(
-                label=self.labels[label_id],
-                score=float(probabilities[label_id]),
-                probabilities={label: float(value) for label, value in zip(self.labels, probabilities, strict=True)},
-                tokens=int(tokens),
-                truncated=bool(truncated),
-            )
-            for label_id, probabilities, tokens, truncated in zip(
-                scores.label_ids, scores.probabilities, scores.tokens, scores.truncated, strict=True
-            )
-        ]
+        return make_predictions(self.score(texts), self.labels)

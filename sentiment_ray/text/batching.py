@@ -14,7 +14,7 @@ LONG_STEP = 128
 LENGTH_STEP = 8
 """Rows are padded to multiples of this where an engine has no lengths of its own. Scores of another step may have other
 bits, so a plan of scores records it."""
-MAX_EMPTY_SHARE = 0.2
+MAX_EMPTY_SHARE = 0.125
 """Largest share of empty rows in a batch of a service. Two batches, one of them small, take longer than a few rows."""
 
 

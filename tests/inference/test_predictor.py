@@ -107,7 +107,7 @@ def test_no_texts_give_no_answers(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"), [(["good", None], r"texts\[1\] is NoneType"), ("good", "takes a list of texts")]
+    ("texts", "message"), [(["good", None], r"texts\[1\] is NoneType"), ("good", "not a list of texts")]
 )
 def test_anything_but_a_list_of_texts_is_refused(predictor: Predictor, texts: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
