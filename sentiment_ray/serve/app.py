@@ -29,8 +29,9 @@ DESCRIBED = (
     *vertex.ROUTES,
     *open_inference.ROUTES,
     *operations.ROUTES,
+    *page.ROUTES,
 )
-ROUTES: tuple[Route, ...] = (*DESCRIBED, *page.ROUTES, *make_document_routes(DESCRIBED))
+ROUTES: tuple[Route, ...] = (*DESCRIBED, *make_document_routes(DESCRIBED))
 
 
 def create_app(service: Service) -> AsgiApp:

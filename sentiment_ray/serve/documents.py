@@ -7,11 +7,10 @@ from typing import Any
 
 from sentiment_ray.serve.http import Request, Response, make_json_response
 from sentiment_ray.serve.openapi import make_document
-from sentiment_ray.serve.operation import JSON, Operation
+from sentiment_ray.serve.operation import HTML, JSON, Operation
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.service import Service
 
-HTML = "text/html; charset=utf-8"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 """The page loads nothing, runs no script, and stands in no frame."""
 STYLE = """
@@ -30,7 +29,7 @@ def make_document_routes(described: Iterable[Route]) -> tuple[Route, ...]:
     """Return the routes that describe `described` and themselves."""
     tag = "description of the service"
     document_operation = Operation("openapi", "This document.", tag, {JSON: {"type": "object"}})
-    page_operation = Operation("docs", "This document as a page.", tag, {"text/html": {"type": "string"}})
+    page_operation = Operation("docs", "This document as a page.", tag, {HTML: {"type": "string"}})
 
     def make(request: Request, service: Service) -> dict[str, Any]:
         has_key = bool(service.api_keys)
@@ -43,7 +42,9 @@ def make_document_routes(described: Iterable[Route]) -> tuple[Route, ...]:
 
     async def show_page(request: Request, service: Service) -> Response:
         page = render_page(make(request, service))
-        return Response(200, page.encode(), {"content-type": HTML, "content-security-policy": POLICY})
+        return Response(
+            200, page.encode(), {"content-type": f"{HTML}; charset=utf-8", "content-security-policy": POLICY}
+        )
 
     routes = (
         Route("GET", "/api-doc/openapi.json", show_document, document_operation, needs_key=False),

@@ -122,3 +122,10 @@ def describe(value: Any) -> str:
     """Return what kind of JSON value it is, without its content."""
     kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")
+
+
+def read_integer(value: Any) -> int | None:
+    """Return an integer of JSON, which 3.0 is too; None for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)

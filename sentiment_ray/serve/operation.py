@@ -7,6 +7,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 JSON = "application/json"
+HTML = "text/html"
 BYTES = "application/octet-stream"
 BYTES_SCHEMA: Schema = {"type": "string", "format": "binary"}
 SCORING_STATUSES = (400, 415, 422, 424, 429)

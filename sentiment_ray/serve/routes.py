@@ -34,6 +34,8 @@ class Router:
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
             methods = by_path.setdefault(route.path, {})
+            if route.method in methods:
+                raise ValueError(f"{route.method} {route.path} has two routes")
             methods[route.method] = route
             if route.method == "GET":
                 methods["HEAD"] = route

@@ -92,6 +92,7 @@ REQUESTS: list[tuple[str, str, Any]] = [
         f"{MODEL}/infer",
         {"inputs": [TENSOR], "outputs": [{"name": "label", "parameters": {"binary_data": True}}]},
     ),
+    ("GET", "/shadow/info", None),
     *(("GET", path, None) for path in ("/info", "/health", "/ping", "/", "/metrics", "/docs", DOCUMENT)),
     *(("GET", path, None) for path in ("/v2", "/v2/health/live", "/v2/health/ready", MODEL, VERSION)),
     *(("GET", f"{path}/ready", None) for path in (MODEL, VERSION)),
@@ -102,7 +103,7 @@ def test_every_route_is_in_the_document(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert described == {(route.method, route.path) for route in ROUTES}
     asked = {(method, path) for method, path, _ in REQUESTS}
-    assert described - asked == {("POST", "/rerank"), ("POST", "/admin/reload")}
+    assert described - asked == {("POST", path) for path in ("/rerank", "/admin/reload", "/shadow/predict")}
     ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert len(ids) == len(set(ids))
 
@@ -138,6 +139,7 @@ ERRORS: list[tuple[int, str, str, dict[str, Any]]] = [
     (415, "POST", f"{VERSION}/infer", {"content": b"{}", "headers": {"content-type": "text/plain"}}),
     (422, "POST", "/predict", {"json": {"inputs": ["tea"] * 21}}),
     (422, "POST", f"{MODEL}/infer", {"json": {"inputs": []}}),
+    (404, "POST", "/shadow/predict", {"json": {"inputs": "tea"}}),
     (424, "POST", "/rerank", {"json": {"query": "tea", "texts": ["milk"]}}),
 ]
 

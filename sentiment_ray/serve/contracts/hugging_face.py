@@ -15,7 +15,7 @@ from sentiment_ray.bundle.files import quote
 from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.serve.contracts.inputs import Inputs, Ranking, rank_labels
 from sentiment_ray.serve.http import Refusal
-from sentiment_ray.serve.json_body import describe
+from sentiment_ray.serve.json_body import describe, read_integer
 from sentiment_ray.serve.scoring import Scored
 
 JAVASCRIPT_CLIENT = "@huggingface/inference/"
@@ -34,12 +34,17 @@ def read_parameters(values: Mapping[str, Any]) -> tuple[int | None, str | None]:
 
     Refusal with 422 when one of them has another value than it may have. Other parameters are ignored.
     """
-    parameters = values.get("parameters") or {}
+    parameters = values.get("parameters")
+    if parameters is None:
+        return None, None
     if not isinstance(parameters, dict):
         raise Refusal(422, f"parameters is {describe(parameters)}, not an object.")
-    top_k = parameters.get("top_k")
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise Refusal(422, f"parameters.top_k is {quote(top_k)}. Send the number of labels, from 1 on, or null.")
+    top_k = None
+    if parameters.get("top_k") is not None:
+        top_k = read_integer(parameters["top_k"])
+        if top_k is None or top_k < 1:
+            found = quote(parameters["top_k"])
+            raise Refusal(422, f"parameters.top_k is {found}. Send the number of labels, from 1 on, or null.")
     function = parameters.get("function_to_apply")
     if function is not None and function not in FUNCTIONS:
         known = ", ".join(FUNCTIONS)

@@ -3,7 +3,6 @@
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from sentiment_ray.serve.contracts.open_inference_binary import (
     split_body,
 )
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
-from sentiment_ray.serve.json_body import check_encoding, check_headers, describe, parse_json
+from sentiment_ray.serve.json_body import check_encoding, check_headers, describe, parse_json, read_integer
 from sentiment_ray.serve.operation import BYTES, BYTES_SCHEMA, JSON, SCORING_STATUSES, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import Scored, score_texts
@@ -171,12 +170,10 @@ def _read_texts(values: Mapping[str, Any], data: memoryview) -> list[str]:
 
 def _count_texts(shape: Any) -> int:
     """Return the number of texts of a shape `[n]` or `[n, 1]`; Refusal with 422 for any other."""
-    sizes = shape if isinstance(shape, list) else []
-    if len(sizes) not in (1, 2) or any(isinstance(size, bool) or not isinstance(size, int) for size in sizes):
-        raise Refusal(422, "inputs[0].shape is not [n] or [n, 1], where n is the number of texts.")
-    if min(sizes) < 0 or sizes[1:] not in ([], [1]):
-        raise Refusal(422, f"inputs[0].shape is {quote(sizes)}. Send [n] or [n, 1], where n is the number of texts.")
-    return math.prod(sizes)
+    sizes = [read_integer(size) for size in shape] if isinstance(shape, list) else []
+    if len(sizes) not in (1, 2) or sizes[1:] not in ([], [1]) or sizes[0] is None or sizes[0] < 0:
+        raise Refusal(422, f"inputs[0].shape is {quote(shape)}. Send [n] or [n, 1], where n is the number of texts.")
+    return sizes[0]
 
 
 def _read_json_texts(data: Any, num_texts: int) -> list[str]:

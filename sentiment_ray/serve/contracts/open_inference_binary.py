@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentiment_ray.serve.http import Refusal
+from sentiment_ray.serve.json_body import read_integer
 
 HEADER = "inference-header-content-length"
 """Header that says how many bytes of a body are its JSON; the bytes of the tensors follow."""
@@ -55,7 +56,10 @@ def encode_texts(texts: Sequence[str]) -> bytes:
 
 def read_size(parameters: Mapping[str, Any], name: str) -> int | None:
     """Return how many bytes behind the JSON belong to a tensor; None when its data are in the JSON."""
-    size = parameters.get("binary_data_size")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+    given = parameters.get("binary_data_size")
+    if given is None:
+        return None
+    size = read_integer(given)
+    if size is None or size < 0:
         raise Refusal(422, f"{name}: binary_data_size is no number of bytes.")
     return size

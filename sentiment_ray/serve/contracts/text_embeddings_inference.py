@@ -122,5 +122,4 @@ ROUTES = (
     Route("GET", "/info", describe_model, Operation("info", "The bundle that answers.", TAG, {JSON: refer("Info")})),
     Route("GET", "/health", report_health, _describe_health("health"), needs_key=False),
     Route("GET", "/ping", report_health, _describe_health("ping"), needs_key=False),
-    Route("GET", "/", report_health, _describe_health("health_at_root"), needs_key=False),
 )

@@ -21,10 +21,10 @@ ERROR_TYPES = (
 
 def make_schemas(max_texts: int) -> dict[str, Schema]:
     """Return the schemas by their names in the document."""
-    rankings = {"type": "array", "items": refer("Ranking")}
     return {
         "Text": {"type": "string", "pattern": NOT_BLANK, "description": "A text that is not blank."},
-        "PredictRequest": _make_predict_request(max_texts),
+        "PredictRequest": _make_request(max_texts, {"parameters": _PARAMETERS}),
+        "VertexInstance": _make_request(max_texts, {}),
         "HuggingFaceParameters": _HUGGING_FACE_PARAMETERS,
         "Prediction": make_object(
             {
@@ -38,15 +38,24 @@ def make_schemas(max_texts: int) -> dict[str, Schema]:
             "minItems": 1,
             "items": refer("Prediction"),
         },
+        "Rankings": {"type": "array", "minItems": 1, "items": refer("Ranking")},
         "PredictResponse": {
             "description": "One ranking for one text, or a list with a ranking for each text.",
-            "oneOf": [refer("Ranking"), {**rankings, "minItems": 1}],
+            "oneOf": [refer("Ranking"), refer("Rankings")],
+        },
+        "ShadowInfo": {
+            "oneOf": [
+                make_object(
+                    {"bundle_id": {"type": "string"}, "labels": {"type": "array", "items": {"type": "string"}}}
+                ),
+                {"type": "null"},
+            ]
         },
         "VertexRequest": {
             "type": "object",
             "required": ["instances"],
             "properties": {
-                "instances": {"type": "array", "minItems": 1, "maxItems": max_texts, "items": refer("PredictRequest")}
+                "instances": {"type": "array", "minItems": 1, "maxItems": max_texts, "items": refer("VertexInstance")}
             },
         },
         "VertexResponse": make_object({"predictions": {"type": "array", "items": refer("PredictResponse")}}),
@@ -72,7 +81,8 @@ def make_object(properties: dict[str, Any]) -> Schema:
     }
 
 
-def _make_predict_request(max_texts: int) -> Schema:
+def _make_request(max_texts: int, more: dict[str, Schema]) -> Schema:
+    """Return the schema of texts and how they are to be scored; `more` has further keys."""
     return {
         "type": "object",
         "required": ["inputs"],
@@ -105,14 +115,15 @@ def _make_predict_request(max_texts: int) -> Schema:
                 "type": ["string", "null"],
                 "pattern": "^[Rr]ight$",
             },
-            "parameters": {
-                "description": "What Hugging Face's clients send. The answer is then a list for one text too.",
-                "anyOf": [refer("HuggingFaceParameters"), {"type": "null"}],
-            },
+            **more,
         },
     }
 
 
+_PARAMETERS: Schema = {
+    "description": "What Hugging Face's clients send. The answer is then a list for one text too.",
+    "anyOf": [refer("HuggingFaceParameters"), {"type": "null"}],
+}
 _HUGGING_FACE_PARAMETERS: Schema = {
     "type": "object",
     "properties": {

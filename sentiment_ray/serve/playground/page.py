@@ -8,17 +8,21 @@ from typing import Any
 
 from sentiment_ray.errors import BundleError
 from sentiment_ray.serve.contracts.inputs import read_inputs
+from sentiment_ray.serve.contracts.text_embeddings_inference import report_health
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import read_json_object
+from sentiment_ray.serve.operation import HTML, JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import check_texts
 from sentiment_ray.serve.service import Service
 
 
 async def show_page(request: Request, service: Service) -> Response:
-    """Return the playground to a client that takes HTML."""
+    """Return the playground to a client that takes HTML, and the health of the service to any other one."""
     if "text/html" not in request.headers.get("accept", ""):
-        raise Refusal(406, "This is a page for browsers. Programs send texts to POST /predict; see GET /docs.")
+        health = await report_health(request, service)
+        health.headers |= {"content-type": "text/plain", "vary": "accept"}
+        return health
     page, policy = _build_page()
     headers = {
         "content-type": "text/html; charset=utf-8",
@@ -76,8 +80,24 @@ def _build_page() -> tuple[bytes, str]:
     return page.encode(), policy
 
 
+TAG = "playground"
+PAGE = Operation(
+    "health_at_root",
+    "Whether the service answers requests; for a browser the playground, as HTML.",
+    TAG,
+    {HTML: {"type": "string"}, "text/plain": {"type": "string", "maxLength": 0}},
+)
+SHADOW_INFO = Operation("shadow_info", "The second bundle; null when there is none.", TAG, {JSON: refer("ShadowInfo")})
+SHADOW_PREDICT = Operation(
+    "shadow_predict",
+    "Classify texts with the second bundle.",
+    TAG,
+    {JSON: refer("Rankings")},
+    {JSON: refer("PredictRequest")},
+    statuses=(400, 404, 415, 422, 424),
+)
 ROUTES = (
-    Route("GET", "/", show_page, needs_key=False),
-    Route("GET", "/shadow/info", describe_second),
-    Route("POST", "/shadow/predict", predict_with_second),
+    Route("GET", "/", show_page, PAGE, needs_key=False),
+    Route("GET", "/shadow/info", describe_second, SHADOW_INFO),
+    Route("POST", "/shadow/predict", predict_with_second, SHADOW_PREDICT),
 )
