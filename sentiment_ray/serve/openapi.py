@@ -67,7 +67,7 @@ def make_document(routes: Iterable[Route], *, max_texts: int, has_key: bool, roo
         "info": {
             "title": "sentiment-ray",
             "version": __version__,
-            "description": "Sentiment of texts. Every object ignores keys that it does not know.",
+            "description": "Sentiment of texts. Unknown keys of a request are ignored.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": root_path or "/"}],
