@@ -124,6 +124,7 @@ def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
     assert folders | {
         "cpu",
         "gpu",
+        "rayserve",
         "clean",
         "export",
         "s3",
@@ -158,6 +159,7 @@ def test_the_wheel_contains_only_the_package(tmp_path: Path) -> None:
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
     sources = [path for kind in ("*.py", "*.html.j2") for path in (ROOT / "sentiment_ray").rglob(kind)]
     data = {"sentiment_ray/py.typed", "sentiment_ray/inference/behaviour.toml"}
+    data |= {f"sentiment_ray/serve/playground/{name}" for name in ("index.html", "style.css", "script.js")}
     assert packaged == {path.relative_to(ROOT).as_posix() for path in sources} | data
     assert {f"sentiment_ray/{folder}/report.html.j2" for folder in ("score", "evaluate")} < packaged
 
@@ -174,6 +176,7 @@ DOCUMENTS = (
     "docs/preparing-splits.md",
     "docs/scoring.md",
     "docs/serving.md",
+    "docs/serving-running.md",
     "docs/training.md",
 )
 
