@@ -125,6 +125,7 @@ def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
         "cpu",
         "gpu",
         "rayserve",
+        "otel",
         "clean",
         "export",
         "s3",

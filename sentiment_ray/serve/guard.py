@@ -24,6 +24,8 @@ from sentiment_ray.serve.service import Service, State
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+MAX_LENGTH_DIGITS = 18
+"""A Content-Length with more digits is above every limit."""
 CLIENT_LEFT = 499
 """The status that is counted when a client did not wait for its answer."""
 
@@ -54,20 +56,26 @@ class Guard:
         try:
             await self._answer(scope, receive, answering, headers)
         finally:
-            seconds = time.perf_counter() - start_s
-            route, status = scope.get("sentiment_ray.route", "other"), answering.status or CLIENT_LEFT
-            self._service.metrics.note_request(route, status, seconds)
-            if self._service.config.access_log:
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                client = (scope.get("client") or ("",))[0]
-                log_request(
-                    request_id=request_id,
-                    method=method,
-                    route=route,
-                    status=status,
-                    duration_ms=1000 * seconds,
-                    client=client,
-                )
+            self._note(scope, headers, request_id, answering.status, time.perf_counter() - start_s)
+
+    def _note(self, scope: Scope, headers: Mapping[str, str], request_id: str, status: int, seconds: float) -> None:
+        """Count, log and trace a request that has ended."""
+        service, route = self._service, scope.get("sentiment_ray.route", "other")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        status = status or CLIENT_LEFT
+        service.metrics.note_request(route, status, seconds)
+        if service.tracing:
+            service.tracing.record(headers, method=method, route=route, status=status, seconds=seconds)
+        if service.config.access_log:
+            client = (scope.get("client") or ("",))[0]
+            log_request(
+                request_id=request_id,
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=1000 * seconds,
+                client=client,
+            )
 
     async def _answer(
         self, scope: Scope, receive: Receive, answering: "_Answering", headers: Mapping[str, str]
@@ -118,7 +126,7 @@ class Guard:
         limit = self._service.config.max_body_bytes
         too_large = Refusal(413, f"The body is larger than {limit} bytes.")
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
+        if declared.isdecimal() and (len(declared) > MAX_LENGTH_DIGITS or int(declared) > limit):
             raise too_large
         body = bytearray()
         while True:

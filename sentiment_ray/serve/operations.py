@@ -21,11 +21,9 @@ async def reload_bundle(request: Request, service: Service) -> Response:
             501, "This service does not load its bundle itself. Start it again, or deploy it again.", "Backend"
         )
     try:
-        bundle_id = await service.reload()
+        bundle_id = await service.reload(tell_others=True)
     except SentimentRayError as error:
         raise Refusal(424, f"The old bundle still answers. {error}", "Backend") from None
-    if service.after_reload:
-        service.after_reload()
     return make_json_response({"bundle_id": bundle_id})
 
 

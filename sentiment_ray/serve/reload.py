@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.async_predictor import AsyncPredictor
@@ -12,6 +14,8 @@ from sentiment_ray.serve.service import Service
 from sentiment_ray.serve.shadow import Shadow
 
 CLOSE_POLL_S = 0.05
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +39,19 @@ class Reloader:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._lock = asyncio.Lock()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def reload(self) -> str:
+    async def reload(self, *, tell_others: bool = False) -> str:
         """Read the bundle, the keys and the second bundle again, and return the id of the bundle that answers now.
 
         Every file is checked and the self-test passes before anything is swapped. On an error the service goes on with
-        what it has. Requests that have begun are answered by the bundle that they began with.
+        what it has. Requests that have begun are answered by the bundle that they began with. A caller that is
+        cancelled, as by the deadline of its request, does not end the reload. `tell_others` lets the other processes of
+        the service reload too.
         """
+        return await asyncio.shield(self._start(self._reload(tell_others)))
+
+    async def _reload(self, tell_others: bool) -> str:
         service = self._service
         async with self._lock:
             shadow: Shadow | None = None
@@ -51,11 +60,12 @@ class Reloader:
                 if service.config.shadow is not None:
                     shadow = await Shadow.start(service.config, service.metrics)
                 predictor = await asyncio.to_thread(load_predictor, service.config)
-            except SentimentRayError as error:
+            except Exception as error:
                 if shadow:
                     await shadow.close()
                 service.metrics.note_reload(succeeded=False)
-                logger.warning("The bundle was not reloaded, and the old one still answers. %s", error)
+                if isinstance(error, SentimentRayError):
+                    logger.warning("The bundle was not reloaded, and the old one still answers. %s", error)
                 raise
             await predictor.warm_up()
             old, old_shadow = service.predictor, service.shadow
@@ -64,9 +74,9 @@ class Reloader:
             service.metrics.note_reload(succeeded=True)
             if old_shadow:
                 await old_shadow.close()
-        task = asyncio.create_task(self._close_after_last_call(old))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._start(self._close_after_last_call(old))
+        if tell_others and service.after_reload:
+            service.after_reload()
         return predictor.predictor.manifest.bundle_id
 
     async def _close_after_last_call(self, old: AsyncPredictor) -> None:
@@ -74,3 +84,9 @@ class Reloader:
             await asyncio.sleep(CLOSE_POLL_S)
         del self._service.num_calls[old]
         old.close()
+
+    def _start(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

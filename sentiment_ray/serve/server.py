@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,8 +20,10 @@ from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.draining import Server, make_protocol
 from sentiment_ray.serve.reload import Reloader, load_predictor
+from sentiment_ray.serve.scoring import log_bug
 from sentiment_ray.serve.service import Service, State
 from sentiment_ray.serve.shadow import Shadow
+from sentiment_ray.serve.tracing import start_tracing
 
 METRICS_PERIOD_S = 1.0
 
@@ -55,6 +58,8 @@ def serve(config: ServeConfig) -> None:
 
 def serve_on(listener: socket.socket, config: ServeConfig, supervision: Supervision | None = None) -> None:
     """Serve a bundle in this process, on a bound socket, until it is asked to stop."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the bundle is loaded, there is nothing to reload
     predictor = load_predictor(config)
     with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
         runner.run(_serve_on(listener, config, predictor, supervision))
@@ -85,6 +90,7 @@ async def run_service(config: ServeConfig, predictor: AsyncPredictor, api_keys: 
     service = Service(config, predictor, api_keys)
     service.reload = Reloader(service).reload
     access_log = start_access_log() if config.access_log else None
+    service.tracing = start_tracing()
     if config.shadow is not None:
         service.shadow = await Shadow.start(config, service.metrics)
     await predictor.warm_up()
@@ -100,12 +106,17 @@ async def run_service(config: ServeConfig, predictor: AsyncPredictor, api_keys: 
         service.predictor.close()
         if access_log:
             access_log.stop()
+        if service.tracing:
+            service.tracing.close()
 
 
 async def _update_metrics(service: Service) -> None:
     while True:
         await asyncio.sleep(METRICS_PERIOD_S)
-        service.metrics.update(service.predictor)
+        try:
+            service.metrics.update(service.predictor)
+        except Exception as error:  # a mistake in counting must not end the counting
+            log_bug(error, "the metrics")
 
 
 @contextlib.contextmanager

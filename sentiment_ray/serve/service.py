@@ -11,6 +11,7 @@ from sentiment_ray.serve.api_key import ApiKeys
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.metrics import Metrics
 from sentiment_ray.serve.shadow import Shadow
+from sentiment_ray.serve.tracing import Tracing
 
 
 class State(Enum):
@@ -32,10 +33,11 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     shadow: Shadow | None = None
     """A second bundle that scores some of the texts, for comparison."""
-    reload: Callable[[], Awaitable[str]] | None = None
+    tracing: Tracing | None = None
+    reload: Callable[..., Awaitable[str]] | None = None
     """Loads the bundle again and returns its id; None where the service was given a Predictor."""
     after_reload: Callable[[], None] | None = None
-    """Called after a reload that a request asked for, so that the other processes of the service reload too."""
+    """Lets the other processes of the service reload too."""
     num_calls: Counter[AsyncPredictor] = field(default_factory=Counter)
     """Calls that wait for the answer of each predictor; a replaced one is closed after its last call."""
 

@@ -1,7 +1,6 @@
 """One process of a service with several: `sentiment_ray.serve.supervisor` starts it, and writes its configuration."""
 
 import json
-import signal
 import socket
 import sys
 from typing import Any
@@ -13,7 +12,6 @@ from sentiment_ray.serve.server import Supervision, serve_on
 
 def main() -> None:
     """Serve on a socket that the supervisor has bound."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the bundle is loaded
     given = json.loads(sys.stdin.buffer.readline())
     try:
         with socket.socket(fileno=given["listener"]) as listener:

@@ -104,6 +104,12 @@ def test_a_bundle_that_is_damaged_leaves_the_old_one_answering(tmp_path: Path) -
     assert service.process.returncode == 0
 
 
+def test_a_reload_that_takes_longer_than_a_request_may_goes_on() -> None:
+    with run(GOLDEN, "--deadline-s", "0.2") as service:
+        assert service.ask("POST", "/admin/reload").status == 504, "the warm-up alone takes longer"
+        wait_until(lambda: service.read_metrics().get("sentiment_ray_reloads_total{result=done}") == 1, "no reload")
+
+
 def test_a_reload_reads_the_keys_again_and_needs_one_and_comes_from_this_machine(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first\n")

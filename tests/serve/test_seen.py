@@ -1,13 +1,17 @@
 """What the service shows of itself: metrics, the access log and request ids; and that no text and no key is in them."""
 
+import gzip
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.serve.running import GOLDEN, Running, run
 
@@ -173,3 +177,39 @@ def test_the_text_of_a_bug_is_not_shown(tmp_path: Path) -> None:
             assert broken.ask("GET", "/health").status == 200
     assert CANARY not in answer.body.decode() + "".join(broken.log)
     assert "ValueError" in "".join(broken.log)
+
+
+def test_each_request_is_a_span_that_continues_the_trace_of_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["content-length"]))
+            received.append(gzip.decompress(content) if self.headers["content-encoding"] == "gzip" else content)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    collector = HTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with run(GOLDEN) as traced:
+        traced.ask("POST", "/predict", {"inputs": CANARY}, {"traceparent": f"00-{trace}-{parent}-01"})
+        traced.ask("GET", f"/{CANARY}")
+    collector.shutdown()
+    collector.server_close()
+    requests = [ExportTraceServiceRequest.FromString(content) for content in received]
+    spans = [
+        span
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert [span.name for span in spans] == ["POST /predict", "GET other"]
+    assert (spans[0].trace_id.hex(), spans[0].parent_span_id.hex()) == (trace, parent)
+    assert 0 < spans[0].end_time_unix_nano - spans[0].start_time_unix_nano < 10e9
+    assert CANARY.encode() not in b"".join(received)
