@@ -1,5 +1,6 @@
 """A running service takes a new bundle, new keys and a second bundle without a lost request, or goes on as it was."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_ray.inference.async_predictor import AsyncPredictor
+from sentiment_ray.serve.config import ServeConfig
+from sentiment_ray.serve.reload import Reloader, load_predictor
+from sentiment_ray.serve.service import Service
 from tests.serve.running import GOLDEN, Running, copy_bundle, run
 
 NO_LIMIT_OF_WAITING_S = 20
@@ -104,10 +109,30 @@ def test_a_bundle_that_is_damaged_leaves_the_old_one_answering(tmp_path: Path) -
     assert service.process.returncode == 0
 
 
-def test_a_reload_that_takes_longer_than_a_request_may_goes_on() -> None:
-    with run(GOLDEN, "--deadline-s", "0.2") as service:
-        assert service.ask("POST", "/admin/reload").status == 504, "the warm-up alone takes longer"
-        wait_until(lambda: service.read_metrics().get("sentiment_ray_reloads_total{result=done}") == 1, "no reload")
+def test_a_reload_goes_on_when_the_deadline_of_its_request_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[AsyncPredictor] = []
+
+    def load_slowly(config: ServeConfig) -> AsyncPredictor:
+        time.sleep(0.3)
+        loaded.append(load_predictor(config))
+        return loaded[-1]
+
+    monkeypatch.setattr("sentiment_ray.serve.reload.load_predictor", load_slowly)
+
+    async def reload() -> None:
+        config = ServeConfig(bundle=str(GOLDEN), engine="onnxruntime", threads=1)
+        old = load_predictor(config)
+        service = Service(config, old)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Reloader(service).reload()
+        assert service.predictor is old
+        while service.predictor is old:
+            await asyncio.sleep(0.05)
+        assert service.predictor is loaded[0]
+        loaded[0].close()
+
+    asyncio.run(asyncio.wait_for(reload(), timeout=30))
 
 
 def test_a_reload_reads_the_keys_again_and_needs_one_and_comes_from_this_machine(tmp_path: Path) -> None:

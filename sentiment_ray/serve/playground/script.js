@@ -34,7 +34,8 @@ async function start() {
   try {
     state.info = (await ask("info")).answer;
   } catch (error) {
-    if (error.status !== 401) show(error);
+    if (error.status === 401) byId("key").focus();
+    else show(error);
     return;
   }
   byId("key-form").hidden = true;
@@ -42,6 +43,7 @@ async function start() {
   state.labels = Object.values(state.info.model_type.classifier.id2label);
   state.second = await ask("shadow/info").then((found) => found.answer, () => null);
   byId("bundle").textContent = `bundle ${state.info.bundle_id.slice(0, 8)} · ${state.info.variant} · ${state.info.engine}`;
+  byId("text").focus();
   if (byId("text").value.trim()) scoreOne();
 }
 
