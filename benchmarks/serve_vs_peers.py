@@ -171,7 +171,8 @@ def _run_wrk(service: Service, port: int, bodies: str, connections: str, seconds
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(HERE / "closed_loop.lua"), url]
     done = subprocess.run([*command, "--", bodies], capture_output=True, text=True, check=True)
     result: Result = json.loads(done.stdout.splitlines()[-1])
-    return result | {"answers_per_s": round(result["answers"] / result["seconds"], 1)}
+    answered = result["answers"] - result["refused"]
+    return result | {"answers_per_s": round(answered / result["seconds"], 1)}
 
 
 def _summarise(service: Service, rounds: Sequence[Result], ours: Sequence[Result]) -> Result:

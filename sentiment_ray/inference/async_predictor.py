@@ -46,7 +46,8 @@ class Answer:
 class AsyncPredictor:
     """A `Predictor` that answers many callers at once, in batches that they share.
 
-    `max_waiting_tokens` bounds the tokens for which a new call may have to wait. `observe` is called after each batch,
+    `max_waiting_tokens` bounds the tokens for which a new call may have to wait; while the queue does not empty, the
+    bound is what the engine computes in a moment (see `Admission`). `observe` is called after each batch,
     in the thread of the engine, and must be quick.
 
     Cancelling a call drops its rows that still wait, so a deadline is `asyncio.timeout` around `score`. `async with`

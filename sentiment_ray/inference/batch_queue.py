@@ -60,13 +60,14 @@ class BatchQueue(Generic[Call]):
         """Rows that wait."""
         self.num_tokens = 0
         """Their tokens, with padding."""
-        self._num_small_tokens = 0
+        self.num_small_tokens = 0
+        """Those of small calls."""
         self._num_large_calls = 0
 
     @property
     def tokens_ahead(self) -> int:
         """Tokens that may come before those of a new call: all of small calls, and one batch of each large one."""
-        return self._num_small_tokens + self._num_large_calls * self._batching.tokens_per_batch
+        return self.num_small_tokens + self._num_large_calls * self._batching.tokens_per_batch
 
     def list_calls(self) -> list[Call]:
         """Return the calls that have rows here."""
@@ -150,6 +151,6 @@ class BatchQueue(Generic[Call]):
         self.num_tokens += num_added * length
         if waiting.is_small:
             group.num_small_rows += num_added
-            self._num_small_tokens += num_added * length
+            self.num_small_tokens += num_added * length
         if not group.num_rows:
             del self._groups[length]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.engine_specs import get_batching
 from sentiment_ray.errors import QueueFullError
+from sentiment_ray.inference.admission import Admission
 from sentiment_ray.inference.batch_queue import BatchQueue, QueuedBatch
 from sentiment_ray.inference.batch_runner import BatchRunner, Result, Shape, list_shapes
 from sentiment_ray.inference.batch_statistics import BatchCounter, FinishedBatch, Statistics
@@ -62,12 +63,12 @@ class BatchThreads:
     ) -> None:
         self._max_tokens = encoder.max_tokens
         self._batching = get_batching(engine.name).for_serving()
-        self._max_waiting_tokens = max_waiting_tokens
         self._observe = observe
         self._changed = threading.Condition()
         """Held by whoever uses what is below."""
         self._queue = BatchQueue[Call](self._batching)
         self._counter = BatchCounter()
+        self._admission = Admission(max_waiting_tokens)
         self._is_closed = False
         self._cold_shapes = [deque[Shape]() for _ in range(num_threads)]
         """The shapes that each thread computes when nothing waits, so that no request meets a new one."""
@@ -85,6 +86,8 @@ class BatchThreads:
             call.added_s = time.perf_counter()
             if not self._queue.num_rows:
                 self._counter.note_work()
+            if not self._queue.num_small_tokens:
+                self._admission.note_empty(call.added_s)
             self._queue.add(call, padded, now_s=call.added_s)
             self._changed.notify_all()
 
@@ -129,11 +132,10 @@ class BatchThreads:
         """Raise QueueFullError unless so many tokens may wait; any number may where none waits."""
         if self._is_closed:
             raise RuntimeError("this AsyncPredictor is closed")
-        waiting = self._queue.tokens_ahead
-        if waiting and waiting + min(num_tokens, self._batching.tokens_per_batch) > self._max_waiting_tokens:
+        waiting, limit = self._queue.tokens_ahead, self._admission.get_limit(time.perf_counter())
+        if waiting and waiting + min(num_tokens, self._batching.tokens_per_batch) > limit:
             raise QueueFullError(
-                f"{waiting} tokens of other texts wait for the model, and {self._max_waiting_tokens} may. "
-                "Try again in a moment."
+                f"{waiting} tokens of other texts wait for the model, and {limit} may. Try again in a moment."
             )
 
     def _run(self, runner: BatchRunner, cold: deque[Shape]) -> None:
@@ -164,6 +166,8 @@ class BatchThreads:
             return None
         if batch:
             self._counter.begin()
+        if not self._queue.num_small_tokens:
+            self._admission.note_empty(time.perf_counter())
         return batch
 
     def _empty_queue(self) -> list[Call]:
@@ -179,6 +183,10 @@ class BatchThreads:
         finished, results = runner.compute(ids, length=batch.length, num_rows=batch.num_rows)
         with self._changed:
             self._counter.end(finished)
+            if finished and not finished.is_new_shape:
+                self._admission.note_batch(
+                    finished.num_padded_tokens, finished.seconds, num_threads=len(self._cold_shapes)
+                )
             self._queue.finish(batch.rows, now_s=time.perf_counter())
             ended = self._give_results(batch, results)
         _resolve(ended)
