@@ -165,6 +165,29 @@ def test_one_text_is_answered_with_a_flat_list(client: TestClient) -> None:
         assert [alone] == _post(client, "/", {"inputs": text, "parameters": {"top_k": None}}).json()
 
 
+def test_raw_scores_are_logits(client: TestClient, golden: Predictor) -> None:
+    expected = golden.score(TEXTS).logits.tolist()
+    body = {"inputs": TEXTS, "raw_scores": True}
+    assert [row for _, row in _read_rankings(_post(client, "/predict", body))] == expected
+    assert [row for _, row in _read_rankings(_post(client, "/", body | {"parameters": {}}))] == expected
+    instances = [{"inputs": text, "raw_scores": True} for text in TEXTS]
+    assert [row for _, row in _read_vertex(_post(client, "/vertex", {"instances": instances}))] == expected
+
+
+def test_instances_are_answered_in_their_order_whatever_they_ask_for(client: TestClient, golden: Predictor) -> None:
+    instances: list[dict[str, Any]] = [
+        {"inputs": "tea", "truncate": True},
+        {"inputs": ["good", ["bad"]], "truncate": False, "raw_scores": True},
+        {"inputs": [["milk"]], "truncate": None},
+    ]
+    tea, pair, milk = _post(client, "/vertex", {"instances": instances}).json()["predictions"]
+    assert [_read_ranking(tea)[1], _read_ranking(milk[0])[1]] == golden.score(["tea", "milk"]).probabilities.tolist()
+    assert [_read_ranking(ranking)[1] for ranking in pair] == golden.score(["good", "bad"]).logits.tolist()
+    instances[1]["inputs"] = ["good", "word " * 100]
+    refused = _post(client, "/vertex", {"instances": instances})
+    assert refused.json()["error"].startswith("instances[1].inputs[1] has more than 32 tokens")
+
+
 def _read_error(response: httpx.Response) -> tuple[str, str | None]:
     """Return the message and the type, which the Open Inference Protocol does not have."""
     content = response.json()
