@@ -58,7 +58,7 @@ SERVICES = (
         "infinity",
         "infinity",
         "Infinity",
-        ("-m", "infinity_emb.infinity_server", *INFINITY.split()),
+        ("-c", "from infinity_emb.cli import cli; cli()", *INFINITY.split()),
         "/classify",
         lambda text: {"model": "model", "input": [text]},
         lambda answer: max(answer["data"][0], key=lambda entry: entry["score"])["label"],
