@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import QueueFullError, TextTooLongError
 from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
@@ -64,6 +66,8 @@ async def score_texts(
     except Exception as error:
         log_bug(error, "the model")
         raise Refusal(424, "The model failed. The log of the service says why.", "Backend") from None
+    if not np.isfinite(answer.scores.logits).all():
+        raise Refusal(424, "The model gave a score that is no number.", "Backend")
     service.note_answer(predictor, texts, answer)
     headers = _make_headers(request, texts, answer, predictor.predictor.engine)
     return Scored(answer.scores, predictor.predictor.labels, headers)

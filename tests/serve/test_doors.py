@@ -274,6 +274,22 @@ def test_a_failure_has_one_status(
     assert SECRET not in caplog.text + refused.text
 
 
+class _Broken(AsyncPredictor):
+    """A predictor whose scores are no numbers."""
+
+    async def score(self, texts: Sequence[str], *, truncate: bool = True) -> Answer:
+        answer = await super().score(texts, truncate=truncate)
+        answer.scores.logits[-1, 0] = np.nan
+        return answer
+
+
+def test_a_score_that_is_no_number_is_a_failure(golden: Predictor, door: tuple[Ask, Read]) -> None:
+    with connect(golden, answering=_Broken(golden)) as client:
+        refused = door[0](client, ["tea", "milk"], True)
+    assert refused.status_code == 424
+    assert _read_error(refused) in [("The model gave a score that is no number.", kind) for kind in ("Backend", None)]
+
+
 class _Slow(AsyncPredictor):
     """A predictor that never answers, and notes what became of its calls."""
 
