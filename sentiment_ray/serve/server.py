@@ -70,16 +70,17 @@ async def _serve_on(
 ) -> None:
     async with run_service(config, predictor, read_api_keys(config.api_key_file)) as service:
         server = _make_server(service)
-        listen(listener, config.host, config.port)
         loaded = predictor.predictor
         bundle = f"bundle {loaded.manifest.bundle_id} ({loaded.variant} with {loaded.engine})"
-        if supervision:
-            service.after_reload = supervision.note_reload
-            asyncio.get_running_loop().add_reader(supervision.pipe, server.drain)
-            supervision.announce(bundle)
-        else:
-            log.notify(f"serving {bundle} on {describe_address(listener)}/predict")
-        await server.serve(sockets=[listener])
+        with server.capture_signals():  # from the first connection on, a signal drains
+            listen(listener, config.host, config.port)
+            if supervision:
+                service.after_reload = supervision.note_reload
+                asyncio.get_running_loop().add_reader(supervision.pipe, server.drain)
+                supervision.announce(bundle)
+            else:
+                log.notify(f"serving {bundle} on {describe_address(listener)}/predict")
+            await server.serve(sockets=[listener])
         if server.num_cut_off:
             log.notify(f"requests that were cut off at the drain limit: {server.num_cut_off}")
 
