@@ -22,6 +22,7 @@ CHARACTERS_PER_SLICE = 16_384
 """Characters of longer texts that become tokens in one piece, between which other calls have their turn."""
 MAX_WAITING_TOKENS = 8192
 WARM_UP_S = 0.5
+CLOSE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,15 @@ class AsyncPredictor:
         """Return what the engine has done until now, and what waits for it."""
         return self._threads.read_statistics()
 
-    def close(self) -> None:
-        """End the threads; calls that still wait fail."""
+    def close(self, *, wait_s: float = CLOSE_S) -> None:
+        """End the threads; calls that still wait fail.
+
+        At most `wait_s` seconds are waited for the batches that are being computed. A process that ended meanwhile
+        could crash, as an engine computes outside of Python.
+        """
         self._encoding.shutdown(wait=False, cancel_futures=True)
         self._threads.close()
+        self._threads.wait_closed(seconds=wait_s)
 
     async def _encode(self, texts: Sequence[str]) -> Encoded:
         """Turn texts into tokens: few characters at once, and many in a thread, slice by slice."""

@@ -72,9 +72,14 @@ class BatchThreads:
         self._is_closed = False
         self._cold_shapes = [deque[Shape]() for _ in range(num_threads)]
         """The shapes that each thread computes when nothing waits, so that no request meets a new one."""
-        for index, cold in enumerate(self._cold_shapes):
-            runner = BatchRunner(engine, encoder)
-            threading.Thread(target=self._run, args=(runner, cold), name=f"engine-{index}", daemon=True).start()
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(BatchRunner(engine, encoder), cold), name=f"engine-{index}", daemon=True
+            )
+            for index, cold in enumerate(self._cold_shapes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def add(self, call: Call) -> None:
         """Let the rows of a call wait. QueueFullError when too many tokens wait already."""
@@ -127,6 +132,12 @@ class BatchThreads:
             calls = self._empty_queue()
             self._changed.notify_all()
         _fail(calls, RuntimeError("this AsyncPredictor was closed"))
+
+    def wait_closed(self, *, seconds: float) -> None:
+        """Wait for the batches that the threads compute when they are closed."""
+        end_s = time.perf_counter() + seconds
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, end_s - time.perf_counter()))
 
     def _check_room(self, num_tokens: int) -> None:
         """Raise QueueFullError unless so many tokens may wait; any number may where none waits."""

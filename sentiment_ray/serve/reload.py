@@ -83,7 +83,7 @@ class Reloader:
         while self._service.num_calls[old] > 0:
             await asyncio.sleep(CLOSE_POLL_S)
         del self._service.num_calls[old]
-        old.close()
+        old.close(wait_s=0)
 
     def _start(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         task = asyncio.create_task(coroutine)

@@ -352,7 +352,7 @@ def test_calls_that_wait_fail_when_the_predictor_is_closed(golden: Predictor) ->
     async def work(answering: AsyncPredictor) -> None:
         calls = [asyncio.create_task(answering.score([text])) for text in ("good", "The bus leaves at nine.")]
         await asyncio.sleep(0.05)
-        answering.close()
+        answering.close(wait_s=0)
         with pytest.raises(RuntimeError, match="closed"):
             await calls[1]
         engine.gate.set()

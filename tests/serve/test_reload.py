@@ -171,3 +171,11 @@ def test_a_second_bundle_scores_a_share_and_its_flips_are_counted(tmp_path: Path
 def test_a_second_bundle_that_is_none_is_named() -> None:
     with pytest.raises(AssertionError, match="shadow = 'nowhere'"), run(GOLDEN, "--shadow", "nowhere"):
         pass
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_service_that_is_asked_to_end_as_soon_as_it_is_ready_ends_well(engine: str) -> None:
+    """The engine is still warming up shapes at that moment, outside of Python."""
+    with run(GOLDEN, "--engine", engine) as service:
+        pass
+    assert service.process.returncode == 0
