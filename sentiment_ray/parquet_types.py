@@ -1,14 +1,17 @@
 """Facts about Parquet for every reader: which types hold texts, how they are read, and what damaged files raise."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+import psutil
 import pyarrow as pa
 
 from sentiment_ray.column_names import quote_names
 from sentiment_ray.errors import first_line
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
-"""What PyArrow raises for a damaged file, depending on where the damage is."""
+"""What PyArrow raises for a damaged file, depending on where the damage is; see also `is_damage`."""
+ALLOCATION = re.compile(r"size (\d+)")
 STRING_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 BINARY_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 NUMBER_TYPES = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
@@ -160,6 +163,20 @@ def describe_damage(error: Exception) -> str:
     if "encrypted" in line or "decrypt" in line.lower():
         return f"it is encrypted: {line}; write it without encryption"
     return line
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file is damaged, and not that this machine cannot read it now.
+
+    Errors of the operating system have a number, PyArrow's own have none. Memory that is missing is nothing that a
+    file does, unless it asks for more than the machine has in total.
+    """
+    if isinstance(error, MemoryError):
+        asked = ALLOCATION.search(str(error))
+        return asked is not None and int(asked[1]) > psutil.virtual_memory().total
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, UNREADABLE)
 
 
 def _cast_to_values(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -5,28 +5,35 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from sentiment_ray.atomic_files import place_file, place_new_file
-from sentiment_ray.errors import ConfigError, DataError, MissingExtraError, first_line
+from sentiment_ray.errors import ConfigError, MissingExtraError, first_line
+from sentiment_ray.local_files import walk_files
 from sentiment_ray.manifest import remove_all
 from sentiment_ray.paths import is_url
+from sentiment_ray.retrying import SYSTEM_CLOCK, Clock, PassingFault, retry_passing
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 TEMPORARY = "_tmp"
 """Holds the unfinished files of a local directory: on the same file system, so that a rename is one step."""
 TEMPORARY_PREFIX = "sentiment-ray-"
 CHAIN = re.compile(r"::[A-Za-z][\w+.-]*://|^[A-Za-z][\w+.-]*::")
 """How fsspec writes a chain of protocols. Another `::` is part of a name."""
-MAX_PARALLEL_REMOVALS = 16
+MAX_PARALLEL_REQUESTS = 16
+PRECONDITION_FAILED = ("PreconditionFailed", "pre-conditions", "conditionNotMet", "412")
+"""How stores say that a file exists already, in the messages of their libraries."""
 PACKAGES = {
     "s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]", "gcs": "sentiment-ray[gcs]",
     "abfss": "adlfs", "wasbs": "adlfs", "oss": "ossfs",
@@ -44,10 +51,17 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class Store:
-    """A directory of a file system or a prefix of an object store. Names in it are relative, with slashes."""
+    """A directory of a file system or a prefix of an object store. Names in it are relative, with slashes.
+
+    Every call is repeated while a fault of the store may pass, and then raises StorageError. Only the answer "no such
+    file" means that a file is not there.
+    """
 
     fs: fsspec.AbstractFileSystem
     root: str
+    clock: Clock = SYSTEM_CLOCK
+    max_parallel: int = MAX_PARALLEL_REQUESTS
+    """Requests at a time, where there are many."""
 
     @property
     def is_local(self) -> bool:
@@ -60,68 +74,98 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file. FileNotFoundError when it does not exist."""
-        return bytes(self.fs.cat_file(self.path(name)))
+        return self._retry(lambda: bytes(self.fs.cat_file(self.path(name))), name)
 
     def sha256(self, name: str) -> str:
         """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
-        with self.fs.open(self.path(name), "rb", cache_type="readahead") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file in one step. A crash leaves the old content or the new, never a part."""
-        if not self.is_local:
-            self.fs.pipe_file(self.path(name), data)
-            return
-        with self.temporary_file() as temporary:
-            temporary.write_bytes(data)
-            self.move_in(temporary, name)
+        def read_all() -> str:
+            with self.fs.open(self.path(name), "rb", cache_type="readahead") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless it exists, and return whether this call did. Of several calls at once, one succeeds."""
+        return self._retry(read_all, name)
+
+    def describe(self, name: str) -> FileInfo | None:
+        """Return size and version of a file, None when it does not exist."""
+        self.fs.invalidate_cache()
         try:
-            if not self.is_local:
-                self.fs.pipe_file(self.path(name), data, mode="create")
-                return True
+            return file_info(self._retry(lambda: self.fs.info(self.path(name)), name))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> FileInfo:
+        """Write a file in one step, and return what is there then. A crash leaves the old content or the new."""
+        if not self.is_local:
+            return self._put(lambda: self.fs.pipe_file(self.path(name), data), name, len(data))
+
+        def write_once() -> FileInfo:
             with self.temporary_file() as temporary:
                 temporary.write_bytes(data)
-                target = Path(self.path(name))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                place_new_file(temporary, target)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if "PreconditionFailed" in str(error) or "pre-conditions" in str(error):
+                return self.move_in(temporary, name)
+
+        return self._retry(write_once, name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless it exists, and return whether this call did. Of several calls at once, one succeeds.
+
+        `data` must be unlike that of every other call: a reply that was lost is known by it.
+        """
+
+        def create_once() -> bool:
+            try:
+                self._create(name, data)
+            except FileExistsError:
                 return False
-            raise
-        return True
+            except OSError as error:
+                if any(words in str(error) for words in PRECONDITION_FAILED):
+                    return False
+                raise
+            return True
+
+        if self._retry(create_once, name):
+            return True
+        try:
+            return self.read(name) == data
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def temporary_file(self) -> Iterator[Path]:
         """Yield the path of an empty local file, on the store's file system if that is local. Remove it afterwards."""
         directory = Path(self.root) / TEMPORARY if self.is_local else None
-        if directory:
-            directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
-        os.close(handle)
+        file = _make_temporary(directory)
         try:
-            yield Path(name)
+            yield file
         finally:
-            Path(name).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            if directory:
+                with suppress(OSError):  # other files are in it
+                    directory.rmdir()
 
-    def move_in(self, file: Path, name: str) -> None:
-        """Give a finished local file its `name` in the store, in one step: a rename, or one upload."""
+    def move_in(self, file: Path, name: str) -> FileInfo:
+        """Give a finished local file its `name` in the store, in one step: a rename, or one upload.
+
+        Return what is there then. PassingFault, repeated and at last StorageError, when the object is short.
+        """
+        num_bytes = file.stat().st_size
         if not self.is_local:
-            self.fs.put_file(str(file), self.path(name))
-            return
+            return self._put(lambda: self.fs.put_file(str(file), self.path(name)), name, num_bytes)
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         place_file(file, target)
+        return self._look(name, num_bytes)
 
     def list(self, under: str = "") -> dict[str, FileInfo]:
         """Return every file below a directory of the store by relative name, sorted; none if there is no directory."""
-        self.fs.invalidate_cache()
+
+        def find() -> dict[str, Any]:
+            if self.is_local:
+                return walk_files(self.path(under))
+            self.fs.invalidate_cache()
+            return dict(self.fs.find(self.path(under), detail=True))
+
         try:
-            details = self.fs.find(self.path(under), detail=True)
+            details = self._retry(find, under)
         except FileNotFoundError:
             return {}
         start = len(self.root.rstrip("/")) + 1
@@ -129,9 +173,13 @@ class Store:
 
     def list_top(self) -> tuple[str, ...]:
         """Return the names of the files and directories at the top, sorted; none if there is no directory."""
-        self.fs.invalidate_cache()
+
+        def look() -> tuple[Any, ...]:
+            self.fs.invalidate_cache()
+            return tuple(self.fs.ls(self.root, detail=False))
+
         try:
-            paths = self.fs.ls(self.root, detail=False)
+            paths = self._retry(look, "")
         except FileNotFoundError:
             return ()
         return tuple(sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths))
@@ -141,11 +189,68 @@ class Store:
         if self.is_local:
             remove_all(Path(self.root), name)
             return
+        self.map(self.remove_file, list(self.list(name)))
+
+    def remove_file(self, name: str) -> None:
+        """Remove a file if it exists. Brackets in its name are part of it."""
+        if self.is_local:
+            Path(self.path(name)).unlink(missing_ok=True)
+            return
         # Not `fs.rm`, which takes brackets in a path for a pattern and would remove the files that it matches.
-        files = [self.path(file) for file in self.list(name)]
-        with ThreadPoolExecutor(MAX_PARALLEL_REMOVALS) as pool:
-            list(pool.map(self.fs.rm_file, files))
+        with suppress(FileNotFoundError):
+            self._retry(lambda: self.fs.rm_file(self.path(name)), name)
         self.fs.invalidate_cache()
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> tuple[Result, ...]:
+        """Call a function for each item, several at a time, and return the results in order."""
+        if self.max_parallel == 1:
+            return tuple(map(function, items))
+        with ThreadPoolExecutor(self.max_parallel) as pool:
+            return tuple(pool.map(function, items))
+
+    def _retry(self, call: Callable[[], Result], name: str) -> Result:
+        return retry_passing(call, full_path(self.fs, self.path(name)), clock=self.clock)
+
+    def _put(self, put: Callable[[], object], name: str, num_bytes: int) -> FileInfo:
+        """Write an object and look at it; write it again when it is not whole, as some clients and stores leave it."""
+
+        def put_and_look() -> FileInfo:
+            put()
+            return self._look(name, num_bytes)
+
+        return self._retry(put_and_look, name)
+
+    def _look(self, name: str, num_bytes: int) -> FileInfo:
+        self.fs.invalidate_cache()
+        try:
+            info = file_info(self.fs.info(self.path(name)))
+        except FileNotFoundError:
+            raise PassingFault("the file that was just written is not there") from None
+        if info.bytes != num_bytes:
+            raise PassingFault(f"{info.bytes:,} bytes are there, and {num_bytes:,} were written")
+        return info
+
+    def _create(self, name: str, data: bytes) -> None:
+        if not self.is_local:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+            return
+        with self.temporary_file() as temporary:
+            temporary.write_bytes(data)
+            target = Path(self.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place_new_file(temporary, target)
+
+
+def _make_temporary(directory: Path | None) -> Path:
+    """Make an empty file in a directory, which another process may remove at any moment as long as it is empty."""
+    for _ in range(MAX_PARALLEL_REQUESTS):
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
+            os.close(handle)
+            return Path(name)
+    raise PassingFault(f"no temporary file can be made in {directory}")
 
 
 def open_store(location: str) -> Store:
@@ -191,37 +296,8 @@ def full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
 
 
 def file_info(info: dict[str, Any]) -> FileInfo:
-    """Return size and version of a file from the details that fsspec gives."""
-    version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(key)), "")
-    return FileInfo(int(info.get("size") or 0), str(version))
-
-
-@contextmanager
-def local_copy(location: str, key: str, *, max_files: int, max_bytes: int) -> Iterator[Path]:
-    """Yield a local directory with the files of `location`: the directory itself, or a download that is removed later.
-
-    DataError, naming the configuration key, when a URL holds no file, more files or bytes than allowed, or a name that
-    leads out of the directory. Nothing is downloaded then.
-    """
-    store = open_store(location)
-    if store.is_local:
-        yield Path(store.root)
-        return
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as directory:
-        files = store.list()
-        num_bytes = sum(info.bytes for info in files.values())
-        if not files:
-            raise DataError(f"{key} = {location!r} holds no files. Correct the URL.")
-        if len(files) > max_files or num_bytes > max_bytes:
-            raise DataError(
-                f"{key} = {location!r} holds {len(files):,} files of {num_bytes:,} bytes together; at most "
-                f"{max_files:,} and {max_bytes:,} are downloaded. Correct the URL."
-            )
-        targets = {name: Path(directory, name).resolve() for name in files}
-        for name, target in targets.items():
-            if not target.is_relative_to(Path(directory).resolve()):
-                raise DataError(f"{key} = {location!r} holds {name!r}, which leads out of it. Remove that file.")
-        for name, target in targets.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            store.fs.get_file(store.path(name), str(target))
-        yield Path(directory)
+    """Return size and version of a file from the details that fsspec gives; without any other version, the size."""
+    num_bytes = int(info.get("size") or 0)
+    keys = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "generation", "created")
+    version = next((info[key] for key in keys if info.get(key)), f"{num_bytes} bytes")
+    return FileInfo(num_bytes, str(version))

@@ -43,6 +43,8 @@ class InputFile:
     version: str
     format: str = "parquet"
     """The format that its ending or its content tells; empty for a file that was named itself, if neither does."""
+    defect: str = ""
+    """Why the name leads to no regular file; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,14 @@ def quote_name(name: str) -> str:
 def _make_listing(location: str, selection: Selection) -> Listing:
     place = selection.location
     files = [
-        InputFile(full_path(place.fs, place.path(name)), name, entry.bytes, entry.version, selection.formats[name])
+        InputFile(
+            full_path(place.fs, place.path(name)),
+            name,
+            entry.bytes,
+            entry.version,
+            selection.formats[name],
+            entry.defect,
+        )  # fmt: skip
         for name, entry in sorted(selection.entries.items())
     ]
     left_out = {kind: sorted(found) for kind, found in selection.left_out.items() if found}

@@ -52,6 +52,8 @@ def cut_batch(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, max_row_
         try:
             yield RowChunk(first_row + start, len(piece), _cast(piece, schema), long_rows)
         except pa.ArrowException as error:
+            if isinstance(error, MemoryError):
+                raise
             yield make_unreadable_chunk(first_row + start, len(piece), first_line(error))
         start += len(piece)
 
@@ -129,6 +131,8 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(cast_column(batch[field.name], field.type))
         except pa.ArrowException as error:
+            if isinstance(error, MemoryError):
+                raise
             raise pa.ArrowInvalid(
                 f"column {field.name!r} cannot be cast to {field.type} ({first_line(error)})"
             ) from None

@@ -12,6 +12,8 @@ from sentiment_ray.column_names import resolve_column
 from sentiment_ray.inference.scoring import Scores
 from sentiment_ray.score.config import ScoreConfig
 
+PLAN_KEY = b"sentiment_ray.plan"
+"""Key of the plan's fingerprint in the metadata of a part."""
 QUARANTINE_SCHEMA = pa.schema(
     [("path", pa.string()), ("row", pa.int64()), ("rows", pa.int64()), ("reason", pa.string())]
 )
@@ -70,9 +72,12 @@ def set_types(schema: pa.Schema, types: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in schema], schema.metadata)
 
 
-def make_output_schema(config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str) -> pa.Schema:
-    """Return the schema of a part; its metadata is that of the input, with the id of the bundle added."""
-    metadata = (schema.metadata or {}) | {b"sentiment_ray.bundle_id": bundle_id.encode()}
+def make_output_schema(
+    config: ScoreConfig, labels: Sequence[str], schema: pa.Schema, bundle_id: str, fingerprint: str
+) -> pa.Schema:
+    """Return the schema of a part; its metadata is that of the input, with the ids of the bundle and the plan added."""
+    own = {b"sentiment_ray.bundle_id": bundle_id.encode(), PLAN_KEY: fingerprint.encode()}
+    metadata = (schema.metadata or {}) | own
     kept = [schema.field(name) for name in list_kept_names(config, schema)]
     return pa.schema([*kept, *list_added_fields(config, labels)], metadata=metadata)
 

@@ -62,6 +62,10 @@ class ScoreConfig(StageConfig):
     """With --sink iceberg: namespace.table. It is created if it does not exist."""
     iceberg_catalog: str = "default"
     """With --sink iceberg: name of the catalog in .pyiceberg.yaml or in PYICEBERG_CATALOG__ variables."""
+    repair: bool = False
+    """Read every byte of an output of this run, and score again what is missing or damaged."""
+    wait: bool = True
+    """Wait while another run writes into the output. With --no-wait the run is refused."""
     plan: bool = False
     """Score nothing: print files, rows, text lengths, speed, time and cost, estimated from a sample."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None
@@ -104,8 +108,8 @@ class ScoreConfig(StageConfig):
 
 
 EXECUTION_KEYS = (
-    "output", "restart", "bundle", "num_workers", "max_workers", "cpus_per_worker", "max_cached_texts",
-    "max_quarantined", "engine", "variant", "require_signature", "sink", "iceberg_table", "iceberg_catalog", "plan",
-    "price_per_hour", "within_hours", "progress",
+    "output", "restart", "repair", "wait", "bundle", "num_workers", "max_workers", "cpus_per_worker",
+    "max_cached_texts", "max_quarantined", "engine", "variant", "require_signature", "sink", "iceberg_table",
+    "iceberg_catalog", "plan", "price_per_hour", "within_hours", "progress",
 )  # fmt: skip
 """Keys that do not change the scores of a row: a run may be resumed with other values of these."""

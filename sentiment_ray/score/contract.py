@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from sentiment_ray.column_names import describe_missing_column, resolve_column
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.parquet_types import (
@@ -63,6 +63,7 @@ def check_schemas(
         given = parse_hive_columns(file.name.split("/")[:-1]).keys() - types.keys() - set(config.text_column)
         needed = {name: kind for name, kind in contract.items() if name not in given}
         checked.append(replace(footer, reason=footer.reason or _find_defect(footer, needed, config, added)))
+    _refuse_without_texts(files, footers, checked, config)
     differing = {name: kind for name, kind in contract.items() if len(types.get(name, ())) > 1}
     return CheckedFiles(checked, pa.schema(list(differing.items())))
 
@@ -79,6 +80,16 @@ def _count_rows(footers: Sequence[Footer], config: ScoreConfig) -> Counter[pa.Sc
         if not rows or _has_texts(schema, config):
             rows_by_schema[schema] += rows
     return rows_by_schema
+
+
+def _refuse_without_texts(
+    files: Sequence[InputFile], footers: Sequence[Footer], checked: Sequence[Footer], config: ScoreConfig
+) -> None:
+    """Raise DataError when no file with rows has the text columns: then the person has named others than they meant."""
+    filled = [index for index, footer in enumerate(footers) if not footer.reason and any(footer.group_rows)]
+    if filled and not any(_has_texts(_rename_padded(footers[index].schema, config), config) for index in filled):
+        first = filled[0]
+        raise DataError(f"{files[first].path}: {checked[first].reason}. None of {len(files)} files can be scored.")
 
 
 def _has_texts(schema: pa.Schema, config: ScoreConfig) -> bool:

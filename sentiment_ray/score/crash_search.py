@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sentiment_ray.manifest import format_json
+from sentiment_ray.score.output_names import CRASH_RECORDS
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.storage import Store
 
-CRASH_RECORDS = "_plan/attempts"
 MAX_UNIT_CRASHES = 2
 """Crashes of a unit that is scored as a whole before its rows are searched."""
 MAX_SINGLE_CRASHES = 2
@@ -50,6 +50,8 @@ class CrashRecord:
 
     run: str = ""
     """Owner of the run's lock; another owner means that the run itself was started again."""
+    lost: bool = False
+    """Whether a run has ended during a step of this unit."""
     current: Step | None = None
     """Step that was begun and not ended."""
     pending: list[Step] = field(default_factory=list)
@@ -88,17 +90,26 @@ def read_crash_record(store: Store, unit: Unit, run: str) -> CrashRecord:
         values = json.loads(store.read(record_name(unit)))
     except FileNotFoundError:
         return CrashRecord(run=run)
+    values.setdefault("lost", False)  # a record of an earlier release
     record = CrashRecord(**{name: values[FILE_KEYS.get(name, name)] for name in CrashRecord.__dataclass_fields__})
     record.pending = [Step(*step) for step in record.pending]
     if record.current is not None:
         step, record.current = Step(*record.current), None
         record.lost_runs = record.lost_runs + 1 if record.run != run else 0
+        record.lost |= record.run != run
         if record.run == run or record.lost_runs >= MAX_LOST_RUNS:
             _count_crash(record, step, unit)
         elif step.kind != "unit":
             record.pending.insert(0, step)
     record.run = run
     return record
+
+
+def has_seen_death(store: Store) -> bool:
+    """Whether a worker or a whole run has died since the plan was written, so that its last writes may come late."""
+    names = list(store.list(CRASH_RECORDS))
+    values = store.map(lambda name: json.loads(store.read(name)), names)
+    return any(each["crashes"] or each.get("lost") for each in values)
 
 
 def shrink_batches(record: CrashRecord, tokens_per_batch: int) -> int:
@@ -124,6 +135,18 @@ def run_pending_steps(store: Store, unit: Unit, record: CrashRecord, run_step: C
 def begin_step(store: Store, unit: Unit, record: CrashRecord, step: Step) -> None:
     """Record durably that a step begins."""
     record.current = step
+    _write_record(store, unit, record)
+
+
+def abandon_step(store: Store, unit: Unit, record: CrashRecord) -> None:
+    """Record durably that a step ended with an error that the process survived: it is no crash, and is to do again."""
+    if record.current is not None and record.current.kind != "unit":
+        record.pending.insert(0, record.current)
+    record.current = None
+    _write_record(store, unit, record)
+
+
+def _write_record(store: Store, unit: Unit, record: CrashRecord) -> None:
     values = {FILE_KEYS.get(name, name): value for name, value in vars(record).items()}
     store.write(record_name(unit), format_json(values).encode())
 

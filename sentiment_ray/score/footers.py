@@ -1,9 +1,9 @@
 """Reads the footers of Parquet files in parallel tasks, with a reason for each unreadable file; reads no rows."""
 
-import os
-import time
+import socket
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +14,18 @@ from ray.exceptions import RayError
 from tqdm import tqdm
 
 from sentiment_ray import log
-from sentiment_ray.errors import DataError, first_line
+from sentiment_ray.errors import SentimentRayError, StorageError
 from sentiment_ray.input_files.listing import InputFile
-from sentiment_ray.input_files.tree import describe_defect
-from sentiment_ray.parquet_types import UNREADABLE, describe_damage
-from sentiment_ray.storage import is_local, open_location
+from sentiment_ray.parquet_types import describe_damage
+from sentiment_ray.retrying import SYSTEM_CLOCK, Clock, PassingFault, retry_passing
+from sentiment_ray.score.watched_file import WatchedFile, open_watched
+from sentiment_ray.storage import open_location
 
 FILES_PER_TASK = 32
 MAX_PENDING_TASKS = 256
 """Each wait looks at all of them, so that with many files it must not be all tasks."""
-REMOTE_ATTEMPTS = 3
+READ_ATTEMPTS = 4
+"""Times that a footer is read before a fault ends the run."""
 NO_COLUMNS = pa.schema([])
 
 
@@ -38,13 +40,16 @@ class Footer:
 
 
 def read_footers(files: Sequence[InputFile]) -> list[Footer]:
-    """Return the footer of every file, in order; for a file that crashes the process, this is the reason."""
+    """Return the footer of every file, in order; for a file that crashes the process, this is the reason.
+
+    StorageError when a fault that may pass lasts; no file is quarantined for it.
+    """
     task = ray.remote(num_cpus=1, max_retries=1)(_read_several)
-    chunks = [
-        list(range(start, min(start + FILES_PER_TASK, len(files)))) for start in range(0, len(files), FILES_PER_TASK)
-    ]
-    waiting, pending = deque(chunks), dict[Any, list[int]]()
-    footers: dict[int, Footer] = {}
+    # The driver has seen which names lead to no file. For a task, a missing file may be a missing mount.
+    footers = {index: Footer(NO_COLUMNS, (), file.defect) for index, file in enumerate(files) if file.defect}
+    good = [index for index in range(len(files)) if index not in footers]
+    waiting = deque(good[start : start + FILES_PER_TASK] for start in range(0, len(good), FILES_PER_TASK))
+    pending = dict[Any, list[int]]()
     with tqdm(total=len(files), desc="footers", unit="file", disable=log.hide_bars(), leave=False) as bar:
         while waiting or pending:
             while waiting and len(pending) < MAX_PENDING_TASKS:
@@ -52,25 +57,31 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
                 pending[task.remote([files[index].path for index in chunk])] = chunk
             (ready,), _ = ray.wait(list(pending), num_returns=1)
             chunk = pending.pop(ready)
-            try:
-                chunk_footers = ray.get(ready)
-            except RayError as error:
-                cause = getattr(error, "cause", None)
-                if isinstance(cause, DataError):
-                    raise cause from None
-                if not _is_crash(error):
-                    raise
-                if len(chunk) > 1:
-                    waiting.extendleft([index] for index in reversed(chunk))
-                    continue
-                chunk_footers = [Footer(NO_COLUMNS, (), "reading its footer crashes the process")]
+            chunk_footers = _get_footers(ready, files[chunk[0]].path if len(chunk) == 1 else None)
+            if chunk_footers is None:
+                waiting.extendleft([index] for index in reversed(chunk))
+                continue
             footers |= dict(zip(chunk, chunk_footers, strict=True))
             bar.update(len(chunk))
     return [footers[index] for index in range(len(files))]
 
 
-def _is_crash(error: Any) -> bool:
-    return isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError))
+def _get_footers(reply: Any, only_path: str | None) -> list[Footer] | None:
+    """Return what a task has read. When it crashed, None, or the reason if it read one file alone."""
+    try:
+        return list(ray.get(reply))
+    except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, SentimentRayError):
+            raise cause from None
+        if isinstance(error, ray.exceptions.OutOfMemoryError) and only_path:
+            raise StorageError(
+                f"{only_path}: its node has not enough memory to read the footer. No file was quarantined for this. "
+                "Run the same command again when other programs use less."
+            ) from None
+        if not isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+            raise
+        return [Footer(NO_COLUMNS, (), "reading its footer crashes the process")] if only_path else None
 
 
 def _read_several(paths: list[str]) -> list[Footer]:
@@ -80,42 +91,33 @@ def _read_several(paths: list[str]) -> list[Footer]:
     return [replace(footer, schema=schemas.setdefault(footer.schema, footer.schema)) for footer in footers]
 
 
-def read_footer(path: str) -> Footer:
-    """Read the footer of one file; a broken file gets a reason and raises no error.
+def read_footer(path: str, clock: Clock = SYSTEM_CLOCK) -> Footer:
+    """Read the footer of one file; a damaged file gets a reason and raises no error.
 
-    On an object store the footer is read several times before the file counts as broken. DataError when the store
-    does not answer, because a failing network must not put files into quarantine.
+    A fault that may pass is no damage: the footer is read again, and at last StorageError names the file.
     """
+    return retry_passing(lambda: _read_once(path), path, clock=clock, attempts=READ_ATTEMPTS)
+
+
+def _read_once(path: str) -> Footer:
     fs, inner = open_location(path)
-    if is_local(fs) and not os.path.isfile(inner):
-        return Footer(NO_COLUMNS, (), describe_defect(inner))
-    reason = ""
-    for attempt in range(1 if is_local(fs) else REMOTE_ATTEMPTS):
-        time.sleep(attempt)
+    with ExitStack() as stack:
         try:
-            return _parse_footer(fs, inner)
+            handle = stack.enter_context(open_watched(fs, inner))
+        except FileNotFoundError:
+            raise PassingFault(
+                f"it is listed and cannot be found by {socket.gethostname()}. Mount its directory on every node"
+            ) from None
+        try:
+            return _parse_footer(handle)
         except Exception as error:
-            if is_local(fs) and not isinstance(error, UNREADABLE):
-                raise
-            reason = f"not a Parquet file that can be read ({describe_damage(error)})"
-    if not is_local(fs):
-        _refuse_unreachable(fs, inner, path)
-    return Footer(NO_COLUMNS, (), reason)
+            handle.refuse_fault(error)
+            return Footer(NO_COLUMNS, (), f"not a Parquet file that can be read ({describe_damage(error)})")
 
 
-def _refuse_unreachable(fs: Any, inner: str, path: str) -> None:
-    try:
-        fs.info(inner)
-    except Exception as error:  # the library of every store has its own errors for a failing network
-        raise DataError(
-            f"{path} cannot be reached ({type(error).__name__}: {first_line(error)}). "
-            "No file was quarantined. Run the same command again when the store answers."
-        ) from None
-
-
-def _parse_footer(fs: Any, path: str) -> Footer:
+def _parse_footer(handle: WatchedFile) -> Footer:
     """Parse a footer; only the number of rows of each row group, because more of a damaged one can abort PyArrow."""
-    with fs.open(path, "rb") as handle, parquet.ParquetFile(handle) as file:
+    with parquet.ParquetFile(handle) as file:
         schema = pa.schema([pa.field(field.name, field.type) for field in file.schema_arrow])
         metadata = file.metadata
         rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))

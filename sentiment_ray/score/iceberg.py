@@ -1,8 +1,10 @@
 """Adds existing files to an Iceberg table in one snapshot; knows no plans, receipts or manifests."""
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +43,8 @@ def add_to_iceberg(
     """Replace the files of `output` in the table by `files`, each with the values of its partition, in one snapshot.
 
     Files of other outputs stay in the table. Nothing happens when the last snapshot of this output is of the same plan.
-    DataError when the files have other columns or partitions than the table.
+    DataError when the files have other columns or partitions than the table, or when files that this output has added
+    are gone: after a compaction their rows are in other files, and would be added a second time.
     """
     from pyiceberg.io.pyarrow import UnsupportedPyArrowTypeException, parquet_file_to_data_file
     from pyiceberg.table.snapshots import ancestors_of
@@ -54,10 +57,20 @@ def add_to_iceberg(
             return
         present = [task.file for task in table.scan().plan_files()]
         replaced = [file for file in present if file.file_path.startswith(output.rstrip("/") + "/")]
+        recorded = _read_record(table, output, last)
+        if recorded and len(replaced) < recorded.num_files:
+            raise DataError(
+                f"Iceberg table {config.iceberg_table} no longer has {recorded.num_files - len(replaced)} of the "
+                f"{recorded.num_files} files that {output} added: it was compacted or rolled back. Delete the rows of "
+                "this output from the table or name another table, and use an output that never was in it."
+            )
+        if recorded and recorded.fingerprint == fingerprint:
+            return
         partition_fields = _find_partition_fields(table, partitions)
         with table.transaction() as transaction, ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
             if table.name_mapping() is None:
                 transaction.set_properties({NAME_MAPPING: table.schema().name_mapping.model_dump_json()})
+            transaction.set_properties({_name_record(output): f"{fingerprint} {len(files)}"})
             update = transaction.update_snapshot(snapshot_properties={OUTPUT: output, FINGERPRINT: fingerprint})
             with update.overwrite() if replaced else update.fast_append() as snapshot:
                 for file in replaced:
@@ -72,6 +85,28 @@ def add_to_iceberg(
             f"Iceberg table {config.iceberg_table} cannot hold the parts of {output}: {str(error).rstrip('.')}. "
             "Change the table, name another one, or commit with --sink parquet; no row is scored again."
         ) from error
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What an output has added to a table last."""
+
+    fingerprint: str
+    num_files: int
+
+
+def _name_record(output: str) -> str:
+    return f"{OUTPUT}.{hashlib.sha256(output.encode()).hexdigest()[:16]}"
+
+
+def _read_record(table: Any, output: str, last: Mapping[str, str]) -> _Record | None:
+    """Return what the table's properties say of an output or, for an earlier release, its last snapshot."""
+    recorded = table.properties.get(_name_record(output), "").split()
+    if len(recorded) == 2:
+        return _Record(recorded[0], int(recorded[1]))
+    if not last:
+        return None
+    return _Record(str(last.get(FINGERPRINT)), int(last.get("added-data-files") or 0))
 
 
 def _open_table(config: ScoreConfig, columns: pa.Schema, partitions: pa.Schema) -> Any:

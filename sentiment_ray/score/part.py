@@ -1,7 +1,7 @@
 """Scores the rows of one unit into a Parquet file, chunk by chunk; knows no other unit and no protocol."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,7 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.distinct_texts import DistinctTexts
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import check_row_group, open_parquet, read_chunks
-
-
-@dataclass
-class UnitResult:
-    """The rows of a unit after scoring: how many were scored, which are quarantined, and sums over the scored ones."""
-
-    num_scored: int = 0
-    num_duplicates: int = 0
-    quarantined: list[dict[str, Any]] = field(default_factory=list)
-    profiles: list[dict[str, Any]] = field(default_factory=list)
-    group_sums: list[pa.Table] = field(default_factory=list)
-
-    def quarantine(self, unit: Unit, row: int, rows: int, reason: str) -> None:
-        """Quarantine `rows` neighbouring rows, of which the first is `row`."""
-        self.quarantined.append({"path": unit.path, "row": row, "rows": rows, "reason": reason})
+from sentiment_ray.score.unit_result import UnitResult
 
 
 @dataclass(frozen=True)
@@ -60,14 +46,14 @@ def write_part(
     types: pa.Schema,
     skip: CrashingInputs,
     tokens_per_batch: int,
-    accept_unreadable: bool,
+    fingerprint: str,
     cache: Any,
     report: Callable[[int, int], None],
 ) -> UnitResult:
     """Score the rows of a unit into a Parquet file; the result says which rows are not in it.
 
     Columns in `types` get the type that they have there. A text gets it last: only the rows that stay are UTF-8.
-    `report` is called with the rows scored and quarantined so far. OSError as `read_chunks`.
+    `report` is called with the rows scored and quarantined so far. Errors as `read_chunks`.
     """
     result, texts = UnitResult(), DistinctTexts(predictor, tokens_per_batch, cache)
     with open_parquet(unit) as file:
@@ -82,14 +68,13 @@ def write_part(
                 if name in typed.names
             ]
         )
-        schema = make_output_schema(config, predictor.labels, typed, predictor.manifest.bundle_id)
+        schema = make_output_schema(config, predictor.labels, typed, predictor.manifest.bundle_id, fingerprint)
         chunks = read_chunks(
             file,
             read_schema,
             unit,
             max_row_bytes=config.max_row_bytes,
             skip_row_groups=skip.row_groups,
-            accept_unreadable=accept_unreadable,
         )
         with open_part_writer(target, schema) as writer:
             for chunk in chunks:
@@ -159,7 +144,9 @@ def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, 
         )
         for chunk in chunks:
             first = chunk.first_row - unit.first_row
-            if chunk.table is None or first + chunk.num_rows <= start or first >= end:
+            if first >= end:
+                return
+            if chunk.table is None or first + chunk.num_rows <= start:
                 continue
             texts, _ = extract_texts(chunk, config.text_column)
             chosen = [text for row, text in enumerate(texts, first) if start <= row < end and row not in skip.rows]

@@ -15,10 +15,11 @@ from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import fingerprint, format_json
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.footers import NO_COLUMNS, Footer
+from sentiment_ray.score.output_names import PLAN_NAME
+from sentiment_ray.score.pins import Pins, parse_pins
 from sentiment_ray.storage import Store
 from sentiment_ray.text.batching import LENGTH_STEP
 
-PLAN_NAME = "_plan/plan.json"
 STEP_KEY = "length_step"
 """Key of an identity's bundle: to which multiples rows are padded. Earlier releases, which had others, wrote none."""
 FILE_KEYS = {"identity": "wanted"}
@@ -35,6 +36,8 @@ class Unit:
     row_groups: tuple[int, ...]
     group_rows: tuple[int, ...]
     first_row: int
+    file_bytes: int | None = None
+    """Size of the file; None in a plan of an earlier release."""
 
     @property
     def num_rows(self) -> int:
@@ -53,7 +56,10 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """All units of a run. `identity` is everything that the scores depend on, and `fingerprint` its sha256."""
+    """All units of a run. `identity` is everything that the scores depend on; `fingerprint` stands for it and the pins.
+
+    Two plans with one fingerprint give the same bytes, so that a file of one may stand in the other.
+    """
 
     fingerprint: str
     identity: dict[str, Any]
@@ -63,6 +69,8 @@ class Plan:
     """What else is in the input, as `Listing.describe_left_out` gives it."""
     types: pa.Schema = NO_COLUMNS
     """The types of the output's columns that differ between the files."""
+    pins: Pins | None = None
+    """The versions and the precision that every worker must have; None in a plan of an earlier release."""
 
     @property
     def num_rows(self) -> int:
@@ -92,6 +100,7 @@ def make_plan(
     files: Sequence[InputFile],
     footers: Sequence[Footer],
     types: pa.Schema = NO_COLUMNS,
+    pins: Pins | None = None,
 ) -> Plan:
     """Cut the files that can be scored into units; DataError when there are none."""
     bad_files = [
@@ -105,7 +114,8 @@ def make_plan(
     row_groups = {file: group_row_groups(group_rows, config.unit_rows) for file, group_rows in good.items()}
     parts = _name_parts({file: len(row_groups[file]) for file in good})
     units = [unit for file in good for unit in _make_units(file, good[file], row_groups[file], parts[file])]
-    return Plan(fingerprint(identity), identity, units, bad_files, types=types)
+    whole = fingerprint({"identity": identity, "pins": pins and asdict(pins)})
+    return Plan(whole, identity, units, bad_files, types=types, pins=pins)
 
 
 def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int]]:
@@ -125,7 +135,12 @@ def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int
 def write_plan(store: Store, plan: Plan) -> None:
     """Write the plan in one step. From then on a run with the same fingerprint continues this plan."""
     values = {FILE_KEYS.get(name, name): value for name, value in asdict(plan).items()}
-    types = values.pop("types")
+    types, pins = values.pop("types"), values.pop("pins")
+    if pins:
+        values["pins"] = pins
+    for unit in values["units"]:
+        if unit["file_bytes"] is None:
+            del unit["file_bytes"]
     if types.names:  # most plans need none; Arrow's own format keeps every detail of a type
         values["types"] = base64.b64encode(types.serialize().to_pybytes()).decode()
     if not plan.left_out_files:
@@ -149,7 +164,8 @@ def read_plan(store: Store) -> Plan | None:
         bad_files = [BadFile(**bad) for bad in value["bad_files"]]
         left_out = value.get("left_out_files", {})
         types = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["types"]))) if "types" in value else NO_COLUMNS
-        return Plan(value["fingerprint"], identity, units, bad_files, left_out, types)
+        pins = parse_pins(value.get("pins"))
+        return Plan(value["fingerprint"], identity, units, bad_files, left_out, types, pins)
     except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException):
         raise DataError(
             f"{store.path(PLAN_NAME)} is not a plan of this release. Pass --restart to begin again."
@@ -164,6 +180,16 @@ def parse_unit(value: dict[str, Any]) -> Unit:
 def differs_in_padding_alone(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two runs differ only in the lengths that rows are padded to, on which the last bits of scores depend."""
     return old | {"bundle": old["bundle"] | {STEP_KEY: new["bundle"][STEP_KEY]}} == new
+
+
+def has_same_identity(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether two runs have the same identity. An earlier release left the version of a file empty in some stores."""
+    if old == new or {**old, "files": []} != {**new, "files": []}:
+        return old == new
+    if len(old["files"]) != len(new["files"]):
+        return False
+    pairs = zip(old["files"], new["files"], strict=True)
+    return all(before | {"version": before["version"] or after["version"]} == after for before, after in pairs)
 
 
 def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -227,5 +253,5 @@ def _make_units(
     first_row = 0
     for indices, part in zip(row_groups, parts, strict=True):
         rows = tuple(group_rows[index] for index in indices)
-        yield Unit(file.path, file.version, part, tuple(indices), rows, first_row)
+        yield Unit(file.path, file.version, part, tuple(indices), rows, first_row, file.bytes)
         first_row += sum(rows)

@@ -37,7 +37,7 @@ def build_report(
         "files": len(plan.identity["files"]),
         "left_out_files": plan.left_out_files,
         "parts": sum(receipt.part in receipt.files for receipt in receipts),
-        "bytes_out": sum(entry["bytes"] for receipt in receipts for entry in receipt.files.values()),
+        "bytes_out": sum(file.bytes for receipt in receipts for file in receipt.files.values()),
         "profile": profile,
         "reference": reference,
         "drift": compute_drift(reference, profile) if reference and profile["rows"] else {},

@@ -1,42 +1,35 @@
 """Decides whether an output holds the same run, which is then resumed; otherwise makes room for a new plan."""
 
-from dataclasses import replace
 from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.inference.predictor import PackedBundle
-from sentiment_ray.input_files.listing import Listing
-from sentiment_ray.output_lock import LOCKS
+from sentiment_ray.output_lock import LOCKS, LockedStore, is_lock_name, settle
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
-from sentiment_ray.score.columns import list_added_fields
-from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME, read_committed_manifest
+from sentiment_ray.score.commit import read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.contract import check_schemas
-from sentiment_ray.score.footers import read_footers
-from sentiment_ray.score.plan import (
+from sentiment_ray.score.output_names import (
+    CRASH_RECORDS,
+    MANIFEST_NAME,
+    OWN_NAMES,
+    PLAN_DIRECTORY,
     PLAN_NAME,
+    RECEIPTS,
+    SUCCESS_NAME,
+)
+from sentiment_ray.score.pins import Pins
+from sentiment_ray.score.plan import (
     Plan,
     describe_difference,
     differs_in_padding_alone,
-    make_plan,
+    has_same_identity,
     read_plan,
     write_plan,
 )
-from sentiment_ray.score.receipts import RECEIPTS
-from sentiment_ray.score.scorer import GROUP_PARTS
-from sentiment_ray.score.sinks import DELTA_LOG
 from sentiment_ray.storage import TEMPORARY, Store
 
-PLAN_DIRECTORY = PLAN_NAME.partition("/")[0]
-OWN_NAMES = {
-    MANIFEST_NAME, SUCCESS_NAME, PLAN_DIRECTORY, TEMPORARY, DELTA_LOG, RECEIPTS, GROUP_PARTS, "_groups",
-    "_quarantine", "_report.json", "_report.html",
-}  # fmt: skip
-"""What a run writes at the top of its output beside the parts."""
 
-
-def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> bool:
-    """Whether the output holds a run with this identity, finished or not.
+def find_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> Plan | None:
+    """Return the plan in the output if it has this identity, finished or not; None when a new plan may be written.
 
     Of a run that is finished and may stay, it does not count to which lengths rows were padded.
 
@@ -48,16 +41,18 @@ def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) 
         if not config.restart:
             raise
         _refuse_other_files(store, config, None)
-        return False
-    if plan and plan.identity == identity:
-        return True
+        return None
+    if plan and has_same_identity(plan.identity, identity):
+        return plan
     may_stay = plan and not config.restart and differs_in_padding_alone(plan.identity, identity)
     if may_stay and read_committed_manifest(store):
-        return True
+        return plan
     content = f"scores of {describe_difference(plan.identity, identity)}" if plan else ""
     if not plan:
         top = store.list_top()
         found = [name for name in top if name not in (TEMPORARY, PLAN_DIRECTORY)] or _list_left_in_plan(store)
+        if found and store.describe(PLAN_NAME):  # another run has just written it
+            return find_same_run(store, config, identity)
         if found and MANIFEST_NAME not in top:
             raise ConfigError(
                 f"output = {config.output!r} already holds {found[0]!r} and no scores. Name another output."
@@ -69,39 +64,36 @@ def holds_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) 
         )
     if content:
         _refuse_other_files(store, config, plan)
-    return False
+    return None
 
 
-def resume_or_plan(
-    store: Store, config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing
-) -> Plan:
-    """Return the plan in the output if it is of the same run. Otherwise remove the old scores and write a new plan.
+def refuse_other_pins(config: ScoreConfig, plan: Plan, pins: Pins) -> None:
+    """Raise ConfigError when units of this plan would get other bytes here than those that are finished."""
+    if plan.pins is None:
+        difference = "an earlier release began it, which did not record the versions that its bytes depend on"
+    else:
+        difference = plan.pins.describe_difference(pins) or ""
+    if difference:
+        raise ConfigError(
+            f"output = {config.output!r} holds an unfinished run that cannot be resumed here: {difference}. Install "
+            "the same versions and use the same kind of node, or pass --restart to begin again."
+        )
 
-    Call it under the lock: another run may have written a plan while this one waited.
+
+def replace_run(store: LockedStore, plan: Plan) -> None:
+    """Remove the files of another run, and write the plan of the new one, which is known to be possible.
+
+    After a run that died, wait until what its workers have sent has arrived: it must not come among the new scores.
     """
-    if holds_same_run(store, config, identity):
-        plan = read_plan(store)
-        assert plan is not None
-        return plan
-    plan = plan_run(config, identity, bundle, listing)  # an input that cannot be scored leaves the old scores
+    if not store.lock.follows_release and any(not is_lock_name(name) for name in store.list()):
+        settle(store)
     _remove_scores(store)
     write_plan(store, plan)
-    return plan
-
-
-def plan_run(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing) -> Plan:
-    """Read the footers of all files and return the plan of their units; writes nothing."""
-    files = listing.files
-    footers = read_footers(files)
-    added = [field.name for field in list_added_fields(config, bundle.manifest.labels)]
-    checked = check_schemas(files, footers, config, added)
-    plan = make_plan(config, identity, files, checked.footers, checked.types)
-    return replace(plan, left_out_files=listing.describe_left_out())
 
 
 def _list_left_in_plan(store: Store) -> list[str]:
-    """Return the files in the directory of the plan that are not locks, which a run leaves when it dies."""
-    return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith(LOCKS)]
+    """Return the files in the directory of the plan that are no locks and no crash records, which dead runs leave."""
+    return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith((LOCKS, CRASH_RECORDS))]
 
 
 def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) -> None:
@@ -120,12 +112,12 @@ def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) ->
             )
 
 
-def _remove_scores(store: Store) -> None:
+def _remove_scores(store: LockedStore) -> None:
     """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run."""
     top = (name for name in store.list_top() if name != PLAN_DIRECTORY)
     for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
         store.remove(name)
     for name in store.list(PLAN_DIRECTORY):
         if not name.startswith((LOCKS, PLAN_NAME)):
-            store.remove(name)
-    store.remove(PLAN_NAME)
+            store.remove_file(name)
+    store.remove_file(PLAN_NAME)

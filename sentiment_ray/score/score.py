@@ -1,6 +1,8 @@
-"""Scores a Parquet corpus: plan, score, commit. `commit` describes the protocol in full; knows no tokens or engines."""
+"""Scores a Parquet corpus on Ray. `protocol` has the order, `commit` describes it in full; knows no tokens."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,87 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
-from sentiment_ray.output_lock import Lock, hold_lock
+from sentiment_ray.local_copy import local_copy
+from sentiment_ray.output_lock import LockedStore
 from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
-from sentiment_ray.score.commit import SUCCESS_NAME, commit, read_committed_manifest
+from sentiment_ray.score.commit import Summary
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.engine_choice import choose_engine
 from sentiment_ray.score.estimate import estimate
-from sentiment_ray.score.plan import Plan, identify_run
+from sentiment_ray.score.pins import Pins, measure_pins
+from sentiment_ray.score.plan import Plan, Unit, identify_run
+from sentiment_ray.score.planner import plan_run
 from sentiment_ray.score.progress import show_progress
-from sentiment_ray.score.receipts import Receipt, find_damaged, read_receipts, remove_damaged_receipts
-from sentiment_ray.score.resume import holds_same_run, plan_run, resume_or_plan
+from sentiment_ray.score.protocol import Outcome, run_job
+from sentiment_ray.score.receipts import Receipt, read_receipts
 from sentiment_ray.score.scorer import RunContext
-from sentiment_ray.score.sinks import check_sink, is_in_sink
+from sentiment_ray.score.sinks import check_sink, commit_to_sink, is_in_sink
+from sentiment_ray.score.summary import write_summary
 from sentiment_ray.score.text_cache import share_text_cache
 from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers, score_units
-from sentiment_ray.storage import Store, local_copy, open_store
+from sentiment_ray.storage import Store, open_store
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Scoring on Ray, as `protocol.run_job` wants it."""
+
+    config: ScoreConfig
+    bundle: PackedBundle
+    listing: Listing
+    identity: dict[str, Any]
+    store: Store
+    started_at: float
+    """Seconds since 1970."""
+
+    def start(self) -> None:
+        """Refuse an output that cannot be written and workers that cannot fit, and connect to the cluster."""
+        if self.store.is_local:
+            check_output(Path(self.store.root), replaces_directory=False)
+        refuse_impossible_workers(self.config, self.bundle.engine)
+        connect()
+        choose_num_workers(self.config, self.bundle.engine)
+
+    def plan(self) -> Plan:
+        """Return a new plan; errors as `plan_run`."""
+        return plan_run(self.config, self.identity, self.bundle, self.listing, self.measure_pins())
+
+    def measure_pins(self) -> Pins:
+        """Return the versions and the precision of a node of the cluster."""
+        return measure_pins(self.config, self.bundle.engine)
+
+    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+        """Whether the run with this manifest has committed its parts to the same table."""
+        return is_in_sink(self.config, manifest)
+
+    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
+        """Score units with a pool of workers, and show the progress."""
+        config, bundle = self.config, self.bundle
+        receipts = read_receipts(store, plan).values() if len(missing) < len(plan.units) else ()
+        scored = sum(receipt.rows for receipt in receipts)
+        quarantined = sum(receipt.rows_quarantined for receipt in receipts)
+        planned = sum(unit.num_rows for unit in plan.units)
+        with (
+            show_progress(config.progress, planned, scored, quarantined) as progress,
+            share_text_cache(config.max_cached_texts) as cache,
+        ):
+            context = RunContext(
+                config, plan.fingerprint, plan.types, plan.pins, ray.put(list(missing)), ray.put(bundle), store.lock,
+                progress, cache,
+            )  # fmt: skip
+            num_rows, num_workers = [unit.num_rows for unit in missing], choose_num_workers(config, bundle.engine)
+            num_gpus = 1 if ENGINES[bundle.engine].is_gpu else None
+            for _ in score_units(context, num_rows, num_workers, num_gpus=num_gpus):
+                pass
+
+    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+        """Add the parts to the table that the configuration names."""
+        commit_to_sink(store, self.config, plan, parts)
+
+    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+        """Write the group means, the quarantined files and the reports."""
+        return write_summary(store, self.config, plan, self.bundle, receipts, counts, self.started_at)
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -51,29 +118,9 @@ def score_reviews(config: ScoreConfig) -> dict[str, Any]:
     listing = list_corpus(config.input, config.output)
     identity = identify_run(config, bundle, listing.files)
     if config.plan:
-        connect()
-        num_workers = choose_num_workers(config, bundle.engine)
-        plan = plan_run(config, identity, bundle, listing)
-        return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
-    damaged = list[str]()
-    if holds_same_run(store, config, identity):
-        manifest = read_committed_manifest(store)
-        damaged = find_damaged(store, manifest["files"]) if manifest and config.restart else []
-        if manifest and not damaged and is_in_sink(config, manifest):
-            return _make_result(config.output, manifest, skipped=True)
-    if store.is_local:
-        check_output(Path(store.root), replaces_directory=False)
-    refuse_impossible_workers(config, bundle.engine)
-    with hold_lock(store, config.output) as lock:
-        connect()
-        num_workers = choose_num_workers(config, bundle.engine)
-        plan = resume_or_plan(store, config, identity, bundle, listing)
-        if damaged:
-            store.remove(SUCCESS_NAME)
-            remove_damaged_receipts(store, plan, damaged)
-        receipts = _score_missing_units(store, config, plan, bundle, num_workers, lock)
-        manifest = commit(store, config, plan, bundle, receipts, lock, started_at=started_at)
-    return _make_result(config.output, manifest, skipped=False)
+        return _estimate(config, identity, bundle, listing)
+    outcome = run_job(store, ScoreJob(config, bundle, listing, identity, store, started_at))
+    return _make_result(config.output, outcome)
 
 
 def list_corpus(location: str, output: str) -> Listing:
@@ -88,32 +135,16 @@ def list_corpus(location: str, output: str) -> Listing:
     return listing
 
 
-def _score_missing_units(
-    store: Store, config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers: int, lock: Lock
-) -> list[Receipt]:
-    """Score every unit that has no receipt, and return the receipts of all units in the order of the plan."""
-    receipts = read_receipts(store, plan)
-    missing = [unit for unit in plan.units if unit.part not in receipts]
-    scored = sum(receipt.rows for receipt in receipts.values())
-    quarantined = sum(receipt.rows_quarantined for receipt in receipts.values())
-    if missing:
-        planned = sum(unit.num_rows for unit in plan.units)
-        with (
-            show_progress(config.progress, planned, scored, quarantined) as progress,
-            share_text_cache(config.max_cached_texts) as cache,
-        ):
-            context = RunContext(
-                config, plan.fingerprint, plan.types, ray.put(missing), ray.put(bundle), lock, progress, cache
-            )
-            num_rows = [unit.num_rows for unit in missing]
-            num_gpus = 1 if ENGINES[bundle.engine].is_gpu else None
-            for receipt in score_units(context, num_rows, num_workers, num_gpus=num_gpus):
-                receipts[receipt.part] = receipt
-    return [receipts[unit.part] for unit in plan.units]
+def _estimate(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing) -> dict[str, Any]:
+    connect()
+    num_workers = choose_num_workers(config, bundle.engine)
+    plan = plan_run(config, identity, bundle, listing, pins=None)
+    return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
 
 
-def _make_result(output: str, manifest: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
+def _make_result(output: str, outcome: Outcome) -> dict[str, Any]:
     """Return the result of the job, and warn about quarantined rows and files."""
+    manifest = outcome.manifest
     bad_files = manifest["files_quarantined"]
     warn_about_rejected_rows(
         manifest["rows_quarantined"],
@@ -123,4 +154,4 @@ def _make_result(output: str, manifest: dict[str, Any], *, skipped: bool) -> dic
         where=f"See {output}/_quarantine.",
     )
     counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
-    return {"output": output, **counts, "parts": len(manifest["parts"]), "skipped": skipped}
+    return {"output": output, **counts, "parts": len(manifest["parts"]), "skipped": outcome.skipped}

@@ -1,10 +1,8 @@
-"""The worker: scores units one by one and writes a part and a receipt for each, also after crashes."""
+"""The worker: reads and scores units one by one; `unit_protocol` has the order in which their files are written."""
 
 import logging
 import os
-import socket
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,37 +10,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from pyarrow import parquet
 
 from sentiment_ray.engine_specs import ENGINES
-from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.inference.drift import add_profiles
+from sentiment_ray.errors import ConfigError, SentimentRayError
 from sentiment_ray.inference.hardware import list_gpus
 from sentiment_ray.inference.predictor import Predictor
-from sentiment_ray.manifest import format_json, hash_file
-from sentiment_ray.output_lock import Lock, refuse_if_taken_over
-from sentiment_ray.paths import find_disk_failure, is_url
-from sentiment_ray.score.aggregation import merge_group_sums
-from sentiment_ray.score.columns import make_quarantine_table
+from sentiment_ray.manifest import format_json
+from sentiment_ray.output_lock import Lock, guard
+from sentiment_ray.paths import find_disk_failure
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.crash_search import (
-    CrashRecord,
-    Step,
-    begin_step,
-    read_crash_record,
-    run_pending_steps,
-    shrink_batches,
-)
+from sentiment_ray.score.crash_search import CrashRecord, Step, shrink_batches
 from sentiment_ray.score.distinct_texts import choose_cache
-from sentiment_ray.score.part import CrashingInputs, UnitResult, try_row_group, try_rows, write_part
+from sentiment_ray.score.part import CrashingInputs, try_row_group, try_rows, write_part
+from sentiment_ray.score.pins import Pins, read_pins
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.score.receipts import Files, Receipt, read_receipt, write_receipt
+from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.unit_protocol import finish_unit
+from sentiment_ray.score.unit_result import UnitResult
 from sentiment_ray.storage import open_store
 
 logger = logging.getLogger(__name__)
-READ_ATTEMPTS = 3
-"""Times that a unit on an object store is read before a row group that cannot be read counts as broken."""
-GROUP_PARTS = "_groups/parts"
 
 
 @dataclass(frozen=True)
@@ -54,6 +41,8 @@ class RunContext:
     """Fingerprint of the plan."""
     types: pa.Schema
     """The types of the output's columns that differ between the files."""
+    pins: Pins | None
+    """The versions and the precision that every worker must have."""
     units: Any
     """Object reference of the list of units to score; Ray Data hands out their indices."""
     bundle: Any
@@ -73,7 +62,9 @@ class Scorer:
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # threads of the tokenizer, read at its first batch
         self._load_error: SentimentRayError | None = None
         try:
-            self._predictor = Predictor(ray.get(context.bundle), threads=threads)
+            bundle = ray.get(context.bundle)
+            _refuse_other_pins(context.pins, bundle.engine)
+            self._predictor = Predictor(bundle, threads=threads)
         except SentimentRayError as error:
             self._load_error = error  # raised with the first unit: an error here would reach the driver as a traceback
             return
@@ -82,7 +73,7 @@ class Scorer:
         self._config = context.config
         tokens_per_batch = context.config.token_budget
         self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
-        self._store = open_store(context.config.output)
+        self._store = guard(open_store(context.config.output), context.config.output, context.lock)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Finish the units of a batch, given by index, and return their receipts as JSON.
@@ -97,7 +88,7 @@ class Scorer:
                 replies.append(asdict(self.finish_unit(self._units[int(index)])))
             except SentimentRayError as error:
                 replies.append(_describe_error(error))
-            except OSError as error:
+            except Exception as error:
                 failure = find_disk_failure(error)
                 if failure is None:
                     raise
@@ -105,26 +96,11 @@ class Scorer:
         return {"receipt": np.array([format_json(reply) for reply in replies], dtype=object)}
 
     def finish_unit(self, unit: Unit) -> Receipt:
-        """Return the receipt of a unit: the existing one, or a new one after its files have been written.
-
-        If a worker has crashed over the unit before, the crashing row is searched first; see `crash_search`.
-        """
-        receipt = read_receipt(self._store, unit, self._context.fingerprint)
-        if receipt:
-            return receipt
-        started_at = time.time()
+        """Return the receipt of a unit, as `unit_protocol.finish_unit`."""
+        started = time.monotonic()
         logger.info("unit started", extra={"unit": unit.part, "rows": unit.num_rows})
-        record = read_crash_record(self._store, unit, self._context.lock.owner)
-        run_pending_steps(self._store, unit, record, lambda step: self._try(unit, step, record))
-        if record.given_up:
-            result, files = self._give_up(unit), Files()
-        else:
-            begin_step(self._store, unit, record, Step("unit", 0, unit.num_rows))
-            result, files = self._score(unit, record)
-        if result.quarantined:
-            files |= self._write_table(make_quarantine_table(result.quarantined), f"_quarantine/{unit.part}")
-        receipt = self._make_receipt(unit, result, files, record.crashes, started_at)
-        write_receipt(self._store, receipt)
+        gpu = ", ".join(list_gpus()) if ENGINES[self._predictor.engine].is_gpu else None
+        receipt = finish_unit(self._store, unit, self._context.fingerprint, self, gpu=gpu)
         logger.info(
             "unit finished",
             extra={
@@ -132,90 +108,42 @@ class Scorer:
                 "rows": receipt.rows,
                 "rows_quarantined": receipt.rows_quarantined,
                 "crashes": receipt.crashes,
-                "seconds": round(time.time() - started_at, 3),
+                "seconds": round(time.monotonic() - started, 3),
             },
         )
         return receipt
 
-    def _try(self, unit: Unit, step: Step, record: CrashRecord) -> None:
+    def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
+        """Read a row group, or score some rows, and keep nothing; this may end the process."""
         if step.kind == "read":
             try_row_group(unit, step.start)
         elif step.kind == "rows":
             try_rows(unit, self._config, self._predictor, step.start, step.end, _collect_crashing_inputs(record))
 
-    def _give_up(self, unit: Unit) -> UnitResult:
-        """Quarantine all rows of a unit, and remove what a worker may have written of it before it crashed."""
-        refuse_if_taken_over(self._store, self._config.output, self._context.lock)
-        for name in (unit.part, f"{GROUP_PARTS}/{unit.part}"):
-            self._store.remove(name)
-        result = UnitResult()
-        result.quarantine(unit, unit.first_row, unit.num_rows, "scoring these rows together crashes the process")
-        return result
-
-    def _score(self, unit: Unit, record: CrashRecord) -> tuple[UnitResult, Files]:
-        """Write the part of a unit and its sums by group; on an object store, read it again after a failure."""
-        for attempt in range(1, READ_ATTEMPTS + 1):
-            try:
-                with self._store.temporary_file() as temporary:
-                    result = write_part(
-                        unit,
-                        self._config,
-                        self._predictor,
-                        temporary,
-                        types=self._context.types,
-                        skip=_collect_crashing_inputs(record),
-                        tokens_per_batch=shrink_batches(record, self._config.token_budget),
-                        accept_unreadable=not is_url(unit.path) or attempt == READ_ATTEMPTS,
-                        cache=self._cache,
-                        report=lambda *rows: self._context.progress.report.remote(unit.part, *rows),
-                    )
-                    files = self._place(temporary, unit.part)
-                    if result.group_sums:
-                        files |= self._write_table(merge_group_sums(result.group_sums), f"{GROUP_PARTS}/{unit.part}")
-                    return result, files
-            except OSError:
-                if attempt == READ_ATTEMPTS:
-                    raise
-                time.sleep(2**attempt)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _make_receipt(self, unit: Unit, result: UnitResult, files: Files, crashes: int, started_at: float) -> Receipt:
-        reasons: Counter[str] = Counter()
-        for row in result.quarantined:
-            reasons[row["reason"].partition(" (")[0]] += row["rows"]
-        quarantined = reasons.total()
-        if result.num_scored + quarantined != unit.num_rows:
-            raise AssertionError(f"{unit.part}: {unit.num_rows} rows in, {result.num_scored} + {quarantined} out")
-        return Receipt(
+    def score(self, unit: Unit, record: CrashRecord, target: Path) -> UnitResult:
+        """Write the part of a unit into a local file."""
+        return write_part(
+            unit,
+            self._config,
+            self._predictor,
+            target,
+            types=self._context.types,
+            skip=_collect_crashing_inputs(record),
+            tokens_per_batch=shrink_batches(record, self._config.token_budget),
             fingerprint=self._context.fingerprint,
-            part=unit.part,
-            input=unit.path,
-            first_row=unit.first_row,
-            rows_in=unit.num_rows,
-            rows=result.num_scored,
-            rows_quarantined=quarantined,
-            reasons=dict(sorted(reasons.items())),
-            duplicates=result.num_duplicates,
-            profile=add_profiles(result.profiles),
-            files=files,
-            crashes=crashes,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
-            started_at=started_at,
-            seconds=time.time() - started_at,
-            gpu=", ".join(list_gpus()) if ENGINES[self._predictor.engine].is_gpu else None,
+            cache=self._cache,
+            report=lambda *rows: self._context.progress.report.remote(unit.part, *rows),
         )
 
-    def _write_table(self, table: pa.Table, name: str) -> Files:
-        with self._store.temporary_file() as temporary:
-            parquet.write_table(table, temporary, compression="zstd")
-            return self._place(temporary, name)
 
-    def _place(self, temporary: Path, name: str) -> Files:
-        """Move a finished file to its name in the output, unless another run has taken over the output."""
-        refuse_if_taken_over(self._store, self._config.output, self._context.lock)
-        entry = {"bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
-        self._store.move_in(temporary, name)
-        return {name: entry}
+def _refuse_other_pins(planned: Pins | None, engine: str) -> None:
+    """Raise ConfigError when this machine would write other bytes than those that the plan pins."""
+    difference = planned.describe_difference(read_pins(engine)) if planned else None
+    if difference:
+        raise ConfigError(
+            f"{difference}, and the scores of one run must not be mixed. Run on nodes of one kind with the same "
+            "versions, or pass --restart to begin again."
+        )
 
 
 def _describe_error(error: SentimentRayError) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.manifest import format_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
+from sentiment_ray.score.output_names import DELTA_LOG
 from sentiment_ray.score.plan import Plan
 from sentiment_ray.storage import Store, full_path
 
-DELTA_LOG = "_delta_log"
 FIELD_ID = b"PARQUET:field_id"
 WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 MAX_PARALLEL_READS = 16

@@ -17,13 +17,14 @@ from sentiment_ray.column_names import resolve_column
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import DataError, GateError
 from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
+from sentiment_ray.local_copy import local_copy
 from sentiment_ray.output_lock import is_lock_name
 from sentiment_ray.paths import absolute_location
 from sentiment_ray.score.chunks import extract_texts
-from sentiment_ray.score.commit import MANIFEST_NAME, SUCCESS_NAME
+from sentiment_ray.score.output_names import MANIFEST_NAME, SUCCESS_NAME
 from sentiment_ray.score.plan import Unit, parse_unit, read_plan
 from sentiment_ray.score.reading import open_parquet, read_chunks
-from sentiment_ray.storage import Store, local_copy, open_store
+from sentiment_ray.storage import Store, open_store
 
 MAX_DIFFERENCE = 1e-3
 """Largest difference of a probability that fp32 can have between batches of different texts."""
@@ -35,7 +36,7 @@ def verify_scores(location: str) -> dict[str, Any]:
     problems = list(find_problems(store))
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataError(f"{location}: {problems[0]}{more}. Restore the output, or score again with --restart.")
+        raise DataError(f"{location}: {problems[0]}{more}. Restore the output, or run the same job with --repair.")
     manifest = json.loads(store.read(MANIFEST_NAME))
     counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
     size = sum(entry["bytes"] for entry in manifest["files"].values())

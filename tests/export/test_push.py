@@ -16,7 +16,8 @@ from huggingface_hub.utils.sha import git_hash
 from export.push import push_bundle
 from sentiment_ray.bundle.open import open_bundle, verify_bundle
 from sentiment_ray.errors import BundleError, ConfigError
-from sentiment_ray.storage import Store, local_copy, open_store
+from sentiment_ray.local_copy import local_copy
+from sentiment_ray.storage import Store, open_store
 
 
 @pytest.fixture

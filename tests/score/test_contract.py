@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sentiment_ray.errors import ConfigError
+from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.contract import CheckedFiles, check_schemas
@@ -111,7 +111,16 @@ def test_columns_of_the_path_need_not_be_in_the_files() -> None:
     assert "the column 'year' is missing" in (
         _reasons(*files, names=("year=2024/a.parquet", "b.parquet"), group_by="year")[1] or ""
     )
-    assert "the column 'text' is missing" in (_reasons(({"id": ID}, 3), names=("text=good/a.parquet",))[0] or "")
+    files = (({"id": ID}, 3), ({"text": TEXT}, 3))
+    assert "the column 'text' is missing" in (_reasons(*files, names=("text=good/a.parquet", "b.parquet"))[0] or "")
+
+
+def test_a_text_column_that_no_file_with_rows_has_ends_the_run() -> None:
+    with pytest.raises(
+        DataError, match=r"/in/0\.parquet: the column 'text' is missing .* None of 3 files can be scored"
+    ):
+        _check(({"id": ID}, 3), ({"words": TEXT}, 5), ({"text": TEXT}, 0))
+    assert _reasons(({"id": ID}, 3), ({"text": TEXT}, 1))[1] is None
 
 
 def test_a_column_that_scoring_adds_is_refused_in_a_file_without_rows_too() -> None:

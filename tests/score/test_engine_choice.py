@@ -16,8 +16,9 @@ from sentiment_ray.inference.race import RaceResult
 from sentiment_ray.score import engine_choice
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.engine_choice import choose_engine
+from sentiment_ray.score.output_names import name_receipt
 from sentiment_ray.score.plan import Plan, write_plan
-from sentiment_ray.score.receipts import Receipt, parse_receipt, receipt_name, write_receipt
+from sentiment_ray.score.receipts import Receipt, parse_receipt, write_receipt
 from sentiment_ray.storage import Store, open_store
 from tests.inference import gpu_engine
 
@@ -178,14 +179,14 @@ def test_tokens_per_batch_suit_the_engine_unless_they_are_given() -> None:
     assert _config(tokens_per_batch=64).with_engine("cuda").token_budget == 64
 
 
-def test_a_receipt_names_the_gpu_and_one_of_the_cpu_is_as_before(store: Store) -> None:
+def test_a_name_receipts_the_gpu_and_one_of_the_cpu_is_as_before(store: Store) -> None:
     values: dict[str, Any] = {
         "fingerprint": "f", "part": "a.parquet", "input": "a", "first_row": 0, "rows_in": 1, "rows": 1,
         "rows_quarantined": 0, "reasons": {}, "duplicates": 0, "profile": {}, "files": {}, "crashes": 0,
         "worker": "w", "started_at": 0.0, "seconds": 1.0,
     }  # fmt: skip
     write_receipt(store, Receipt(**values))
-    assert b"gpu" not in store.read(receipt_name("a.parquet"))
+    assert b"gpu" not in store.read(name_receipt("a.parquet"))
     write_receipt(store, Receipt(**values, gpu="NVIDIA H200"))
-    assert b'"gpu": "NVIDIA H200"' in store.read(receipt_name("a.parquet"))
+    assert b'"gpu": "NVIDIA H200"' in store.read(name_receipt("a.parquet"))
     assert (parse_receipt(values).gpu, parse_receipt(values | {"gpu": "NVIDIA H200"}).gpu) == (None, "NVIDIA H200")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_ray.errors import DataError
+from sentiment_ray.errors import StorageError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.footers import read_footer, read_footers
 from sentiment_ray.storage import open_store
@@ -13,7 +13,9 @@ NOWHERE = "http://127.0.0.1:9/reviews.parquet"
 
 
 def test_no_file_is_quarantined_when_the_store_does_not_answer(ray_cluster: None) -> None:
-    with pytest.raises(DataError, match=r"reviews\.parquet cannot be reached .* Run the same command again") as error:
+    with pytest.raises(
+        StorageError, match=r"reviews\.parquet: .* No row was quarantined .* Run the same command"
+    ) as error:
         read_footers([InputFile(NOWHERE, "reviews.parquet", 10, "tag")])
     assert "Traceback" not in str(error.value)
 

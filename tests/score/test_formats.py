@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import PLAN_NAME, Plan, Unit, read_plan, write_plan
-from sentiment_ray.score.receipts import Receipt, read_receipt, receipt_name, write_receipt
+from sentiment_ray.score.output_names import PLAN_NAME, name_receipt
+from sentiment_ray.score.plan import Plan, Unit, read_plan, write_plan
+from sentiment_ray.score.receipts import Receipt, read_receipt, write_receipt
 from sentiment_ray.storage import open_store
 
 PLAN = (
@@ -36,25 +37,25 @@ def test_a_plan_is_read_and_written_with_the_same_bytes(tmp_path: Path) -> None:
 def test_a_receipt_is_read_and_written_with_the_same_bytes(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.write("a.parquet", b"PAR1")
-    store.write(receipt_name("a.parquet"), RECEIPT.encode())
+    store.write(name_receipt("a.parquet"), RECEIPT.encode())
     unit = Unit("/in/a.parquet", "1.5", "a.parquet", (0, 1), (50, 7), 0)
     receipt = read_receipt(store, unit, "f0")
     assert isinstance(receipt, Receipt)
     write_receipt(store, receipt)
-    assert store.read(receipt_name("a.parquet")).decode() == RECEIPT
+    assert store.read(name_receipt("a.parquet")).decode() == RECEIPT
 
 
 @pytest.mark.parametrize("changes", [{"fingerprint": "f1"}, {"first_row": 50}, {"input": "/in/b.parquet"}])
 def test_a_receipt_of_another_plan_or_unit_is_not_valid(changes: dict[str, object], tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.write("a.parquet", b"PAR1")
-    store.write(receipt_name("a.parquet"), json.dumps(json.loads(RECEIPT) | changes).encode())
+    store.write(name_receipt("a.parquet"), json.dumps(json.loads(RECEIPT) | changes).encode())
     assert read_receipt(store, Unit("/in/a.parquet", "1.5", "a.parquet", (0, 1), (50, 7), 0), "f0") is None
 
 
 def test_a_receipt_that_lacks_a_key_is_not_valid(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    store.write(receipt_name("a.parquet"), b'{"fingerprint": "f0", "part": "a.parquet"}')
+    store.write(name_receipt("a.parquet"), b'{"fingerprint": "f0", "part": "a.parquet"}')
     assert read_receipt(store, Unit("/in/a.parquet", "1.5", "a.parquet", (0, 1), (50, 7), 0), "f0") is None
 
 

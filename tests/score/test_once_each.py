@@ -63,14 +63,14 @@ def test_an_input_in_the_output_is_refused(location: str, tmp_path: Path) -> Non
         list_corpus(str(tmp_path / location), str(tmp_path / "out"))
 
 
-def test_damaged_files_are_scored_again_with_restart(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_damaged_files_are_scored_again_with_repair(settings: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in "ab":
         parquet.write_table(pa.table({"text": TEXTS}), tmp_path / f"in/{name}.parquet")
     config, out = ScoreConfig(input=str(tmp_path / "in"), **settings), tmp_path / "out"
     score_reviews(config)
     before = {path.name: hash_file(path) for path in out.glob("*.parquet")}
-    again = config.model_copy(update={"restart": True})
+    again = config.model_copy(update={"repair": True})
     assert score_reviews(again)["skipped"]
     data = bytearray((out / "a.parquet").read_bytes())
     data[100] ^= 1

@@ -15,6 +15,7 @@ from sentiment_ray.manifest import hash_file
 from sentiment_ray.output_lock import Lock, hold_lock, is_held
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
+from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
 
 
@@ -101,6 +102,28 @@ def test_an_input_that_cannot_be_scored_leaves_the_old_scores(copied: Path, tmp_
     assert score_reviews(_config(copied))["skipped"]
 
 
+def test_a_mistyped_column_leaves_no_trace(copied: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    with pytest.raises(DataError, match="the column 'bodies' is missing .* None of 2 files can be scored"):
+        score_reviews(_config(copied, text_column=("bodies",), restart=True))
+    assert before == {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    with pytest.raises(DataError, match="the column 'bodies' is missing"):
+        score_reviews(_config(copied, text_column=("bodies",), output=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists()
+
+
+def test_brackets_in_a_path_are_no_pattern(copied: Path, tmp_path: Path, s3: str) -> None:
+    output = tmp_path / "run[1]"
+    assert not score_reviews(_config(copied, output=str(output)))["skipped"]
+    assert verify_scores(str(output))["verified"]
+    store = open_store(f"{s3}/brackets/run[1]")
+    for name in ("a[1].parquet", "a1.parquet", "b[1]/c", "b1/c"):
+        store.write(name, b"1")
+    store.remove("a[1].parquet")
+    store.remove("b[1]")
+    assert list(store.list()) == ["a1.parquet", "b1/c"]
+
+
 def test_an_output_that_holds_something_else_is_never_removed(copied: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -122,7 +145,7 @@ def test_scores_without_a_plan_are_replaced_only_on_request(copied: Path) -> Non
 def test_a_second_run_on_the_same_output_is_refused(copied: Path) -> None:
     (copied / "_SUCCESS").unlink()
     with hold_lock(open_store(str(copied)), "scores"), pytest.raises(ConfigError, match="being written by another run"):
-        score_reviews(_config(copied))
+        score_reviews(_config(copied, wait=False))
 
 
 def test_the_lock_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
@@ -138,9 +161,12 @@ def test_the_lock_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
     with hold_lock(store, "scores") as lock:
         assert lock.name == "_plan/lock-00002.json"
         assert not is_held(store, dead)
-    assert store.list() == {}
+    assert list(store.list()) == [lock.name]
+    assert not is_held(store, lock)
+    with hold_lock(store, "scores") as later:
+        assert later.name == "_plan/lock-00003.json"
 
 
 def test_of_runs_that_start_at_once_one_gets_the_lock(s3: str) -> None:
     store = open_store(f"{s3}/lock-race")
-    assert [store.create("_plan/lock-00001.json", b"{}") for _ in range(3)] == [True, False, False]
+    assert [store.create("_plan/lock-00001.json", bytes([each])) for each in range(3)] == [True, False, False]

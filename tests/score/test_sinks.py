@@ -61,7 +61,9 @@ def _config(scores: Path, **changes: object) -> ScoreConfig:
     return ScoreConfig(**({"output": str(scores)} | manifest["config"] | changes))
 
 
-def _commit(output: str, tables: dict[str, pa.Table], sink: str, *, table: str = "tests.small") -> None:
+def _commit(
+    output: str, tables: dict[str, pa.Table], sink: str, *, table: str = "tests.small", plan: Plan = PLAN
+) -> None:
     store, parts = open_store(output), []
     for name, rows in tables.items():
         buffer = pa.BufferOutputStream()
@@ -70,7 +72,7 @@ def _commit(output: str, tables: dict[str, pa.Table], sink: str, *, table: str =
         store.write(name, buffer.getvalue().to_pybytes())
         parts.append({"path": name, "rows": len(rows), "bytes": buffer.getvalue().size})
     config = ScoreConfig(bundle="-", input="-", output=output, sink=sink, iceberg_table=table)
-    commit_to_sink(store, config, PLAN, parts)
+    commit_to_sink(store, config, plan, parts)
 
 
 def _parts(scores: Path) -> dict[str, str]:
@@ -166,6 +168,18 @@ def test_parts_on_an_object_store_become_a_table(sink: str, bucket: str, catalog
         else catalog.load_table("tests.bucket").scan().to_arrow()
     )
     assert Counter(found["year"].to_pylist()) == {2024: 2, 2025: 2}
+
+
+def test_a_compacted_iceberg_table_is_refused(tmp_path: Path, catalog: Any) -> None:
+    """Its rows are in files of another name, so a run that replaces its parts would add each row a second time."""
+    output, files = str(tmp_path), {"a.parquet": ROWS, "b.parquet": ROWS}
+    _commit(output, files, "iceberg", table="tests.compacted")
+    table = catalog.load_table("tests.compacted")
+    table.overwrite(table.scan().to_arrow())
+    _commit(output, files, "iceberg", table="tests.compacted")
+    with pytest.raises(DataError, match="no longer has 2 of the 2 files .* compacted or rolled back"):
+        _commit(output, files, "iceberg", table="tests.compacted", plan=Plan("another plan", {}, [], []))
+    assert len(catalog.load_table("tests.compacted").scan().to_arrow()) == 2 * len(ROWS)
 
 
 NUMBERED = pa.schema([pa.field("text", pa.string(), metadata={"PARQUET:field_id": "7"}), ROWS.schema.field(1)])

@@ -1,0 +1,117 @@
+"""The order of a run: look, plan, lock, look again, replace or resume, score, commit; knows no Ray and no model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sentiment_ray.output_lock import LockedStore, advance_lock, guard, hold_lock, settle
+from sentiment_ray.score.commit import Summary, commit, read_committed_manifest
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.crash_search import has_seen_death
+from sentiment_ray.score.pins import Pins
+from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.receipts import Receipt, read_receipts
+from sentiment_ray.score.repair import remove_damage
+from sentiment_ray.score.resume import find_same_run, refuse_other_pins, replace_run
+from sentiment_ray.storage import Store
+
+
+class Job(Protocol):
+    """What a run does with rows, texts and tables."""
+
+    @property
+    def config(self) -> ScoreConfig:
+        """The configuration, with an engine."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the scores depend on; see `identify_run`."""
+
+    def start(self) -> None:
+        """Refuse what cannot work, and connect to the cluster. Write nothing into the output."""
+
+    def plan(self) -> Plan:
+        """Return a new plan; DataError when no file can be scored. Write nothing."""
+
+    def measure_pins(self) -> Pins:
+        """Return the versions and the precision of a node that scores."""
+
+    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+        """Whether the run with this manifest has committed its parts to the table of this job."""
+
+    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
+        """Score units; each leaves a receipt in the output."""
+
+    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+        """Add the parts to the table of this job, unless they were added before."""
+
+    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+        """Write the files about the whole run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The manifest of a finished output, and whether it had been finished before."""
+
+    manifest: dict[str, Any]
+    skipped: bool
+
+
+def run_job(store: Store, job: Job) -> Outcome:
+    """Bring an output to its end, as `score_reviews`; an output that is finished already is not read.
+
+    Errors as `find_same_run`, `Job.plan`, `hold_lock`, `refuse_other_pins` and `commit`. An input that cannot be
+    scored leaves no trace, and the old scores stay.
+    """
+    plan = find_same_run(store, job.config, job.identity)
+    finished = _find_finished(store, job, plan)
+    if finished and not job.config.repair:
+        return Outcome(finished, skipped=True)
+    job.start()
+    new_plan = None if plan else job.plan()
+    with hold_lock(store, job.config.output, wait=job.config.wait) as lock:
+        return _run_under_lock(guard(store, job.config.output, lock), job, new_plan)
+
+
+def _run_under_lock(store: LockedStore, job: Job, new_plan: Plan | None) -> Outcome:
+    """Score what is missing and commit. The output is looked at again: another run may have ended just before."""
+    plan = find_same_run(store, job.config, job.identity)
+    is_damaged = plan is not None and job.config.repair and remove_damage(store, plan)
+    finished = _find_finished(store, job, plan)
+    if finished and not is_damaged:
+        return Outcome(finished, skipped=True)
+    missing = _find_missing_units(store, plan) if plan else []
+    if plan and missing:
+        pins = job.measure_pins()
+        if job.config.restart and plan.pins != pins:
+            plan = None
+        else:
+            refuse_other_pins(job.config, plan, pins)
+    if plan is None:
+        plan = new_plan or job.plan()
+        replace_run(store, plan)
+        missing = plan.units
+    if missing:
+        job.score_units(store, plan, missing)
+    with advance_lock(store) as fenced:  # a worker that seemed dead and was not can write no more
+        if not store.lock.follows_release or has_seen_death(fenced):
+            settle(fenced)
+        manifest = commit(
+            fenced,
+            plan,
+            max_quarantined=job.config.max_quarantined,
+            add_to_sink=lambda parts: job.add_to_sink(fenced, plan, parts),
+            summarise=lambda receipts, counts: job.summarise(fenced, plan, receipts, counts),
+        )
+    return Outcome(manifest, skipped=False)
+
+
+def _find_finished(store: Store, job: Job, plan: Plan | None) -> dict[str, Any] | None:
+    """Return the manifest if the output of this plan is finished, also in its sink."""
+    manifest = read_committed_manifest(store) if plan else None
+    return manifest if manifest and job.is_in_sink(manifest) else None
+
+
+def _find_missing_units(store: Store, plan: Plan) -> list[Unit]:
+    receipts = read_receipts(store, plan)
+    return [unit for unit in plan.units if unit.part not in receipts]

@@ -1,0 +1,157 @@
+"""Finishes one unit: the order in which a worker writes a unit's files; scores nothing and reads no input itself."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.inference.drift import add_profiles
+from sentiment_ray.manifest import hash_file
+from sentiment_ray.output_lock import LockedStore
+from sentiment_ray.retrying import retry_passing
+from sentiment_ray.score.aggregation import merge_group_sums
+from sentiment_ray.score.columns import make_quarantine_table
+from sentiment_ray.score.crash_search import (
+    CrashRecord,
+    Step,
+    abandon_step,
+    begin_step,
+    read_crash_record,
+    run_pending_steps,
+)
+from sentiment_ray.score.output_names import name_group_part, name_quarantine, name_unit_files
+from sentiment_ray.score.plan import Unit
+from sentiment_ray.score.receipts import Files, Receipt, WrittenFile, read_receipt, write_receipt
+from sentiment_ray.score.unit_result import UnitResult
+
+T = TypeVar("T")
+
+SCORE_ATTEMPTS = 3
+"""Times that a unit is scored before a fault that may pass ends the run."""
+
+
+class UnitWork(Protocol):
+    """What a worker can do with the rows of a unit."""
+
+    def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
+        """Do one step of the search for a row that crashes its process."""
+
+    def score(self, unit: Unit, record: CrashRecord, target: Path) -> UnitResult:
+        """Write the part of a unit into a local file."""
+
+
+def finish_unit(store: LockedStore, unit: Unit, fingerprint: str, work: UnitWork, *, gpu: str | None = None) -> Receipt:
+    """Return the receipt of a unit: the existing one, or a new one after its files have been written.
+
+    If a worker has crashed over the unit before, the crashing row is searched first; see `crash_search`. StorageError
+    after a fault that lasts, and ConfigError when another run has taken the output; neither counts as a crash.
+    """
+    receipt = read_receipt(store, unit, fingerprint)
+    if receipt:
+        return receipt
+    started_at = store.clock.time()
+    record = read_crash_record(store, unit, store.lock.owner)
+    with store.temporary_file() as temporary:
+        result = _score_or_give_up(store, unit, record, work, temporary)
+        # While this worker was slow, Ray may have taken it for dead and given the unit to another one.
+        receipt = read_receipt(store, unit, fingerprint)
+        if receipt:
+            return receipt
+        files = _write_files(store, unit, result, None if record.given_up else temporary)
+    receipt = _make_receipt(store, unit, fingerprint, result, files, record.crashes, started_at, gpu)
+    write_receipt(store, receipt)
+    return receipt
+
+
+def _score_or_give_up(
+    store: LockedStore, unit: Unit, record: CrashRecord, work: UnitWork, temporary: Path
+) -> UnitResult:
+    def run_step(step: Step) -> None:
+        _retry(store, unit, lambda: work.run_step(unit, step, record))
+
+    def score() -> UnitResult:
+        return _retry(store, unit, lambda: work.score(unit, record, temporary))
+
+    try:
+        run_pending_steps(store, unit, record, run_step)
+        if record.given_up:
+            result = UnitResult()
+            result.quarantine(unit, unit.first_row, unit.num_rows, "scoring these rows together crashes the process")
+            return result
+        begin_step(store, unit, record, Step("unit", 0, unit.num_rows))
+        return score()
+    except Exception:
+        with suppress(SentimentRayError, OSError):
+            abandon_step(store, unit, record)
+        raise
+
+
+def _retry(store: LockedStore, unit: Unit, call: Callable[[], T]) -> T:
+    return retry_passing(call, unit.path, clock=store.clock, attempts=SCORE_ATTEMPTS)
+
+
+def _write_files(store: LockedStore, unit: Unit, result: UnitResult, part: Path | None) -> Files:
+    """Write the files of a unit, and remove those that an earlier try has written and this one has not."""
+    files = Files()
+    if part:
+        files[unit.part] = _place(store, part, unit.part)
+        if result.group_sums:
+            name = name_group_part(unit.part)
+            files[name] = _write_table(store, merge_group_sums(result.group_sums), name)
+    if result.quarantined:
+        name = name_quarantine(unit.part)
+        files[name] = _write_table(store, make_quarantine_table(result.quarantined), name)
+    for name in name_unit_files(unit.part):
+        if name not in files:
+            store.remove_file(name)
+    return files
+
+
+def _make_receipt(
+    store: LockedStore, unit: Unit, fingerprint: str, result: UnitResult, files: Files, crashes: int,
+    started_at: float, gpu: str | None,
+) -> Receipt:  # fmt: skip
+    reasons: Counter[str] = Counter()
+    for row in result.quarantined:
+        reasons[row["reason"].partition(" (")[0]] += row["rows"]
+    quarantined = reasons.total()
+    if result.num_scored + quarantined != unit.num_rows:
+        raise AssertionError(f"{unit.part}: {unit.num_rows} rows in, {result.num_scored} + {quarantined} out")
+    return Receipt(
+        fingerprint=fingerprint,
+        part=unit.part,
+        input=unit.path,
+        first_row=unit.first_row,
+        rows_in=unit.num_rows,
+        rows=result.num_scored,
+        rows_quarantined=quarantined,
+        reasons=dict(sorted(reasons.items())),
+        duplicates=result.num_duplicates,
+        profile=add_profiles(result.profiles),
+        files=files,
+        crashes=crashes,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        started_at=started_at,
+        seconds=store.clock.time() - started_at,
+        gpu=gpu,
+    )
+
+
+def _write_table(store: LockedStore, table: pa.Table, name: str) -> WrittenFile:
+    with store.temporary_file() as temporary:
+        parquet.write_table(table, temporary, compression="zstd")
+        return _place(store, temporary, name)
+
+
+def _place(store: LockedStore, file: Path, name: str) -> WrittenFile:
+    """Give a finished file its name in the output, and describe it as the store shows it afterwards."""
+    sha256 = hash_file(file)
+    info = store.move_in(file, name)
+    return WrittenFile(info.bytes, sha256, info.version)

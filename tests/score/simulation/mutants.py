@@ -1,0 +1,250 @@
+"""The protocol with one mend taken out each: the simulation must find every one of these."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from sentiment_ray import output_lock, storage
+from sentiment_ray.output_lock import Lock, LockedStore
+from sentiment_ray.score import commit, crash_search, protocol, receipts, resume, unit_protocol
+from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.unit_result import UnitResult
+from sentiment_ray.storage import FileInfo, Store
+from tests.score.simulation import schedules
+from tests.score.simulation.schedules import Command, Scenario
+from tests.score.simulation.world import Faults
+
+Patch = tuple[Any, str, Any]
+Make = Callable[[], list[Patch]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mend that is taken out, and the scenario in which that shows."""
+
+    make: Make
+    scenario: Scenario
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def _mutant(**scenario: Any) -> Callable[[Make], Make]:
+    def register(make: Make) -> Make:
+        MUTANTS[make.__name__.replace("_", " ")] = Mutant(make, Scenario(**scenario))
+        return make
+
+    return register
+
+
+def _run(variant: int, *, is_possible: bool = True, at_s: float = 0.0) -> Command:
+    return Command(variant, restart=True, wait=True, is_possible=is_possible, at_s=at_s)
+
+
+QUIET = {"read_faults": 0.0, "doubts": 0.0, "loses_files": 0.0}
+FIRST_IMPOSSIBLE_AFTER_DONE = ((_run(0), _run(1, is_possible=False)),)
+RIVALS = ((_run(0), _run(1)), (_run(1), _run(0)), (_run(2),))
+
+
+@contextmanager
+def apply_mutant(name: str) -> Iterator[None]:
+    """Take one mend out of the protocol until the block ends."""
+    with ExitStack() as stack:
+        for owner, attribute, value in MUTANTS[name].make():
+            stack.enter_context(mock.patch.object(owner, attribute, value))
+        yield
+
+
+@_mutant(faults=Faults(), people=FIRST_IMPOSSIBLE_AFTER_DONE, **QUIET)
+def restart_removes_before_it_plans() -> list[Patch]:
+    def run_job(store: Store, job: Any) -> Any:
+        plan = protocol.find_same_run(store, job.config, job.identity)
+        finished = protocol._find_finished(store, job, plan)
+        if finished:
+            return protocol.Outcome(finished, skipped=True)
+        with output_lock.hold_lock(store, job.config.output, wait=job.config.wait) as lock:
+            guarded = output_lock.guard(store, job.config.output, lock)
+            if plan is None:
+                resume._remove_scores(guarded)
+            return protocol._run_under_lock(guarded, job, None)
+
+    return [(schedules, "run_job", run_job)]
+
+
+@_mutant(faults=Faults(), read_faults=0.5)
+def a_fault_of_the_input_is_a_verdict() -> list[Patch]:
+    def retry(store: LockedStore, unit: Any, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception:
+            result = UnitResult()
+            result.quarantine(unit, unit.first_row, unit.num_rows, "this row group cannot be read")
+            return result
+
+    return [(unit_protocol, "_retry", retry)]
+
+
+@_mutant(faults=Faults(), people=((_run(0),),), doubts=0.5)
+def a_file_of_an_earlier_try_stays() -> list[Patch]:
+    """Neither the worker nor the commit removes it."""
+    remove = LockedStore.remove_file
+
+    def remove_file(store: LockedStore, name: str) -> None:
+        if not name.startswith("_quarantine/"):
+            remove(store, name)
+
+    return [(LockedStore, "remove_file", remove_file)]
+
+
+@_mutant(faults=Faults(freeze=0.05, slow=0.3), people=RIVALS, doubts=0.3)
+def commit_does_not_compare() -> list[Patch]:
+    return [(commit, "refuse_differences", lambda *_: None)]
+
+
+@_mutant(faults=Faults(), people=((_run(0),),), loses_files=0.5)
+def commit_believes_receipts_whose_files_are_gone() -> list[Patch]:
+    return [
+        (commit, "refuse_differences", lambda *_: None),
+        (receipts, "_has_all_files", lambda *_: True),
+    ]
+
+
+@_mutant(faults=Faults(short_put=0.3), people=((_run(0),),))
+def an_upload_is_not_looked_at() -> list[Patch]:
+    def put(store: Store, call: Callable[[], object], name: str, num_bytes: int) -> FileInfo:
+        store._retry(call, name)
+        info = store.describe(name)
+        return info or FileInfo(num_bytes, "")
+
+    return [(Store, "_put", put), (commit, "refuse_differences", lambda *_: None)]
+
+
+@_mutant(faults=Faults(error=0.1))
+def a_failing_listing_is_empty() -> list[Patch]:
+    list_files = Store.list
+
+    def list_nothing(store: Store, under: str = "") -> dict[str, FileInfo]:
+        try:
+            return list_files(store, under)
+        except Exception:
+            return {}
+
+    return [(Store, "list", list_nothing), (storage, "retry_passing", lambda call, what, **_: call())]
+
+
+@_mutant(faults=Faults(lost_reply=0.2), people=((_run(0),),), **QUIET)
+def a_lost_reply_to_the_lock_is_a_rival() -> list[Patch]:
+    def create(store: Store, name: str, data: bytes) -> bool:
+        def create_once() -> bool:
+            try:
+                store._create(name, data)
+            except FileExistsError:
+                return False
+            return True
+
+        return store._retry(create_once, name)
+
+    return [(Store, "create", create)]
+
+
+@_mutant(faults=Faults(conflict=0.5), people=((_run(0),),), **QUIET)
+def a_conflict_is_not_tried_again() -> list[Patch]:
+    def create(store: Store, name: str, data: bytes) -> bool:
+        try:
+            store._create(name, data)
+        except OSError as error:
+            if "409" in str(error):
+                raise ValueError("a traceback") from error
+            return False
+        return True
+
+    return [(Store, "create", create)]
+
+
+@_mutant(faults=Faults(freeze=0.1, slow=0.2), people=RIVALS, **QUIET)
+def nobody_looks_after_creating_a_lock() -> list[Patch]:
+    def create_next(store: Store, highest: str, *, follows_release: bool) -> Lock | None:
+        number = output_lock._read_number(highest) + 1 if highest else 1
+        lock = Lock(f"{output_lock.LOCKS}{number:05d}.json", output_lock.uuid.uuid4().hex, follows_release)
+        if not store.create(lock.name, output_lock._content(store, lock)):
+            return None
+        for name in output_lock._list_locks(store):
+            if name != lock.name:
+                store.remove_file(name)
+        return lock
+
+    return [(output_lock, "_create_next", create_next)]
+
+
+@_mutant(faults=Faults(slow=0.6, freeze=0.03), people=RIVALS, **QUIET)
+def numbers_of_locks_are_used_again() -> list[Patch]:
+    hold = output_lock.hold_lock
+
+    def hold_and_forget(store: Store, output: str, *, wait: bool = False, keep_number: bool = True) -> Any:
+        return hold(store, output, wait=wait, keep_number=False)
+
+    return [(protocol, "hold_lock", hold_and_forget), (protocol, "advance_lock", nullcontext)]
+
+
+@_mutant(faults=Faults(), people=RIVALS, **QUIET)
+def clocks_of_two_machines_are_compared() -> list[Patch]:
+    def is_dead(holder: dict[str, Any]) -> bool:
+        if output_lock._is_here(holder):
+            return bool(output_lock._start_time(holder["pid"]) != holder["started"])
+        return bool(holder) and time.time() - holder["renewed_at"] > output_lock.STALE_S
+
+    return [(output_lock, "_is_dead_here", is_dead)]
+
+
+@_mutant(faults=Faults(freeze=0.1), people=RIVALS, **QUIET)
+def the_driver_removes_without_a_look_at_the_lock() -> list[Patch]:
+    return [
+        (LockedStore, "remove", Store.remove),
+        (LockedStore, "remove_file", Store.remove_file),
+        (LockedStore, "write", Store.write),
+    ]
+
+
+@_mutant(faults=Faults(freeze=0.1), people=RIVALS, **QUIET)
+def a_zombie_places_parts() -> list[Patch]:
+    return [(LockedStore, "move_in", Store.move_in)]
+
+
+@_mutant(faults=Faults(freeze=0.1), people=RIVALS, **QUIET)
+def a_zombie_writes_receipts() -> list[Patch]:
+    return [(LockedStore, "write", Store.write), (LockedStore, "move_in", Store.move_in)]
+
+
+@_mutant(faults=Faults(), people=((_run(0), _run(2)),), **QUIET)
+def receipts_of_another_plan_count() -> list[Patch]:
+    read = receipts.read_bare_receipt
+
+    def read_any(store: Store, unit: Any, fingerprint: str) -> Receipt | None:
+        try:
+            found = receipts.parse_receipt(receipts.json.loads(store.read(receipts.name_receipt(unit.part))))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return read(store, unit, fingerprint)
+        return found
+
+    return [
+        (receipts, "read_bare_receipt", read_any),
+        (resume, "_remove_scores", lambda store: store.remove_file("_SUCCESS")),
+    ]
+
+
+@_mutant(faults=Faults(kill=0.03), people=RIVALS, **QUIET)
+def a_run_does_not_wait_for_late_writes() -> list[Patch]:
+    return [(output_lock, "SETTLE_S", 0.0)]
+
+
+@_mutant(faults=Faults(freeze=0.08, slow=0.1), people=((_run(0), _run(1)),), doubts=0.3)
+def workers_are_not_locked_out_before_the_commit() -> list[Patch]:
+    return [(protocol, "advance_lock", nullcontext)]
+
+
+@_mutant(faults=Faults(), people=((_run(0), _run(1)),), read_faults=0.8)
+def a_fault_counts_as_a_crash() -> list[Patch]:
+    return [(unit_protocol, "abandon_step", lambda *_: None), (crash_search, "MAX_LOST_RUNS", 1)]

@@ -1,0 +1,273 @@
+"""The order of a run, with a job that needs neither Ray nor a model, on a local disk."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sentiment_ray.errors import ConfigError, DataError, StorageError
+from sentiment_ray.output_lock import LockedStore, guard, hold_lock
+from sentiment_ray.score import unit_protocol
+from sentiment_ray.score.columns import PLAN_KEY
+from sentiment_ray.score.commit import Summary, describe_bytes
+from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.crash_search import CrashRecord, Step, read_crash_record
+from sentiment_ray.score.pins import Pins, read_pins
+from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.protocol import run_job
+from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.unit_protocol import finish_unit
+from sentiment_ray.score.unit_result import UnitResult
+from sentiment_ray.storage import open_store
+
+PINS = Pins("1", "1", "1", "fp32")
+PARTS = ("a.parquet", "b.parquet")
+
+
+@dataclass
+class LocalWork:
+    """Writes a part of two rows; `quarantines` sets the second one aside, `fault` is raised instead."""
+
+    quarantines: bool = False
+    fault: Exception | None = None
+    tries: int = 0
+
+    def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
+        """Do nothing: no row crashes a process here."""
+
+    def score(self, unit: Unit, record: CrashRecord, target: Path) -> UnitResult:
+        self.tries += 1
+        if self.fault:
+            raise self.fault
+        texts = ["good"] if self.quarantines else ["good", "bad"]
+        parquet.write_table(pa.table({"text": texts}).replace_schema_metadata({PLAN_KEY: b"p"}), target)
+        result = UnitResult(num_scored=len(texts))
+        if self.quarantines:
+            result.quarantine(unit, unit.first_row + 1, 1, "text is null")
+        return result
+
+
+@dataclass
+class LocalJob:
+    """A job of two units that are scored in this process; `disturb` is called before the commit."""
+
+    config: ScoreConfig
+    pins: Pins = PINS
+    is_possible: bool = True
+    work: LocalWork = field(default_factory=LocalWork)
+    disturb: Callable[[], object] = lambda: None
+    version: str = "1"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        file = {"path": "/in", "name": "in", "bytes": 1, "version": self.version}
+        return {"bundle": {"length_step": 8}, "settings": {}, "files": [file]}
+
+    def start(self) -> None:
+        """Do nothing: there is no cluster."""
+
+    def plan(self) -> Plan:
+        if not self.is_possible:
+            raise DataError("the column 'bodies' is missing. None of 1 files can be scored.")
+        units = [Unit("/in", "1", part, (0,), (2,), 2 * index) for index, part in enumerate(PARTS)]
+        return Plan(f"plan of {self.version}", self.identity, units, [], pins=self.pins)
+
+    def measure_pins(self) -> Pins:
+        return self.pins
+
+    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+        return True
+
+    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
+        for unit in missing:
+            finish_unit(store, unit, plan.fingerprint, self.work)
+
+    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+        self.disturb()
+
+    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+        store.write("_report.json", b"{}")
+        return Summary({"_report.json": describe_bytes(b"{}")}, {"format_version": 1})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., LocalJob]:
+    def make(**values: Any) -> LocalJob:
+        keys = {name: values.pop(name) for name in ("restart", "repair", "wait") if name in values}
+        output = str(tmp_path / "out")
+        return LocalJob(ScoreConfig(bundle="b", input="/in", output=output, max_quarantined=1, **keys), **values)
+
+    return make
+
+
+def _contents(output: str) -> dict[str, bytes]:
+    files = (path for path in Path(output).rglob("*") if path.is_file() and not path.name.startswith("lock-"))
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def _run(job: LocalJob) -> bool:
+    return not run_job(open_store(job.config.output), job).skipped
+
+
+def test_a_run_that_cannot_be_planned_leaves_no_trace(make: Callable[..., LocalJob]) -> None:
+    job = make(is_possible=False)
+    with pytest.raises(DataError, match="None of 1 files"):
+        _run(job)
+    assert not Path(job.config.output).exists()
+    assert _run(make())
+    before = _contents(job.config.output)
+    with pytest.raises(DataError, match="None of 1 files"):
+        _run(make(is_possible=False, version="2", restart=True))
+    assert _contents(job.config.output) == before
+    assert not _run(make())
+
+
+def test_a_finished_output_has_no_directory_for_temporary_files(make: Callable[..., LocalJob]) -> None:
+    job = make()
+    assert _run(job)
+    assert sorted(path.name for path in Path(job.config.output).iterdir()) == [
+        "_MANIFEST.json", "_SUCCESS", "_plan", "_receipts", "_report.json", "a.parquet", "b.parquet",
+    ]  # fmt: skip
+
+
+def test_restart_reads_no_byte_of_finished_scores_and_repair_reads_all(
+    make: Callable[..., LocalJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make()
+    assert _run(job)
+    part = Path(job.config.output, "a.parquet")
+    before = part.read_bytes()
+    part.write_bytes(before[:10] + bytes([before[10] ^ 1]) + before[11:])
+    assert not _run(make(restart=True))
+    assert _run(make(repair=True))
+    assert part.read_bytes() == before
+    assert not _run(make(repair=True))
+
+
+def test_repair_removes_a_file_that_belongs_to_no_unit(make: Callable[..., LocalJob]) -> None:
+    job = make()
+    assert _run(job)
+    stale = Path(job.config.output, "_quarantine/a.parquet")
+    stale.parent.mkdir()
+    parquet.write_table(pa.table({"row": [1]}), stale)
+    assert _run(make(repair=True))
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("disturb", "found"),
+    [
+        (lambda out: (out / "b.parquet").unlink(), "b.parquet is missing"),
+        (lambda out: (out / "b.parquet").write_bytes(b"half"), "b.parquet has 4 bytes, and"),
+        (lambda out: _flip(out / "b.parquet"), "b.parquet is not the file that was written"),
+        (lambda out: (out / "_receipts/b.parquet.json").unlink(), "_receipts/b.parquet.json has been removed"),
+        (lambda out: (out / "notes.txt").write_text("mine"), "holds 'notes.txt', which no run wrote"),
+    ],
+    ids=["missing", "short", "changed", "without a receipt", "foreign"],
+)
+def test_commit_names_what_is_not_as_it_was_written(
+    disturb: Callable[[Path], object], found: str, make: Callable[..., LocalJob]
+) -> None:
+    job = make()
+    job.disturb = lambda: disturb(Path(job.config.output))
+    with pytest.raises((StorageError, ConfigError), match=found):
+        _run(job)
+    output = Path(job.config.output)
+    assert not (output / "_SUCCESS").exists()
+    (output / "notes.txt").unlink(missing_ok=True)
+    again = make()
+    assert _run(again)
+    assert again.work.tries == (0 if "notes" in found else 1)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[8] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_a_worker_of_an_older_plan_has_left_is_removed(make: Callable[..., LocalJob]) -> None:
+    job = make()
+
+    def leave() -> None:
+        output = Path(job.config.output)
+        table = pa.table({"text": ["late"]}).replace_schema_metadata({PLAN_KEY: b"an older plan"})
+        parquet.write_table(table, output / "older-00001.parquet")
+        (output / "_receipts/older.json").write_text("{}")
+
+    job.disturb = leave
+    assert _run(job)
+    assert not [name for name in _contents(job.config.output) if "older" in name]
+
+
+def test_same_bytes_that_were_written_again_are_accepted(make: Callable[..., LocalJob]) -> None:
+    job = make()
+    part = Path(job.config.output, "a.parquet")
+    job.disturb = lambda: part.write_bytes(part.read_bytes())
+    assert _run(job)
+
+
+def test_other_versions_are_refused_when_units_are_missing(make: Callable[..., LocalJob]) -> None:
+    job, other = make(), Pins("2", "1", "1", "fp32")
+    assert _run(job)
+    assert not _run(make(pins=other)), "nothing is to be scored"
+    output = Path(job.config.output)
+    (output / "_SUCCESS").unlink()
+    (output / "_receipts/a.parquet.json").unlink()
+    with pytest.raises(ConfigError, match="the engine's version was '1' and is '2' on .* or pass --restart"):
+        _run(make(pins=other))
+    plan = json.loads((output / "_plan/plan.json").read_text())
+    del plan["pins"]
+    (output / "_plan/plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ConfigError, match="an earlier release began it"):
+        _run(make())
+    assert _run(make(pins=other, restart=True))
+
+
+def test_the_precision_of_openvino_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentiment_ray.inference.hardware import Processor
+
+    found = {}
+    for flags in ((), ("avx512_bf16",), ("avx512_bf16", "amx_bf16")):
+        processor = Processor("a processor", frozenset(flags))
+        monkeypatch.setattr("sentiment_ray.score.pins.read_processor", lambda processor=processor: processor)
+        found[flags] = read_pins("openvino")
+    assert [pins.precision for pins in found.values()] == ["fp32", "bf16 with avx512_bf16", "bf16 with amx_bf16"]
+    assert all(pins.engine and pins.tokenizers and pins.pyarrow for pins in found.values())
+    assert "precision was 'fp32' and is 'bf16 with" in str(found[()].describe_difference(read_pins("openvino")))
+
+
+def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try sets a row aside and dies before its receipt; the second one finds nothing wrong."""
+    store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)
+    with hold_lock(store, "out") as lock:
+        guarded = guard(store, "out", lock)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(unit_protocol, "write_receipt", _die)
+            finish_unit(guarded, unit, "p", LocalWork(quarantines=True))
+        assert (tmp_path / "_quarantine/a.parquet").exists()
+        receipt = finish_unit(guarded, unit, "p", LocalWork())
+    assert (receipt.rows, receipt.rows_quarantined, list(receipt.files)) == (2, 0, ["a.parquet"])
+    assert not (tmp_path / "_quarantine/a.parquet").exists()
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_fault_that_lasts_ends_the_run_and_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment_ray.retrying.time.sleep", lambda _: None)
+    store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)
+    work = LocalWork(fault=MemoryError())
+    with hold_lock(store, "out") as lock:
+        for _ in range(5):
+            with pytest.raises(StorageError, match="/in: not enough memory .* No row was quarantined for this"):
+                finish_unit(guard(store, "out", lock), unit, "p", work)
+        assert read_crash_record(store, unit, lock.owner).crashes == 0
+    assert work.tries == 5 * unit_protocol.SCORE_ATTEMPTS
+    assert not (tmp_path / "_quarantine").exists()
