@@ -18,7 +18,8 @@ from sentiment_ray.serve.address import bind, describe_address, is_loopback, lis
 from sentiment_ray.serve.api_key import ApiKeys, read_api_keys
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.serve.draining import Server, make_protocol
+from sentiment_ray.serve.draining import Server
+from sentiment_ray.serve.protocol import make_protocol
 from sentiment_ray.serve.reload import Reloader, load_predictor
 from sentiment_ray.serve.scoring import log_bug
 from sentiment_ray.serve.service import Service, State
