@@ -94,7 +94,7 @@ REQUESTS: list[tuple[str, str, Any]] = [
     ),
     ("GET", "/shadow/info", None),
     *(("GET", path, None) for path in ("/info", "/health", "/ping", "/", "/metrics", "/docs", DOCUMENT)),
-    *(("GET", path, None) for path in ("/v2", "/v2/health/live", "/v2/health/ready", MODEL, VERSION)),
+    *(("GET", path, None) for path in ("/v2", "/v2/", "/v2/health/live", "/v2/health/ready", MODEL, VERSION)),
     *(("GET", f"{path}/ready", None) for path in (MODEL, VERSION)),
 ]
 

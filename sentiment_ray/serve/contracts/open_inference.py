@@ -4,7 +4,7 @@ Source: https://github.com/kserve/open-inference-protocol/blob/main/specificatio
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -277,6 +277,7 @@ READY = Operation("server_ready", "Whether the service answers requests.", TAG, 
 METADATA = Operation("server_metadata", "The server and its extensions.", TAG, {JSON: refer("ServerMetadata")})
 ROUTES = (
     Route("GET", "/v2", describe_server, METADATA),
+    Route("GET", "/v2/", describe_server, replace(METADATA, id="server_metadata_at_slash")),
     Route("GET", "/v2/health/live", report_live, LIVE, needs_key=False),
     Route("GET", "/v2/health/ready", report_ready, READY, needs_key=False),
     *_list_model_routes(MODEL_PATH, ""),
