@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sentiment_ray import log
-from sentiment_ray.errors import ConfigError, DataError, SentimentRayError
+from sentiment_ray.errors import ConfigError, DataError, SentimentRayError, StorageError
 from sentiment_ray.input_files import names
 from sentiment_ray.input_files.content import START_BYTES, is_json, suggest_format
 from sentiment_ray.input_files.location import Location, list_matching_directories, look_up
@@ -115,7 +115,10 @@ def list_input(
         if is_local(open_location(location)[0]):
             raise
         cause = (str(error).splitlines() or [""])[0].rstrip(".")
-        raise DataError(f"{label} cannot be listed ({type(error).__name__}: {cause}).") from None
+        raise StorageError(
+            f"{label} cannot be listed ({type(error).__name__}: {cause}). Run the same command again when the store "
+            "answers, or correct the URL."
+        ) from None
     if not selection.entries:
         raise DataError(_describe_emptiness(selection, label, wanted))
     return _make_listing(location, selection)

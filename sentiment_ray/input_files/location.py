@@ -8,7 +8,7 @@ from typing import Any
 
 import fsspec
 
-from sentiment_ray.errors import DataError, first_line
+from sentiment_ray.errors import DataError, StorageError, first_line
 from sentiment_ray.input_files import names
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, has_wildcard, may_lead_to_match, names_hidden
 from sentiment_ray.input_files.suggestions import suggest_path
@@ -119,8 +119,9 @@ def _find_info(fs: fsspec.AbstractFileSystem, path: str, label: str) -> dict[str
         raise DataError(f"{label} cannot be read ({error}). Give yourself the right to read it.") from None
     except FileNotFoundError as error:
         if isinstance(error.__cause__, OSError):  # so fsspec hides that a server cannot be reached
-            raise DataError(
-                f"{label} cannot be reached ({first_line(error.__cause__)}). Correct its address."
+            raise StorageError(
+                f"{label} cannot be reached ({first_line(error.__cause__)}). Correct its address, or run the same "
+                "command again when it answers."
             ) from None
         return None
     except (OSError, ValueError):

@@ -50,8 +50,6 @@ class CrashRecord:
 
     run: str = ""
     """Owner of the run's lock; another owner means that the run itself was started again."""
-    lost: bool = False
-    """Whether a run has ended during a step of this unit."""
     current: Step | None = None
     """Step that was begun and not ended."""
     pending: list[Step] = field(default_factory=list)
@@ -90,13 +88,11 @@ def read_crash_record(store: Store, unit: Unit, run: str) -> CrashRecord:
         values = json.loads(store.read(record_name(unit)))
     except FileNotFoundError:
         return CrashRecord(run=run)
-    values.setdefault("lost", False)  # a record of an earlier release
     record = CrashRecord(**{name: values[FILE_KEYS.get(name, name)] for name in CrashRecord.__dataclass_fields__})
     record.pending = [Step(*step) for step in record.pending]
     if record.current is not None:
         step, record.current = Step(*record.current), None
         record.lost_runs = record.lost_runs + 1 if record.run != run else 0
-        record.lost |= record.run != run
         if record.run == run or record.lost_runs >= MAX_LOST_RUNS:
             _count_crash(record, step, unit)
         elif step.kind != "unit":
@@ -106,10 +102,10 @@ def read_crash_record(store: Store, unit: Unit, run: str) -> CrashRecord:
 
 
 def has_seen_death(store: Store) -> bool:
-    """Whether a worker or a whole run has died since the plan was written, so that its last writes may come late."""
+    """Whether a worker has died over a unit, so that its last writes may come late."""
     names = list(store.list(CRASH_RECORDS))
     values = store.map(lambda name: json.loads(store.read(name)), names)
-    return any(each["crashes"] or each.get("lost") for each in values)
+    return any(each["crashes"] for each in values)
 
 
 def shrink_batches(record: CrashRecord, tokens_per_batch: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from sentiment_ray.errors import first_line
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.inference.scoring import Scores, restore_order
 from sentiment_ray.score.text_cache import DIGEST_BYTES, bytes_to_scores, scores_to_bytes
@@ -38,6 +39,8 @@ class DistinctTexts:
         self._cache = cache
         self._index_by_digest: dict[bytes, int] = {}
         self._scores = predictor.score([])
+        """The scores of the distinct texts so far, and room for more."""
+        self._num_distinct = 0
         self.num_scored = 0
 
     def score(self, texts: Sequence[str]) -> Scores:
@@ -47,11 +50,20 @@ class DistinctTexts:
         for row, text in enumerate(texts):
             digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
             indices[row] = self._index_by_digest.setdefault(digest, len(self._index_by_digest))
-            if indices[row] == len(self._scores.label_ids) + len(new):
+            if indices[row] == self._num_distinct + len(new):
                 new[digest] = text
         if new:
-            self._scores = _concatenate(self._scores, self._score_new(new))
+            self._append(self._score_new(new))
         return _take(self._scores, indices)
+
+    def _append(self, new: Scores) -> None:
+        """Keep the scores of new texts; the room for them doubles, so that the whole is copied rarely."""
+        end = self._num_distinct + len(new.label_ids)
+        if end > len(self._scores.label_ids):
+            self._scores = _make_room(self._scores, max(end, 2 * self._num_distinct))
+        for column in fields(Scores):
+            getattr(self._scores, column.name)[self._num_distinct : end] = getattr(new, column.name)
+        self._num_distinct = end
 
     def _score_new(self, new: dict[bytes, str]) -> Scores:
         """Return the scores of texts that are new to this unit, given by digest."""
@@ -110,8 +122,10 @@ class DistinctTexts:
                 yield from self._predictor.score_in_batches(texts, tokens_per_batch=self._tokens_per_batch)
                 return
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self._tokens_per_batch <= MIN_TOKENS_PER_BATCH:
+                if not _is_out_of_memory(error):
                     raise
+                if self._tokens_per_batch <= MIN_TOKENS_PER_BATCH:
+                    raise MemoryError(first_line(error)) from error  # says nothing about the texts
                 self._tokens_per_batch //= 2
 
 
@@ -124,10 +138,11 @@ def _take(scores: Scores, indices: NDArray[np.int64]) -> Scores:
     return Scores(*(getattr(scores, column.name)[indices] for column in fields(Scores)))
 
 
-def _concatenate(first: Scores, second: Scores) -> Scores:
-    return Scores(
-        *(np.concatenate([getattr(first, column.name), getattr(second, column.name)]) for column in fields(Scores))
-    )
+def _make_room(scores: Scores, num_texts: int) -> Scores:
+    """Return the same scores with room for `num_texts`."""
+    columns = [getattr(scores, column.name) for column in fields(Scores)]
+    more = [np.empty((num_texts - len(column), *column.shape[1:]), column.dtype) for column in columns]
+    return Scores(*(np.concatenate([column, room]) for column, room in zip(columns, more, strict=True)))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

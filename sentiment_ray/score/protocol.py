@@ -75,6 +75,8 @@ def run_job(store: Store, job: Job) -> Outcome:
 
 def _run_under_lock(store: LockedStore, job: Job, new_plan: Plan | None) -> Outcome:
     """Score what is missing and commit. The output is looked at again: another run may have ended just before."""
+    if not store.lock.follows_release:
+        settle(store)
     plan = find_same_run(store, job.config, job.identity)
     is_damaged = plan is not None and job.config.repair and remove_damage(store, plan)
     finished = _find_finished(store, job, plan)
@@ -94,7 +96,7 @@ def _run_under_lock(store: LockedStore, job: Job, new_plan: Plan | None) -> Outc
     if missing:
         job.score_units(store, plan, missing)
     with advance_lock(store) as fenced:  # a worker that seemed dead and was not can write no more
-        if not store.lock.follows_release or has_seen_death(fenced):
+        if has_seen_death(fenced):
             settle(fenced)
         manifest = commit(
             fenced,

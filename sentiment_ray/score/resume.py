@@ -3,7 +3,7 @@
 from typing import Any
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.output_lock import LOCKS, LockedStore, is_lock_name, settle
+from sentiment_ray.output_lock import LOCKS, LockedStore
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.commit import read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
@@ -81,12 +81,7 @@ def refuse_other_pins(config: ScoreConfig, plan: Plan, pins: Pins) -> None:
 
 
 def replace_run(store: LockedStore, plan: Plan) -> None:
-    """Remove the files of another run, and write the plan of the new one, which is known to be possible.
-
-    After a run that died, wait until what its workers have sent has arrived: it must not come among the new scores.
-    """
-    if not store.lock.follows_release and any(not is_lock_name(name) for name in store.list()):
-        settle(store)
+    """Remove the files of another run, and write the plan of the new one, which is known to be possible."""
     _remove_scores(store)
     write_plan(store, plan)
 

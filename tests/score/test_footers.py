@@ -7,6 +7,7 @@ import pytest
 from sentiment_ray.errors import StorageError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.footers import read_footer, read_footers
+from sentiment_ray.score.score import list_corpus
 from sentiment_ray.storage import open_store
 
 NOWHERE = "http://127.0.0.1:9/reviews.parquet"
@@ -18,6 +19,11 @@ def test_no_file_is_quarantined_when_the_store_does_not_answer(ray_cluster: None
     ) as error:
         read_footers([InputFile(NOWHERE, "reviews.parquet", 10, "tag")])
     assert "Traceback" not in str(error.value)
+
+
+def test_an_input_on_a_store_that_does_not_answer_is_no_bad_input() -> None:
+    with pytest.raises(StorageError, match="cannot be reached .* run the same command again when it answers"):
+        list_corpus("http://127.0.0.1:9/reviews/", "/nowhere/scores")
 
 
 def test_a_broken_file_is_quarantined_when_the_store_answers(s3: str, tmp_path: Path) -> None:

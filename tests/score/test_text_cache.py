@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from sentiment_ray import Predictor
+from sentiment_ray.score import distinct_texts
 from sentiment_ray.score.distinct_texts import DistinctTexts, choose_cache
 from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
 from sentiment_ray.text.batching import LENGTH_STEP
@@ -43,6 +44,36 @@ def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(
         actual, wanted = getattr(scores, name)[:100][::-1], getattr(expected, name)
         assert actual.dtype == wanted.dtype
         assert np.array_equal(actual, wanted)
+
+
+def test_the_scores_of_a_long_unit_are_copied_rarely(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[int] = []
+    make_room = distinct_texts._make_room
+
+    def count(scores: Any, num_texts: int) -> Any:
+        copies.append(len(scores.label_ids))
+        return make_room(scores, num_texts)
+
+    monkeypatch.setattr(distinct_texts, "_make_room", count)
+    texts = [f"text {number}" for number in range(256)]
+    expected = predictor.score(texts)
+    unit = DistinctTexts(predictor, 2048)
+    windows = [unit.score(texts[start : start + 2]) for start in range(0, 256, 2)]
+    assert np.array_equal(np.concatenate([each.label_ids for each in windows]), expected.label_ids)
+    assert np.array_equal(unit.score(texts).label_ids, expected.label_ids)
+    assert (unit.num_scored, sum(copies) < 256, len(copies) < 12) == (256, True, True)
+
+
+def test_memory_that_is_missing_even_for_small_batches_is_a_fault_that_may_pass(predictor: Predictor) -> None:
+    class FullEngine:
+        def score(self, texts: list[str], **_: Any) -> Any:
+            return predictor.score(texts)
+
+        def score_in_batches(self, texts: list[str], **_: Any) -> Any:
+            raise RuntimeError("std::bad_alloc")
+
+    with pytest.raises(MemoryError, match="bad_alloc"):
+        DistinctTexts(FullEngine(), 256).score(["a text"])  # type: ignore[arg-type]
 
 
 def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
