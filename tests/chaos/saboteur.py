@@ -43,6 +43,7 @@ def install() -> None:
         for method, name_index in (("write", 0), ("create", 0), ("move_in", 1)):
             setattr(Store, method, _sabotage(getattr(Store, method), name_index))
     if POISON in os.environ:
+        Predictor.score = _poison(Predictor.score)  # type: ignore[method-assign]
         Predictor.score_in_batches = _poison(Predictor.score_in_batches)  # type: ignore[method-assign]
 
 
