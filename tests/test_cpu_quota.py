@@ -90,7 +90,7 @@ def test_without_control_groups_every_core_counts(machine: Path) -> None:
 def test_engines_and_doctor_respect_the_quota(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
 
-    def create_engine(name: str, model: bytes, threads: int) -> Any:
+    def create_engine(name: str, model: bytes, threads: int, num_streams: int) -> Any:
         started.append(threads)
 
     spec = EngineSpec("counted", "tests.inference.zeros_engine", "numpy", ("numpy",), "")

@@ -1,10 +1,10 @@
 """The routes that describe the service: its OpenAPI document, and a page made from it that needs no other server."""
 
-import json
 from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from sentiment_ray.manifest import format_json
 from sentiment_ray.serve.http import Request, Response, make_json_response
 from sentiment_ray.serve.openapi import make_document
 from sentiment_ray.serve.operation import HTML, JSON, Operation
@@ -64,7 +64,7 @@ def render_page(document: dict[str, Any]) -> str:
         parts += [f"<h2>{escape(tag)}</h2>", *operations]
     parts.append("<h2>Schemas</h2>")
     for name, schema in document["components"]["schemas"].items():
-        text = escape(json.dumps(schema, indent=2))
+        text = escape(format_json(schema, indent=2))
         parts.append(f'<h3 id="{escape(name)}">{escape(name)}</h3><pre>{text}</pre>')
     title = f"<title>{escape(document['info']['title'])}</title>"
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{title}<style>{STYLE}</style>'

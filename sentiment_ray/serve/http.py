@@ -1,11 +1,12 @@
 """A request and a response of HTTP on ASGI, and the error that ends a request; knows no texts and no models."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from sentiment_ray.manifest import format_json
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -75,7 +76,7 @@ def make_error_response(refusal: Refusal, path: str) -> Response:
     content = {"error": refusal.message}
     if not is_open_inference_path(path):
         content["error_type"] = refusal.error_type
-    return Response(refusal.status, json.dumps(content).encode(), {"content-type": JSON, **refusal.headers})
+    return Response(refusal.status, format_json(content).encode(), {"content-type": JSON, **refusal.headers})
 
 
 def is_open_inference_path(path: str) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sentiment_ray.errors import BundleError, ConfigError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.metrics import Metrics
 
@@ -102,7 +103,7 @@ class Shadow:
         assert self._process.stdin and self._process.stdout
         async with self._pipe:
             try:
-                self._process.stdin.write(json.dumps(question).encode() + b"\n")
+                self._process.stdin.write(format_json(question).encode() + b"\n")
                 await self._process.stdin.drain()
                 line = await self._process.stdout.readline()
             except (BrokenPipeError, ConnectionResetError):

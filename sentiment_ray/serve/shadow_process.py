@@ -11,6 +11,7 @@ from typing import Any
 
 from sentiment_ray.errors import SentimentRayError, first_line
 from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.manifest import format_json
 
 LOWEST_PRIORITY = 19
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def _write(answer: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+    sys.stdout.buffer.write(format_json(answer).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from sentiment_ray import log
 from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.serve.address import describe_address
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.metrics import MULTIPROCESS_DIRECTORY
@@ -93,7 +94,7 @@ class _Supervisor:
             env=os.environ | {MULTIPROCESS_DIRECTORY: self._metrics_directory},
         )
         assert process.stdin
-        process.stdin.write(json.dumps({"listener": listener, "config": self._config.model_dump()}).encode() + b"\n")
+        process.stdin.write(format_json({"listener": listener, "config": self._config.model_dump()}).encode() + b"\n")
         return process
 
     def _read(self, index: int, line: dict[str, Any]) -> None:

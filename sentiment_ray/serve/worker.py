@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.manifest import format_json
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.server import Supervision, serve_on
 
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 def _write(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(format_json(line) + "\n")
     sys.stdout.flush()
 
 

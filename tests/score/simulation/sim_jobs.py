@@ -1,7 +1,7 @@
 """Jobs of the simulation: the real protocol around units whose scores are a line of text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,8 @@ class SimJob:
     read_faults: float = 0.0
     loses_files: float = 0.0
     doubts: float = 0.0
+    unfinished: set[str] = field(default_factory=set)
+    """Parts that the workers still write; a file that is lost later than that is no fault of the commit."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -151,6 +153,7 @@ class SimJob:
         """Give each unit to a process, and again when this has died or seems dead, until all have left a receipt."""
         world = self.world
         running = {unit.part: [self._start_worker(store, plan, unit)] for unit in missing}
+        self.unfinished = set(running)
         units, since = {unit.part: unit for unit in missing}, dict.fromkeys(running, world.now)
         while running:
             world.sleep(2.0)
@@ -161,6 +164,7 @@ class SimJob:
                     assert worker.error is None, worker.error
                 if any(worker.result for worker in workers):
                     del running[part]
+                    self.unfinished.discard(part)
                 elif not workers[-1].is_alive or world.now - since[part] > TAKEN_FOR_DEAD_S:
                     workers.append(self._start_worker(store, plan, units[part]))
                     since[part] = world.now
@@ -171,7 +175,7 @@ class SimJob:
 
         def run() -> Receipt:
             receipt = finish_unit(guard(make_store(world), ROOT, store.lock), unit, plan.fingerprint, work)
-            if world.happens(self.loses_files):
+            if world.happens(self.loses_files) and unit.part in self.unfinished:
                 world.objects.pop(f"{ROOT}/{unit.part}", None)
             return receipt
 
