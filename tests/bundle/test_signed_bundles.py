@@ -275,7 +275,11 @@ def test_the_service_takes_a_signed_bundle(
     signed: Path, prepared: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[object] = []
-    monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: served.append(server))
+
+    async def end_at_once(server: object, **_: object) -> None:
+        served.append(server)
+
+    monkeypatch.setattr("uvicorn.Server.serve", end_at_once)
     _doors(str(signed), prepared, tmp_path, keys.public)["serve"]()
     assert served
 
