@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ class Running:
             return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
         finally:
             connection.close()
+
+    def wait_for_line(self, text: str) -> None:
+        """Wait until a line of the log holds a text; an answer may be here before its line."""
+        deadline_s = time.monotonic() + 10
+        while not any(text in line for line in self.log):
+            assert time.monotonic() < deadline_s, f"no line holds {text!r}"
+            time.sleep(0.01)
 
     def read_metrics(self) -> dict[str, float]:
         """Return every count by its name and labels, as Prometheus's own client reads it."""
