@@ -157,8 +157,8 @@ def draw_ratios(contenders: Sequence[Row], key: str, path: Path, title: str) -> 
 
 WAYS = {"ours": "sentiment-ray", "setfit": "SetFit 1.2", "head": "head on the frozen encoder"}
 FEW_ROWS = """Accuracy on up to 300 other rows, mean ± standard deviation over 8 seeds, and macro-F1 after the
-comma. MiniLM, one thread, all with their defaults. SetFit takes as many steps as fit into the time of
-sentiment-ray; the seconds of both are those of the processor. *Head on the frozen encoder* is a
+comma. MiniLM, one thread, all with their defaults. SetFit takes as many steps as fit into the time
+of sentiment-ray; the seconds of both are those of the processor. *Head on the frozen encoder* is a
 logistic regression on mean embeddings. The rows are everyday sentences, sentences of film reviews,
 and tweets.
 
