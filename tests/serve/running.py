@@ -77,6 +77,12 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def error(self) -> str:
+        """The message of an error, which has the form of text-embeddings-inference."""
+        assert set(self.json) == {"error", "error_type"}
+        return str(self.json["error"])
+
 
 @contextmanager
 def run(bundle: Path, *flags: str, headers: Mapping[str, str] | None = None) -> Iterator[Running]:

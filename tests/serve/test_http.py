@@ -4,36 +4,19 @@ import gzip
 import json
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-COMMAND = str(Path(sys.executable).parent / "sentiment-ray")
-BUNDLE = Path(__file__).parents[1] / "golden/bundle"
+from tests.serve.running import GOLDEN, Answer, run
+
 KEY, SECRET_TEXT = "open-sesame", "nobody may read this in a log"
 JSON_TYPE = {"Content-Type": "application/json"}
 GOOD = b'{"inputs": "good"}'
 MAX_BODY_BYTES = 300_000
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-
-    @property
-    def error(self) -> str:
-        """The message of an answer, which has the form of the contract."""
-        values = json.loads(self.body)
-        assert set(values) == {"error", "error_type"}
-        return str(values["error"])
 
 
 @dataclass(frozen=True)
@@ -65,27 +48,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service on a free port, with a key file as Notepad saves it; its log must hold no text and no key."""
     key_file = tmp_path_factory.mktemp("service") / "key.txt"
     key_file.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b" \r\nmy key, 2026\r\n")
-    flags = [
-        "--port",
-        "0",
-        "--api-key-file",
-        str(key_file),
-        "--max-body-bytes",
-        str(MAX_BODY_BYTES),
-        "--drain-pause-s",
-        "0",
-    ]
-    process = subprocess.Popen([COMMAND, "serve", str(BUNDLE), *flags], stderr=subprocess.PIPE)
-    try:
-        assert process.stderr
-        first = process.stderr.readline()
-        found = re.search(rb"serving bundle .* on http://127\.0\.0\.1:(\d+)/predict\n", first)
-        assert found, first + process.stderr.read()
-        yield Service(int(found[1]))
-    finally:
-        process.terminate()
-        _, rest = process.communicate(timeout=30)
-    assert rest == b"", "whatever clients send, the log is for the operator"
+    flags = ("--api-key-file", str(key_file), "--max-body-bytes", str(MAX_BODY_BYTES))
+    with run(GOLDEN, *flags) as running:
+        yield Service(running.port)
+    assert len(running.log) == 1, "whatever clients send, the log is for the operator"
 
 
 def test_the_key_of_the_file_opens_the_service_and_another_does_not(service: Service) -> None:
