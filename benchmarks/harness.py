@@ -81,7 +81,7 @@ def run_once(bench: Bench, contender: Contender, corpus: Path) -> Result:
     log = output.parent / f"{corpus.name}.log"
     with tempfile.TemporaryDirectory(prefix="b-", ignore_cleanup_errors=True) as name, log.open("w") as errors:
         scratch = Path(name)
-        variables = _environment_variables(bench, contender, scratch)
+        variables = environment_variables(bench, contender, scratch)
         with (scratch / "stdout").open("w+") as stdout:
             start = time.perf_counter()
             process = subprocess.Popen(
@@ -146,7 +146,7 @@ def _has_part(output: Path) -> bool:
     return False
 
 
-def _environment_variables(bench: Bench, contender: Contender, scratch: Path) -> dict[str, str]:
+def environment_variables(bench: Bench, contender: Contender, scratch: Path) -> dict[str, str]:
     """Return a minimal environment: no hub, no telemetry, all caches in a directory that is removed after the run."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME") if name in os.environ}
     search_path = f"{bench.interpreter_path(contender.environment).parent}:{os.environ['PATH']}"

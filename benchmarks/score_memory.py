@@ -1,4 +1,7 @@
-"""Measures the peak memory of score_reviews for 1, 4 and 16 times the rows; prints one JSON line a size."""
+"""Measures the peak memory of score_reviews for 1, 4 and 16 times the rows; prints one JSON line a size.
+
+`peak_ratio` is the peak divided by that of the first size; memory that does not grow with the input gives 1.
+"""
 
 import json
 import shutil
@@ -7,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from corpora import large_corpus
@@ -28,14 +32,18 @@ from sentiment_ray.config.shell import print_result, run
 @click.option("--workdir", default="runs/benchmarks/memory")
 def main(bundle: str, texts: str, rows: int, times: str, repeated: bool, unit_rows: int, workdir: str) -> None:
     """Score corpora of several sizes and print the peak memory of each."""
+    peaks: dict[int, float] = {}
     for factor in (int(part) for part in times.split(",")):
         name = f"corpus-{rows * factor}" + ("-repeated" if repeated else "")
         corpus = large_corpus(Path(workdir) / name, Path(texts), rows=rows * factor, repeated=repeated)
-        print_result({"factor": factor} | measure(bundle, corpus, Path(workdir) / "scores", unit_rows))
+        result = measure(bundle, corpus, Path(workdir) / "scores", unit_rows)
+        peaks[factor] = result["peak_mib"]
+        ratio = round(peaks[factor] / next(iter(peaks.values())), 3)
+        print_result({"factor": factor, "peak_ratio": ratio} | result)
         shutil.rmtree(corpus)
 
 
-def measure(bundle: str, corpus: Path, output: Path, unit_rows: int) -> dict[str, float]:
+def measure(bundle: str, corpus: Path, output: Path, unit_rows: int) -> dict[str, Any]:
     """Run the scoring job once and return its rows, its seconds and its peak memory in MiB."""
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryFile() as out:

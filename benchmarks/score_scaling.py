@@ -4,6 +4,7 @@ It uses the environment `sentiment-ray` that `score_vs_peers.py prepare` makes. 
 commands.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,11 @@ def workers(setting: Setting, number: int) -> dict[str, float]:
 
 
 def tokens(setting: Setting, number: int) -> dict[str, float]:
-    """Does the time grow linearly with the tokens? The ratio is the slope of log time over log tokens; 1 is linear."""
+    """Does the time grow linearly with the tokens? The ratio is the slope of log time over log tokens; 1 is linear.
+
+    Each token attends to all tokens of its text, which grows with their square. `ratio_without_attention` is the slope
+    after this share of the multiplications has been taken out of the time; it follows from the model's shape alone.
+    """
     start = setting.score(JOB, setting.cut(setting.short_rows, min(SHARES)), number)
     seconds, num_tokens = [], []
     for words, share in SHARES.items():
@@ -109,8 +114,17 @@ def tokens(setting: Setting, number: int) -> dict[str, float]:
         seconds.append(1 / rows_per_s(start, setting.score(JOB, corpus, number)))
         num_tokens.append(_tokens_per_row(setting, corpus))
     slope, _ = np.polyfit(np.log(num_tokens), np.log(seconds), 1)
+    linear_share = 1 / (1 + np.array(num_tokens) * _attention_per_token(setting.bench.bundle))
+    linear_slope, _ = np.polyfit(np.log(num_tokens), np.log(np.array(seconds) * linear_share), 1)
     figures = {f"ms_per_row_at_{words}_words": 1000 * value for words, value in zip(SHARES, seconds, strict=True)}
-    return {"ratio": float(slope), **figures}
+    return {"ratio": float(slope), "ratio_without_attention": float(linear_slope), **figures}
+
+
+def _attention_per_token(bundle: Path) -> float:
+    """Return the multiplications of a token that attends to one more, as a share of those of all its other layers."""
+    shape = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    hidden, intermediate = shape["hidden_size"], shape["intermediate_size"]
+    return float(2 * hidden / (4 * hidden**2 + 2 * hidden * intermediate))
 
 
 def _tokens_per_row(setting: Setting, corpus: Path) -> float:

@@ -43,6 +43,12 @@ def holds_strings(kind: pa.DataType) -> bool:
     return any(is_type(kind) for is_type in STRING_TYPES + BINARY_TYPES)
 
 
+def contains_strings(kind: pa.DataType) -> bool:
+    """Whether values of this type hold strings or bytes, also in dictionaries, lists, structs and maps."""
+    kind = get_value_type(kind)
+    return holds_strings(kind) or any(contains_strings(field.type) for field in _list_child_fields(kind))
+
+
 def describe_other_type(schema: pa.Schema, name: str, remedy: str, *, used: Collection[str] = ()) -> str:
     """Return that a column holds no texts, and what to do; see `suggest_text_column`."""
     kind = schema.field(name).type
@@ -177,6 +183,14 @@ def is_damage(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno is None
     return isinstance(error, UNREADABLE)
+
+
+def _list_child_fields(kind: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_struct(kind):
+        return list(kind)
+    if pa.types.is_map(kind):
+        return [kind.key_field, kind.item_field]
+    return [kind.value_field] if pa.types.is_nested(kind) and hasattr(kind, "value_field") else []
 
 
 def _cast_to_values(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sentiment_ray.errors import first_line
-from sentiment_ray.parquet_types import cast_column, holds_strings, read_texts
+from sentiment_ray.parquet_types import cast_column, contains_strings, read_texts
 from sentiment_ray.text.encoding import join_texts
 
 CHUNK_BYTES = 64 << 20
@@ -59,14 +59,10 @@ def cut_batch(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, max_row_
 
 
 def count_row_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
-    """Return int64 `(rows,)`: the bytes of each row's strings when they are decoded."""
+    """Return int64 `(rows,)`: the bytes of all strings of each row, at any depth, when they are decoded."""
     row_bytes = np.zeros(len(batch), dtype=np.int64)
     for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            lengths = np.append(_count_string_bytes(column.dictionary), 0)
-            indices = column.indices.cast(pa.int64())  # int8 cannot hold the index of a 129th value, which null gets
-            row_bytes += lengths[np.asarray(pc.fill_null(indices, len(lengths) - 1))]
-        elif holds_strings(column.type):
+        if contains_strings(column.type):
             row_bytes += _count_string_bytes(column)
     return row_bytes
 
@@ -108,20 +104,60 @@ def _describe_wrong_bytes(value: bytes) -> str:
 
 
 def _drop_dictionary_values(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
-    """Return a batch whose dictionary columns are null in some rows, so that decoding these costs nothing."""
-    columns = [
-        pa.DictionaryArray.from_arrays(pc.if_else(pa.array(rows), None, column.indices), column.dictionary)
-        if pa.types.is_dictionary(column.type)
-        else column
-        for column in batch.columns
-    ]
+    """Return a batch whose dictionaries, also those in lists, are null in some rows, so that decoding costs nothing."""
+    indices = pa.array(np.arange(len(batch)), mask=rows)
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            column = pa.DictionaryArray.from_arrays(pc.if_else(pa.array(rows), None, column.indices), column.dictionary)
+        elif pa.types.is_nested(column.type) and contains_strings(column.type):
+            column = column.take(indices)
+        columns.append(column)
     return pa.record_batch(columns, names=batch.schema.names)
 
 
-def _count_string_bytes(strings: pa.Array) -> NDArray[np.int64]:
-    if pa.types.is_string_view(strings.type) or pa.types.is_binary_view(strings.type):
-        strings = strings.cast(pa.large_binary())
-    return np.asarray(pc.fill_null(pc.binary_length(strings), 0), dtype=np.int64)
+def _count_string_bytes(array: pa.Array) -> NDArray[np.int64]:
+    """Return int64 `(rows,)`: the bytes of the strings of each row of an array whose type contains strings."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _count_string_bytes(array.storage)
+    if pa.types.is_dictionary(kind):
+        lengths = np.append(_count_string_bytes(array.dictionary), 0)
+        indices = array.indices.cast(pa.int64())  # int8 cannot hold the index of a 129th value, which null gets
+        return lengths[np.asarray(pc.fill_null(indices, len(lengths) - 1))]
+    if pa.types.is_struct(kind):
+        fields = [array.field(index) for index in range(kind.num_fields) if contains_strings(kind[index].type)]
+        return np.sum([_count_string_bytes(field) for field in fields], axis=0, dtype=np.int64)
+    if pa.types.is_nested(kind):
+        return _count_items_bytes(array)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        array = array.cast(pa.large_binary())
+    return np.asarray(pc.fill_null(pc.binary_length(array), 0), dtype=np.int64)
+
+
+def _count_items_bytes(lists: pa.Array) -> NDArray[np.int64]:
+    """Return int64 `(rows,)`: the bytes of the strings in each list, or in each map."""
+    if pa.types.is_fixed_size_list(lists.type):
+        starts = (lists.offset + np.arange(len(lists))) * lists.type.list_size
+        ends = starts + lists.type.list_size
+    elif pa.types.is_list_view(lists.type) or pa.types.is_large_list_view(lists.type):
+        starts = np.asarray(lists.offsets, dtype=np.int64)
+        ends = starts + np.asarray(lists.sizes, dtype=np.int64)
+    else:
+        offsets = np.asarray(lists.offsets, dtype=np.int64)
+        starts, ends = offsets[:-1], offsets[1:]
+    if not len(lists):
+        return np.zeros(0, dtype=np.int64)
+    first, last = int(starts.min()), int(ends.max())
+    if pa.types.is_map(lists.type):
+        parts = [part for part in (lists.keys, lists.items) if contains_strings(part.type)]
+    else:
+        parts = [lists.values]
+    row_bytes = np.zeros(len(lists), dtype=np.int64)
+    for part in parts:
+        total = np.append(0, np.cumsum(_count_string_bytes(part.slice(first, last - first))))
+        row_bytes += total[ends - first] - total[starts - first]
+    return row_bytes
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:

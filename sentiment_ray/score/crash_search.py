@@ -108,6 +108,11 @@ def has_seen_death(store: Store) -> bool:
     return any(each["crashes"] for each in values)
 
 
+def is_suspect(record: CrashRecord) -> bool:
+    """Whether a worker or a whole run has ended during the unit, so that it must be in work alone in its process."""
+    return record.crashes > 0 or record.lost_runs > 0
+
+
 def shrink_batches(record: CrashRecord, tokens_per_batch: int) -> int:
     """Return the tokens of a batch: halved for every search after the second that found no row.
 

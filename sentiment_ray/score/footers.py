@@ -23,7 +23,7 @@ from sentiment_ray.storage import open_location
 
 FILES_PER_TASK = 32
 MAX_PENDING_TASKS = 256
-"""Each wait looks at all of them, so that with many files it must not be all tasks."""
+"""Enough for all cores of a large cluster. Each is known to the driver, so that it must not be all tasks."""
 READ_ATTEMPTS = 4
 """Times that a footer is read before a fault ends the run."""
 NO_COLUMNS = pa.schema([])
@@ -49,19 +49,19 @@ def read_footers(files: Sequence[InputFile]) -> list[Footer]:
     footers = {index: Footer(NO_COLUMNS, (), file.defect) for index, file in enumerate(files) if file.defect}
     good = [index for index in range(len(files)) if index not in footers]
     waiting = deque(good[start : start + FILES_PER_TASK] for start in range(0, len(good), FILES_PER_TASK))
-    pending = dict[Any, list[int]]()
+    pending = deque[tuple[Any, list[int]]]()
+    schemas: dict[pa.Schema, pa.Schema] = {}
     with tqdm(total=len(files), desc="footers", unit="file", disable=log.hide_bars(), leave=False) as bar:
         while waiting or pending:
             while waiting and len(pending) < MAX_PENDING_TASKS:
                 chunk = waiting.popleft()
-                pending[task.remote([files[index].path for index in chunk])] = chunk
-            (ready,), _ = ray.wait(list(pending), num_returns=1)
-            chunk = pending.pop(ready)
-            chunk_footers = _get_footers(ready, files[chunk[0]].path if len(chunk) == 1 else None)
+                pending.append((task.remote([files[index].path for index in chunk]), chunk))
+            reply, chunk = pending.popleft()  # the oldest; to ask which is ready would look at all of them each time
+            chunk_footers = _get_footers(reply, files[chunk[0]].path if len(chunk) == 1 else None)
             if chunk_footers is None:
                 waiting.extendleft([index] for index in reversed(chunk))
                 continue
-            footers |= dict(zip(chunk, chunk_footers, strict=True))
+            footers |= dict(zip(chunk, _share_schemas(chunk_footers, schemas), strict=True))
             bar.update(len(chunk))
     return [footers[index] for index in range(len(files))]
 
@@ -85,9 +85,12 @@ def _get_footers(reply: Any, only_path: str | None) -> list[Footer] | None:
 
 
 def _read_several(paths: list[str]) -> list[Footer]:
-    """Read several footers; files with the same columns share one schema, which keeps the answer small."""
-    footers = [read_footer(path) for path in paths]
-    schemas: dict[pa.Schema, pa.Schema] = {}
+    """Read several footers; one schema for files with the same columns keeps the answer small."""
+    return _share_schemas([read_footer(path) for path in paths], {})
+
+
+def _share_schemas(footers: Sequence[Footer], schemas: dict[pa.Schema, pa.Schema]) -> list[Footer]:
+    """Return the footers with one schema for all files with the same columns; `schemas` has those so far."""
     return [replace(footer, schema=schemas.setdefault(footer.schema, footer.schema)) for footer in footers]
 
 

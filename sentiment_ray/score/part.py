@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -25,7 +24,8 @@ from sentiment_ray.score.columns import (
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.distinct_texts import DistinctTexts
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.score.reading import check_row_group, open_parquet, read_chunks
+from sentiment_ray.score.reading import check_row_group, open_parquet, read_chunks, select_row_groups
+from sentiment_ray.score.text_cache import SharedTextCache
 from sentiment_ray.score.unit_result import UnitResult
 
 
@@ -47,13 +47,14 @@ def write_part(
     skip: CrashingInputs,
     tokens_per_batch: int,
     fingerprint: str,
-    cache: Any,
-    report: Callable[[int, int], None],
+    cache: SharedTextCache | None,
+    end_chunk: Callable[[int, int], None],
 ) -> UnitResult:
     """Score the rows of a unit into a Parquet file; the result says which rows are not in it.
 
     Columns in `types` get the type that they have there. A text gets it last: only the rows that stay are UTF-8.
-    `report` is called with the rows scored and quarantined so far. Errors as `read_chunks`.
+    `end_chunk` is called when a chunk has been scored, with the rows scored and quarantined so far. Errors as
+    `read_chunks`.
     """
     result, texts = UnitResult(), DistinctTexts(predictor, tokens_per_batch, cache)
     with open_parquet(unit) as file:
@@ -79,11 +80,11 @@ def write_part(
         with open_part_writer(target, schema) as writer:
             for chunk in chunks:
                 kept, scores = _score_chunk(chunk, unit, config, predictor, texts, skip.rows, result)
+                end_chunk(result.num_scored, result.num_quarantined)
                 if len(kept):
                     added = make_added_columns(config, predictor.labels, scores)
                     columns = [cast_column(kept[name], schema.field(name).type) for name in kept_names]
                     writer.write_table(pa.table([*columns, *added], schema=schema))
-                report(result.num_scored, sum(row["rows"] for row in result.quarantined))
     result.num_duplicates = result.num_scored - texts.num_scored
     return result
 
@@ -113,10 +114,10 @@ def _score_chunk(
     kept = chunk.table.filter(pa.array([text is not None for text in texts], pa.bool_()))
     scores = distinct.score(good)
     result.num_scored += len(good)
-    result.profiles.append(compute_profile(good, scores, predictor.labels))
+    result.add_profile(compute_profile(good, scores, predictor.labels))
     if config.group_by and good:
         groups = _get_group_column(kept, unit, config.group_by)
-        result.group_sums.append(sum_by_group(groups, scores, predictor.labels, config.uncertain_below))
+        result.add_group_sums(sum_by_group(groups, scores, predictor.labels, config.uncertain_below))
     return kept, scores
 
 
@@ -135,19 +136,22 @@ def try_row_group(unit: Unit, row_group: int) -> None:
 
 
 def try_rows(unit: Unit, config: ScoreConfig, predictor: Predictor, start: int, end: int, skip: CrashingInputs) -> None:
-    """Score the rows `start` to `end`, counted from the unit's first, and keep nothing; this may end the process."""
+    """Score the rows `start` to `end`, counted from the unit's first, and keep nothing; this may end the process.
+
+    Only their row groups are read, the last one no farther than needed.
+    """
     with open_parquet(unit) as file:
         config = resolve_names(config, file.schema)
         texts_only = pa.schema([file.schema.field(name) for name in config.text_column])
+        needed = select_row_groups(unit, start, end)
         chunks = read_chunks(
-            file, texts_only, unit, max_row_bytes=config.max_row_bytes, skip_row_groups=skip.row_groups
+            file, texts_only, needed, max_row_bytes=config.max_row_bytes, skip_row_groups=skip.row_groups
         )
         for chunk in chunks:
             first = chunk.first_row - unit.first_row
-            if first >= end:
+            if chunk.table is not None:
+                texts, _ = extract_texts(chunk, config.text_column)
+                chosen = [text for row, text in enumerate(texts, first) if start <= row < end and row not in skip.rows]
+                predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.token_budget)
+            if first + chunk.num_rows >= end:
                 return
-            if chunk.table is None or first + chunk.num_rows <= start:
-                continue
-            texts, _ = extract_texts(chunk, config.text_column)
-            chosen = [text for row, text in enumerate(texts, first) if start <= row < end and row not in skip.rows]
-            predictor.score([text for text in chosen if text is not None], tokens_per_batch=config.token_budget)

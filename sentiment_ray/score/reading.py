@@ -3,14 +3,15 @@
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import DataError, SentimentRayError
-from sentiment_ray.parquet_types import UNREADABLE, describe_damage, holds_strings, without_views
+from sentiment_ray.parquet_types import UNREADABLE, describe_damage, without_views
 from sentiment_ray.retrying import PassingFault
 from sentiment_ray.score.chunks import CHUNK_BYTES, RowChunk, count_row_bytes, cut_batch, make_unreadable_chunk
 from sentiment_ray.score.plan import Unit
@@ -19,6 +20,8 @@ from sentiment_ray.storage import file_info, open_location
 
 CHUNK_ROWS = 16_384
 """Rows in memory at a time: enough to fill batches with texts of one length, few enough for rows of any size."""
+KEPT_BYTES = 16 << 20
+"""Most bytes of a row group that is kept in memory while it is read as a whole, instead of being read twice."""
 FEW_ROWS = 16
 """Rows in memory at a time where strings cannot be read as dictionaries and each may be huge."""
 
@@ -27,7 +30,7 @@ FEW_ROWS = 16
 class UnitFile:
     """The open file of a unit: `plain` reads columns as they are, `as_dictionaries` reads strings as dictionaries.
 
-    `schema` has plain strings instead of string views.
+    Strings in lists and structs count, too. `schema` has plain strings instead of string views.
     """
 
     plain: parquet.ParquetFile
@@ -47,7 +50,7 @@ def open_parquet(unit: Unit) -> Iterator[UnitFile]:
     ):
         fields = [field.with_type(without_views(field.type)) for field in plain.schema_arrow]
         schema = pa.schema(fields, plain.schema_arrow.metadata)
-        strings = [field.name for field in schema if holds_strings(field.type)]
+        strings = [column.path for column in map(plain.schema.column, range(len(plain.schema))) if _holds_bytes(column)]
         try:
             as_dictionaries = parquet.ParquetFile(
                 handle, metadata=plain.metadata, read_dictionary=strings, page_checksum_verification=True
@@ -112,32 +115,69 @@ def read_chunks(
         row += num_rows
 
 
+def select_row_groups(unit: Unit, start: int, end: int) -> Unit:
+    """Return a unit of only the row groups that hold some of the rows `start` to `end`, counted from the first."""
+    ends = list(accumulate(unit.group_rows))
+    starts = [after - num_rows for after, num_rows in zip(ends, unit.group_rows, strict=True)]
+    chosen = [number for number, after in enumerate(ends) if starts[number] < end and after > start]
+    first_row = unit.first_row + (starts[chosen[0]] if chosen else 0)
+    row_groups, group_rows = ([values[number] for number in chosen] for values in (unit.row_groups, unit.group_rows))
+    return replace(unit, row_groups=tuple(row_groups), group_rows=tuple(group_rows), first_row=first_row)
+
+
 def check_row_group(file: UnitFile, schema: pa.Schema, index: int, num_rows: int) -> Iterator[pa.RecordBatch] | str:
-    """Read a row group once and keep nothing; return its batches, to be read again, or why it is unreadable.
+    """Read a row group and return its batches, or why it is unreadable.
 
     A row group counts only as a whole: where a page is missing, PyArrow moves the rows of that column up, and only the
-    number of rows at the end shows it. Only damage makes it unreadable; a fault that may pass is raised. Strings are
-    read as dictionaries, because a small file can hold one long text a million times. Where that is impossible, a few
-    rows are read at a time. A row group whose strings turn out to have a usual size is then read plainly.
+    number of rows at the end shows it. So a small row group is kept in memory meanwhile, and a larger one is read
+    again. Only damage makes it unreadable; a fault that may pass is raised. Strings are read as dictionaries, because a
+    small file can hold one long text a million times. Where that is impossible, a few rows are read at a time. A row
+    group whose strings turn out to have a usual size is then read plainly.
     """
     reason = ""
     for reader, batch_rows in ((file.as_dictionaries, CHUNK_ROWS), (file.plain, FEW_ROWS)):
         options: dict[str, Any] = {"row_groups": [index], "columns": schema.names, "use_threads": False}
+        kept = _KeptBatches()
         rows, most_bytes, chunk_bytes = 0, 0, 0
         try:
             for batch in reader.iter_batches(batch_rows, **options):
-                chunk_bytes = int(count_row_bytes(batch).sum()) + (chunk_bytes if rows % CHUNK_ROWS else 0)
+                batch_bytes = int(count_row_bytes(batch).sum())
+                chunk_bytes = batch_bytes + (chunk_bytes if rows % CHUNK_ROWS else 0)
                 most_bytes = max(most_bytes, chunk_bytes)
                 rows += len(batch)
+                kept.add(batch, batch_bytes)
         except UNREADABLE as error:
             file.handle.refuse_fault(error)
             reason = f"this row group cannot be read ({describe_damage(error)})"
-            if "DictAccumulator" in str(error):
+            if "DictAccumulator" in str(error) or isinstance(error, pa.ArrowNotImplementedError):
                 continue
             return reason
         if rows != num_rows:
             return f"this row group has other rows than its footer promises ({rows}, not {num_rows})"
+        if kept.are_all:
+            return iter(kept.batches)
         if most_bytes <= CHUNK_BYTES:
             return iter(file.plain.iter_batches(CHUNK_ROWS, **options))
         return iter(reader.iter_batches(batch_rows, **options))
     return reason
+
+
+class _KeptBatches:
+    """The batches of a row group, as long as they are those of a plain reader and take little memory."""
+
+    def __init__(self) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.are_all = True
+        self._num_bytes = 0
+
+    def add(self, batch: pa.RecordBatch, string_bytes: int) -> None:
+        """Keep one more batch, whose decoded strings have so many bytes, or forget all of them."""
+        has_other_rows = bool(self.batches) and len(self.batches[-1]) != CHUNK_ROWS
+        self._num_bytes += max(string_bytes, batch.nbytes)
+        self.are_all = self.are_all and not has_other_rows and self._num_bytes <= KEPT_BYTES
+        self.batches = [*self.batches, batch] if self.are_all else []
+
+
+def _holds_bytes(column: parquet.ColumnSchema) -> bool:
+    """Whether a column, also one in a list or a struct, holds strings or bytes that can be read as dictionaries."""
+    return column.physical_type == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL"

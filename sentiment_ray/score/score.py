@@ -12,7 +12,6 @@ from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.cluster import connect
-from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.inference.predictor import PackedBundle, pack
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
 from sentiment_ray.local_copy import local_copy
@@ -76,17 +75,16 @@ class ScoreJob:
         scored = sum(receipt.rows for receipt in receipts)
         quarantined = sum(receipt.rows_quarantined for receipt in receipts)
         planned = sum(unit.num_rows for unit in plan.units)
+        num_workers = choose_num_workers(config, bundle.engine)
         with (
             show_progress(config.progress, planned, scored, quarantined) as progress,
-            share_text_cache(config.max_cached_texts) as cache,
+            share_text_cache(config.max_cached_texts, max(num_workers, config.max_workers or 0)) as cache,
         ):
             context = RunContext(
                 config, plan.fingerprint, plan.types, plan.pins, ray.put(list(missing)), ray.put(bundle), store.lock,
                 progress, cache,
             )  # fmt: skip
-            num_rows, num_workers = [unit.num_rows for unit in missing], choose_num_workers(config, bundle.engine)
-            num_gpus = 1 if ENGINES[bundle.engine].is_gpu else None
-            for _ in score_units(context, num_rows, num_workers, num_gpus=num_gpus):
+            for _ in score_units(context, [unit.num_rows for unit in missing], num_workers, engine=bundle.engine):
                 pass
 
     def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from sentiment_ray.score.part import CrashingInputs, try_row_group, try_rows, wr
 from sentiment_ray.score.pins import Pins, read_pins
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.text_cache import SharedTextCache
+from sentiment_ray.score.turns import Company, EngineInTurns
 from sentiment_ray.score.unit_protocol import finish_unit
 from sentiment_ray.score.unit_result import UnitResult
 from sentiment_ray.storage import open_store
@@ -50,8 +53,8 @@ class RunContext:
     lock: Lock
     progress: Any
     """Handle of the actor that counts rows."""
-    cache: Any
-    """Handle of the actor with the scores of texts, or None."""
+    cache: SharedTextCache | None
+    """The scores of texts that all workers share."""
 
 
 class Scorer:
@@ -73,6 +76,9 @@ class Scorer:
         self._config = context.config
         tokens_per_batch = context.config.token_budget
         self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
+        self._company = Company()
+        self._turns = EngineInTurns(self._predictor.loaded_engine)
+        self._predictor.loaded_engine = self._turns
         self._store = guard(open_store(context.config.output), context.config.output, context.lock)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -113,27 +119,42 @@ class Scorer:
         )
         return receipt
 
+    def enter(self, *, alone: bool) -> AbstractContextManager[None]:
+        """Work on a unit until the block ends, beside another one or alone; see `turns`."""
+        return self._company.enter(alone=alone)
+
     def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         """Read a row group, or score some rows, and keep nothing; this may end the process."""
-        if step.kind == "read":
-            try_row_group(unit, step.start)
-        elif step.kind == "rows":
-            try_rows(unit, self._config, self._predictor, step.start, step.end, _collect_crashing_inputs(record))
+        try:
+            if step.kind == "read":
+                try_row_group(unit, step.start)
+            elif step.kind == "rows":
+                try_rows(unit, self._config, self._predictor, step.start, step.end, _collect_crashing_inputs(record))
+        finally:
+            self._turns.end_turn()
 
     def score(self, unit: Unit, record: CrashRecord, target: Path) -> UnitResult:
         """Write the part of a unit into a local file."""
-        return write_part(
-            unit,
-            self._config,
-            self._predictor,
-            target,
-            types=self._context.types,
-            skip=_collect_crashing_inputs(record),
-            tokens_per_batch=shrink_batches(record, self._config.token_budget),
-            fingerprint=self._context.fingerprint,
-            cache=self._cache,
-            report=lambda *rows: self._context.progress.report.remote(unit.part, *rows),
-        )
+
+        def end_chunk(num_scored: int, num_quarantined: int) -> None:
+            self._turns.end_turn()
+            self._context.progress.report.remote(unit.part, num_scored, num_quarantined)
+
+        try:
+            return write_part(
+                unit,
+                self._config,
+                self._predictor,
+                target,
+                types=self._context.types,
+                skip=_collect_crashing_inputs(record),
+                tokens_per_batch=shrink_batches(record, self._config.token_budget),
+                fingerprint=self._context.fingerprint,
+                cache=self._cache,
+                end_chunk=end_chunk,
+            )
+        finally:
+            self._turns.end_turn()
 
 
 def _refuse_other_pins(planned: Pins | None, engine: str) -> None:

@@ -4,7 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import SentimentRayError
-from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.output_lock import LockedStore
 from sentiment_ray.retrying import retry_passing
@@ -23,6 +22,7 @@ from sentiment_ray.score.crash_search import (
     Step,
     abandon_step,
     begin_step,
+    is_suspect,
     read_crash_record,
     run_pending_steps,
 )
@@ -39,6 +39,9 @@ SCORE_ATTEMPTS = 3
 
 class UnitWork(Protocol):
     """What a worker can do with the rows of a unit."""
+
+    def enter(self, *, alone: bool) -> AbstractContextManager[None]:
+        """Work on a unit until the block ends, beside another unit of this process or alone in it."""
 
     def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         """Do one step of the search for a row that crashes its process."""
@@ -58,15 +61,15 @@ def finish_unit(store: LockedStore, unit: Unit, fingerprint: str, work: UnitWork
         return receipt
     started_at = store.clock.time()
     record = read_crash_record(store, unit, store.lock.owner)
-    with store.temporary_file() as temporary:
+    with work.enter(alone=is_suspect(record)), store.temporary_file() as temporary:
         result = _score_or_give_up(store, unit, record, work, temporary)
         # While this worker was slow, Ray may have taken it for dead and given the unit to another one.
         receipt = read_receipt(store, unit, fingerprint)
         if receipt:
             return receipt
         files = _write_files(store, unit, result, None if record.given_up else temporary)
-    receipt = _make_receipt(store, unit, fingerprint, result, files, record.crashes, started_at, gpu)
-    write_receipt(store, receipt)
+        receipt = _make_receipt(store, unit, fingerprint, result, files, record.crashes, started_at, gpu)
+        write_receipt(store, receipt)
     return receipt
 
 
@@ -121,7 +124,7 @@ def _make_receipt(
     reasons: Counter[str] = Counter()
     for row in result.quarantined:
         reasons[row["reason"].partition(" (")[0]] += row["rows"]
-    quarantined = reasons.total()
+    quarantined = result.num_quarantined
     if result.num_scored + quarantined != unit.num_rows:
         raise AssertionError(f"{unit.part}: {unit.num_rows} rows in, {result.num_scored} + {quarantined} out")
     return Receipt(
@@ -134,7 +137,7 @@ def _make_receipt(
         rows_quarantined=quarantined,
         reasons=dict(sorted(reasons.items())),
         duplicates=result.num_duplicates,
-        profile=add_profiles(result.profiles),
+        profile=result.profile,
         files=files,
         crashes=crashes,
         worker=f"{socket.gethostname()}:{os.getpid()}",

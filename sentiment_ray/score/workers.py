@@ -17,6 +17,7 @@ from sentiment_ray.errors import ConfigError
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.receipts import Receipt, parse_receipt
 from sentiment_ray.score.scorer import RunContext, Scorer
+from sentiment_ray.score.turns import count_units_at_once
 
 MAX_START_CRASHES = 100
 """Workers in a row that may die before they have loaded their engine, before the run fails. A growing pool needs many:
@@ -57,20 +58,20 @@ def choose_num_workers(config: ScoreConfig, engine: str) -> int:
     return config.num_workers or possible
 
 
-def score_units(
-    context: RunContext, num_rows: Sequence[int], num_workers: int, *, num_gpus: int | None
-) -> Iterator[Receipt]:
+def score_units(context: RunContext, num_rows: Sequence[int], num_workers: int, *, engine: str) -> Iterator[Receipt]:
     """Yield the receipts of the units of `context` as an autoscaling pool of workers finishes them, largest first.
 
     `num_rows` are the rows of each unit. Ray Data starts a crashed worker again and repeats its unit, without a limit;
     `crash_search` makes the repetitions end.
     """
     largest_first = sorted(range(len(num_rows)), key=lambda index: -num_rows[index])
-    # One unit a worker at a time: units that are queued behind it would wait if its node died.
+    units_at_once = count_units_at_once(engine, len(num_rows), num_workers)
     pool = ray.data.ActorPoolStrategy(
         min_size=min(num_workers, len(num_rows)),
         max_size=min(max(num_workers, context.config.max_workers or 0), len(num_rows)),
-        max_tasks_in_flight_per_actor=1,
+        max_tasks_in_flight_per_actor=units_at_once,
+        max_concurrent_calls_per_actor=units_at_once,
+        enable_true_multi_threading=units_at_once > 1,
     )
     settings = ray.data.DataContext.get_current()
     settings.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
@@ -81,7 +82,7 @@ def score_units(
         fn_constructor_args=(context,),
         batch_size=1,
         num_cpus=context.config.cpus_per_worker,
-        num_gpus=num_gpus,
+        num_gpus=1 if ENGINES[engine].is_gpu else None,
         compute=pool,
     )
     for row in replies.iter_rows():

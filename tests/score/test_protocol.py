@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ class LocalWork:
     quarantines: bool = False
     fault: Exception | None = None
     tries: int = 0
+
+    def enter(self, *, alone: bool) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         """Do nothing: no row crashes a process here."""

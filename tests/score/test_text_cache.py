@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from sentiment_ray import Predictor
-from sentiment_ray.score import distinct_texts
+from sentiment_ray.score import distinct_texts, text_cache
 from sentiment_ray.score.distinct_texts import DistinctTexts, choose_cache
 from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
 from sentiment_ray.text.batching import LENGTH_STEP
@@ -20,10 +20,10 @@ from tests.inference.two_kernels import TwoKernelEngine
 
 
 @pytest.fixture
-def share(ray_cluster: None) -> Iterator[Callable[[int], Any]]:
-    """Takes a number of texts, and returns the handle of a cache that ends with the test."""
+def share(ray_cluster: None) -> Iterator[Callable[..., Any]]:
+    """Takes a number of texts, and returns a cache that ends with the test."""
     with ExitStack() as stack:
-        yield lambda max_texts: stack.enter_context(share_text_cache(max_texts))
+        yield lambda *arguments: stack.enter_context(share_text_cache(*arguments))
 
 
 def _digests(*numbers: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def _digests(*numbers: int) -> np.ndarray:
 
 
 def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(
-    predictor: Predictor, share: Callable[[int], Any]
+    predictor: Predictor, share: Callable[..., Any]
 ) -> None:
     cache = share(1000)
     texts = [f"text number {number % 70} of many" for number in range(100)]
@@ -46,22 +46,63 @@ def test_scores_from_the_cache_are_those_of_the_engine_to_the_bit(
         assert np.array_equal(actual, wanted)
 
 
-def test_the_scores_of_a_long_unit_are_copied_rarely(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    copies: list[int] = []
-    make_room = distinct_texts._make_room
-
-    def count(scores: Any, num_texts: int) -> Any:
-        copies.append(len(scores.label_ids))
-        return make_room(scores, num_texts)
-
-    monkeypatch.setattr(distinct_texts, "_make_room", count)
+def test_what_is_known_of_a_unit_has_a_fixed_size(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinct_texts, "KNOWN_TEXTS", 4 * WAYS)
     texts = [f"text {number}" for number in range(256)]
-    expected = predictor.score(texts)
     unit = DistinctTexts(predictor, 2048)
-    windows = [unit.score(texts[start : start + 2]) for start in range(0, 256, 2)]
-    assert np.array_equal(np.concatenate([each.label_ids for each in windows]), expected.label_ids)
-    assert np.array_equal(unit.score(texts).label_ids, expected.label_ids)
-    assert (unit.num_scored, sum(copies) < 256, len(copies) < 12) == (256, True, True)
+    bytes_before = _count_bytes(unit)
+    for start in range(0, 256, 8):
+        scores = unit.score(texts[start : start + 8] * 2)
+        assert np.array_equal(scores.logits[:8], scores.logits[8:])
+    assert unit.num_scored == 256
+    assert np.array_equal(unit.score(texts[-8:]).label_ids, predictor.score(texts[-8:]).label_ids)
+    assert unit.num_scored == 256
+    unit.score(texts[:8])  # the oldest are no longer known
+    assert unit.num_scored == 264
+    assert _count_bytes(unit) < bytes_before + 4 * WAYS * 64
+
+
+def _count_bytes(unit: DistinctTexts) -> int:
+    """Return the bytes of all that a unit keeps of its texts."""
+    tables = [value for value in vars(unit._known).values() if isinstance(value, np.ndarray)]
+    kept = [value for value in vars(unit).values() if isinstance(value, dict | list)]
+    return sum(table.nbytes for table in tables) + sum(map(len, kept))
+
+
+def test_several_actors_answer_as_one(share: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_cache, "WORKERS_PER_ACTOR", 1)
+    cache, numbers = share(300, 3), range(60)
+    digests = np.stack(
+        [np.frombuffer(hashlib.blake2b(bytes([n]), digest_size=DIGEST_BYTES).digest(), np.uint8) for n in numbers]
+    )
+    rows = np.array([[number, 7] for number in numbers], dtype=np.uint8)
+    assert len(cache._split(digests)) == 3
+    cache.put(digests[::2], rows[::2])
+    hits, found, claimed = cache.get_or_claim(digests)
+    assert hits.tolist() == [True, False] * 30
+    assert np.array_equal(found, rows[::2])
+    assert not claimed.any()
+    assert cache.get_or_claim(digests)[2].tolist() == [False, True] * 30
+    assert np.array_equal(cache.get(digests[:7])[1], rows[:7:2])
+
+
+def test_a_worker_stops_asking_where_hardly_any_text_is_found(
+    share: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_cache, "MIN_ASKED", 100)
+    cache = share(1000)
+    cache.get_or_claim(_digests(*range(99)))
+    cache.put(_digests(*range(99)), np.zeros((99, 3), dtype=np.uint8))
+    assert cache.get_or_claim(_digests(200))[0].tolist() == [False]
+    cache.get_or_claim(_digests(*range(99)))
+    monkeypatch.setattr(text_cache, "MIN_FOUND_SHARE", 0.9)
+    hits, _, claimed = cache.get_or_claim(_digests(*range(99)))
+    assert not (hits.any() or claimed.any())
+
+
+@pytest.mark.parametrize(("num_workers", "expected"), [(1, 1), (64, 1), (65, 2), (1000, 16)])
+def test_many_workers_share_several_actors(num_workers: int, expected: int) -> None:
+    assert text_cache.count_actors(num_workers) == expected
 
 
 def test_memory_that_is_missing_even_for_small_batches_is_a_fault_that_may_pass(predictor: Predictor) -> None:
@@ -80,7 +121,7 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
     bundle: Path,
     predictor: Predictor,
     everyday: list[tuple[str, str]],
-    share: Callable[[int], Any],
+    share: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernels change where two or more rows are long. The units before had each text alone."""
@@ -130,12 +171,12 @@ def test_a_text_that_another_worker_has_claimed_is_missing_until_it_is_put() -> 
 
 
 def test_a_text_whose_claiming_worker_has_crashed_is_scored_by_the_next(
-    predictor: Predictor, share: Callable[[int], Any]
+    predictor: Predictor, share: Callable[..., Any]
 ) -> None:
     cache = share(100)
     texts = ["good", "bad"]
     digests = [hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts]
-    ray.get(cache.get_or_claim.remote(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(2, -1)))
+    cache.get_or_claim(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(2, -1))
     distinct = DistinctTexts(predictor, 2048, cache)
     assert np.array_equal(distinct.score(texts).logits, predictor.score(texts).logits)
     assert distinct.num_scored == 2
@@ -153,21 +194,22 @@ def test_nearly_all_texts_are_cached_when_half_of_the_slots_are_used() -> None:
     assert not cache.get(digests[:, ::-1])[0].any()
 
 
-def test_scoring_continues_when_the_cache_actor_has_died(predictor: Predictor, share: Callable[[int], Any]) -> None:
+def test_scoring_continues_when_the_cache_actor_has_died(predictor: Predictor, share: Callable[..., Any]) -> None:
     cache = share(3)
     distinct = DistinctTexts(predictor, 2048, cache)
-    ray.kill(cache)
+    ray.kill(cache._actors[0])
     assert len(distinct.score(["good", "bad", "good"]).label_ids) == 3
     assert distinct.num_scored == 2
 
 
 def test_the_process_of_a_cache_ends_with_the_run_whoever_still_holds_its_handle(ray_cluster: None) -> None:
     with share_text_cache(3) as cache:
-        ray.get(cache.put.remote(_digests(1), np.zeros((1, 2), dtype=np.uint8)))
+        assert cache is not None
+        cache.put(_digests(1), np.zeros((1, 2), dtype=np.uint8))
     deadline = time.monotonic() + 60
     with pytest.raises(ray.exceptions.RayActorError):
         while time.monotonic() < deadline:  # Ray ends it soon, not at once
-            ray.get(cache.get.remote(_digests(1)))
+            cache.get(_digests(1))
 
 
 def test_without_texts_to_cache_there_is_no_process() -> None:

@@ -1,6 +1,7 @@
 """Jobs of the simulation: the real protocol around units whose scores are a line of text."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,9 @@ class SimWork:
     plan: str
     read_faults: float
     doubts: float
+
+    def enter(self, *, alone: bool) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         if step.kind == "rows":

@@ -1,0 +1,40 @@
+"""Daft, started again after a kill; with `--checkpoint` on its Ray runner, with checkpoints of rows and a Delta table.
+
+https://docs.daft.ai/en/stable/use-case/checkpointing/. The checkpoints need a column of unique ids, the Ray runner, and
+a table format whose commits can be recognised.
+"""
+
+import daft
+from contender import parse_task, timed
+from stand_in import label_texts
+
+ROWS_PER_BATCH = 64
+
+
+@daft.func.batch(return_dtype=daft.DataType.string(), batch_size=ROWS_PER_BATCH)
+def label(texts: daft.Series) -> list[str]:
+    """Return the label of every text of a batch."""
+    return label_texts(texts.to_pylist())
+
+
+def main() -> None:
+    """Read, classify, write."""
+    task = parse_task(__doc__)
+    if "--checkpoint" not in task.rest:
+        with timed(task):
+            rows = daft.read_parquet(f"{task.input}/*.parquet")
+            rows.with_column("label", label(rows["text"])).write_parquet(task.output)
+        return
+    import ray
+
+    ray.init(num_cpus=task.threads + 2, include_dashboard=False)
+    daft.set_runner_ray(noop_if_initialized=True)
+    store = daft.CheckpointStore(f"{task.output}.checkpoint")
+    with timed(task):
+        rows = daft.read_parquet(f"{task.input}/*.parquet", checkpoint=daft.CheckpointConfig(store=store, on="id"))
+        labelled = rows.with_column("label", label(rows["text"]))
+        labelled.write_deltalake(task.output, checkpoint=daft.IdempotentCommit(store=store, idempotence_key="kills"))
+
+
+if __name__ == "__main__":
+    main()
