@@ -24,7 +24,6 @@ from typing import Any
 import click
 import psutil
 import pyarrow as pa
-from corpora import large_corpus
 from harness import CONTENDERS, Bench, Contender, environment_variables, pinned
 from preparing import prepare_command
 from pyarrow import parquet
@@ -145,8 +144,9 @@ def _write_corpus(directory: Path, texts: Path, rows: int, files: int) -> Path:
     """Write a corpus of small files with a column of unique ids."""
     if directory.exists():
         return directory
-    with tempfile.TemporaryDirectory() as scratch:
-        table = parquet.read_table(large_corpus(Path(scratch) / "corpus", texts, rows=rows), columns=["id", "text"])
+    source = parquet.read_table(texts, columns=["text"])
+    table = source.take([row % len(source) for row in range(rows)])
+    table = table.append_column("id", pa.array(range(rows)))
     unfinished = directory.with_name(f".{directory.name}")
     unfinished.mkdir(parents=True, exist_ok=True)
     size = -(-rows // files)

@@ -50,7 +50,7 @@ def open_parquet(unit: Unit) -> Iterator[UnitFile]:
     ):
         fields = [field.with_type(without_views(field.type)) for field in plain.schema_arrow]
         schema = pa.schema(fields, plain.schema_arrow.metadata)
-        strings = [column.path for column in map(plain.schema.column, range(len(plain.schema))) if _holds_bytes(column)]
+        strings = _list_string_paths(plain)
         try:
             as_dictionaries = parquet.ParquetFile(
                 handle, metadata=plain.metadata, read_dictionary=strings, page_checksum_verification=True
@@ -178,6 +178,17 @@ class _KeptBatches:
         self.batches = [*self.batches, batch] if self.are_all else []
 
 
-def _holds_bytes(column: parquet.ColumnSchema) -> bool:
-    """Whether a column, also one in a list or a struct, holds strings or bytes that can be read as dictionaries."""
-    return column.physical_type == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL"
+def _list_string_paths(file: parquet.ParquetFile) -> list[str]:
+    """Return the paths of the columns that can be read as dictionaries: strings and bytes, also in lists and structs.
+
+    PyArrow 26.0 cannot cast list views of dictionaries.
+    """
+    views = [field.name for field in file.schema_arrow if "list_view" in str(field.type)]
+    columns = [file.schema.column(index) for index in range(len(file.schema))]
+    return [
+        column.path
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY"
+        and column.logical_type.type != "DECIMAL"
+        and not any(column.path.startswith(f"{name}.") for name in views)
+    ]

@@ -83,7 +83,8 @@ def test_nested_strings_bound_a_chunk(make_unit: Callable[..., Unit]) -> None:
     """A small file: each row has the same large string in a list, and one row a string that is too large."""
     tags = [["x" * 100_000]] * 3_000
     tags[7] = ["y" * (MAX_ROW_BYTES + 1)]
-    unit = make_unit(pa.table({"text": ["good"] * len(tags), "tags": tags}))
+    table = pa.table({"text": ["good"] * len(tags), "tags": tags})
+    unit = make_unit(table, compression="zstd", dictionary_pagesize_limit=8 << 20)
     assert Path(unit.path).stat().st_size < 100_000
     too_long: list[int] = []
     for chunk in _read(unit):
