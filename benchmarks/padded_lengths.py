@@ -21,7 +21,7 @@ from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.text import batching
 from sentiment_ray.text.encoding import encode
 
-GRIDS = {"1/2/4/8": ((48, 1), (96, 2), (192, 4)), "2/4/8": ((48, 2), (96, 4)), "4/8": ((64, 4),), "8": ()}
+GRIDS = {"1/2/4/8": ((48, 1), (96, 2), (192, 4)), "2/4/8": ((48, 2), (96, 4)), "4/8": ((96, 4),), "8": ()}
 """Below a length, rows are padded to multiples of a number; longer ones to multiples of 8."""
 NUM_TEXTS = 600
 CLIENTS = (1, 32)

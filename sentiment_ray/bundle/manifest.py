@@ -75,7 +75,7 @@ class BatchInvariance(BaseModel):
 
     `texts_alone` of the `texts` were also scored alone. `longest` is the length in tokens of the longest row, and
     `differing` the number of texts whose bits were not everywhere the same. `version` is that of the engine's package.
-    Rows were padded to multiples of `length_step`; earlier releases, which had others, recorded none.
+    `padded_lengths` says to which lengths rows were padded; earlier releases, which had others, recorded none.
     """
 
     texts: Count
@@ -85,7 +85,7 @@ class BatchInvariance(BaseModel):
     differing: Count
     version: Annotated[str, Field(max_length=100)]
     instruction_sets: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=64)]
-    length_step: Count | None = None
+    padded_lengths: Annotated[str, Field(max_length=200)] | None = None
 
 
 class Variant(BaseModel):

@@ -20,7 +20,7 @@ from sentiment_ray.inference.machine_cache import describe_machine, read_cached,
 from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.inference.trial_texts import make_trial_texts
-from sentiment_ray.text.batching import LENGTH_STEP
+from sentiment_ray.text.batching import PADDED_LENGTHS
 from sentiment_ray.text.encoding import TextEncoder, encode
 
 TEXTS_ALONE = 200
@@ -60,7 +60,7 @@ def is_batch_invariant(
     name, variant = choice
     recorded = manifest.variants[variant].gate.get(name, {}).get("batch_invariance")
     record = BatchInvariance.model_validate(recorded) if recorded else None
-    if record and record.length_step != LENGTH_STEP:
+    if record and record.padded_lengths != PADDED_LENGTHS:
         record = None
     if record and record.differing:
         return False
@@ -68,7 +68,7 @@ def is_batch_invariant(
         return False
     if record and _is_of_this_machine(record, name) and tokens_per_batch <= record.tokens_per_batch:
         return True
-    depends_on = [manifest.bundle_id, choice, tokens_per_batch, LENGTH_STEP, describe_machine(name)]
+    depends_on = [manifest.bundle_id, choice, tokens_per_batch, PADDED_LENGTHS, describe_machine(name)]
     result = read_cached(CACHE_KIND, depends_on) or {}
     if not isinstance(result.get("differing"), int):
         texts = make_trial_texts(
@@ -88,7 +88,7 @@ def make_record(trial: Trial, engine: str) -> dict[str, Any]:
     return vars(trial) | {
         "version": version,
         "instruction_sets": list(processor.instruction_sets),
-        "length_step": LENGTH_STEP,
+        "padded_lengths": PADDED_LENGTHS,
     }
 
 

@@ -18,10 +18,10 @@ from sentiment_ray.score.footers import NO_COLUMNS, Footer
 from sentiment_ray.score.output_names import PLAN_NAME
 from sentiment_ray.score.pins import Pins, parse_pins
 from sentiment_ray.storage import Store
-from sentiment_ray.text.batching import LENGTH_STEP
+from sentiment_ray.text.batching import PADDED_LENGTHS
 
-STEP_KEY = "length_step"
-"""Key of an identity's bundle: to which multiples rows are padded. Earlier releases, which had others, wrote none."""
+PADDING_KEY = "padded_lengths"
+"""Key of an identity's bundle: to which lengths rows are padded. Earlier releases, which had others, wrote none."""
 FILE_KEYS = {"identity": "wanted"}
 """Fields of a Plan that have another name in its file."""
 
@@ -85,7 +85,7 @@ def identify_run(config: ScoreConfig, bundle: PackedBundle, files: Sequence[Inpu
             "bundle_id": bundle.manifest.bundle_id,
             "engine": bundle.engine,
             "variant": bundle.variant,
-            STEP_KEY: LENGTH_STEP,
+            PADDING_KEY: PADDED_LENGTHS,
         },
         "settings": config.model_dump(mode="json", exclude=set(EXECUTION_KEYS)),
         "files": [
@@ -179,7 +179,7 @@ def parse_unit(value: dict[str, Any]) -> Unit:
 
 def differs_in_padding_alone(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two runs differ only in the lengths that rows are padded to, on which the last bits of scores depend."""
-    return old | {"bundle": old["bundle"] | {STEP_KEY: new["bundle"][STEP_KEY]}} == new
+    return old | {"bundle": old["bundle"] | {PADDING_KEY: new["bundle"][PADDING_KEY]}} == new
 
 
 def has_same_identity(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -197,7 +197,7 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     if differs_in_padding_alone(old, new):
         return "another release, which padded texts to other lengths, so that the last bits of scores may differ"
     for key, value in new["bundle"].items():
-        if key != STEP_KEY and old["bundle"].get(key) != value:
+        if key != PADDING_KEY and old["bundle"].get(key) != value:
             return f"another bundle ({key} was {old['bundle'].get(key)!r} and is {value!r})"
     for key, value in new["settings"].items():
         if old["settings"].get(key) != value:

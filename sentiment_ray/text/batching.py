@@ -11,9 +11,11 @@ from sentiment_ray.engine_specs import Batching
 
 LONG_STEP = 128
 """Rows that are longer than an engine's longest length are padded to multiples of this."""
-LENGTH_STEP = 8
-"""Rows are padded to multiples of this where an engine has no lengths of its own. Scores of another step may have other
-bits, so a plan of scores records it."""
+SHORT_STEP, LENGTH_STEP, SHORT_LIMIT = 4, 8, 96
+"""Rows below the limit are padded to multiples of the first, longer ones to multiples of the second, where an engine
+has no lengths of its own."""
+PADDED_LENGTHS = f"multiples of {SHORT_STEP} below {SHORT_LIMIT}, then of {LENGTH_STEP}"
+"""Rows that are padded to other lengths may get scores of other bits, so a plan of scores records this."""
 MAX_EMPTY_SHARE = 0.125
 """Largest share of empty rows in a batch of a service. Two batches, one of them small, take longer than a few rows."""
 
@@ -104,13 +106,14 @@ def make_batches(
 
 
 def round_up_lengths(lengths: NDArray[np.int32], *, max_tokens: int) -> NDArray[np.int32]:
-    """Return the lengths to which rows are padded: the next multiple of LENGTH_STEP, int32 `(rows,)`.
+    """Return the lengths to which rows are padded, as PADDED_LENGTHS says, int32 `(rows,)`.
 
     A rounded length follows from the row's own length, so a row is padded alike in every batch. An engine prepares
     itself for every new length, and is slow with few rows: with few lengths the rows that wait in a service share
-    batches. For short texts this costs 12 % of padding (benchmarks/results/serving.jsonl).
+    batches. With fewer than these, a job computes more padding than it gains (benchmarks/results/serving.jsonl).
     """
-    rounded: NDArray[np.int32] = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, np.maximum(lengths, max_tokens))
+    steps = np.where(lengths < SHORT_LIMIT, SHORT_STEP, LENGTH_STEP)
+    rounded: NDArray[np.int32] = np.minimum(-(-lengths // steps) * steps, np.maximum(lengths, max_tokens))
     return rounded.astype(np.int32)
 
 

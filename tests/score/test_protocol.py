@@ -70,7 +70,7 @@ class LocalJob:
     @property
     def identity(self) -> dict[str, Any]:
         file = {"path": "/in", "name": "in", "bytes": 1, "version": self.version}
-        return {"bundle": {"length_step": 8}, "settings": {}, "files": [file]}
+        return {"bundle": {"padded_lengths": "exact"}, "settings": {}, "files": [file]}
 
     def start(self) -> None:
         """Do nothing: there is no cluster."""

@@ -58,7 +58,7 @@ def test_a_run_whose_rows_an_earlier_release_padded_otherwise_is_kept_if_finishe
     copied: Path,
 ) -> None:
     plan = json.loads((copied / "_plan/plan.json").read_text())
-    del plan["wanted"]["bundle"]["length_step"]
+    del plan["wanted"]["bundle"]["padded_lengths"]
     (copied / "_plan/plan.json").write_text(json.dumps(plan))
     assert score_reviews(_config(copied))["skipped"]
     (copied / "_SUCCESS").unlink()

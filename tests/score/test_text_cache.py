@@ -15,7 +15,7 @@ from sentiment_ray import Predictor
 from sentiment_ray.score import distinct_texts, text_cache
 from sentiment_ray.score.distinct_texts import DistinctTexts, choose_cache
 from sentiment_ray.score.text_cache import DIGEST_BYTES, WAYS, TextCache, share_text_cache
-from sentiment_ray.text.batching import LENGTH_STEP
+from sentiment_ray.text.batching import PADDED_LENGTHS
 from tests.inference.two_kernels import TwoKernelEngine
 
 
@@ -130,7 +130,7 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
         predictor.loaded_engine, openvino.loaded_engine, lambda ids: len(ids) > 1 and ids.shape[1] in range(20, 32)
     )
     monkeypatch.setattr(predictor, "loaded_engine", changing)
-    unit = [" ".join(text for text, _ in everyday[start : start + 3]) for start in range(120)]
+    unit = [" ".join(text for text, _ in everyday[start : start + 2]) for start in range(120)]
     expected = DistinctTexts(predictor, 2048).score(unit).logits.tobytes()
 
     def score_after_others(cache: Any) -> bytes:
@@ -142,7 +142,7 @@ def test_the_bytes_of_a_unit_do_not_depend_on_what_was_scored_before(
     trial = {"texts": 9, "texts_alone": 9, "longest": 32, "tokens_per_batch": 2048, "differing": 1}
     gate = predictor.manifest.variants["fp32"].gate["onnxruntime"]
     monkeypatch.setitem(
-        gate, "batch_invariance", trial | {"version": "", "instruction_sets": [], "length_step": LENGTH_STEP}
+        gate, "batch_invariance", trial | {"version": "", "instruction_sets": [], "padded_lengths": PADDED_LENGTHS}
     )
     cache = choose_cache(predictor, share(1000), tokens_per_batch=2048)
     assert cache is None

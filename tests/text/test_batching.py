@@ -6,6 +6,8 @@ import pytest
 from sentiment_ray.engine_specs import CPU_BATCHING, CUDA_BATCHING
 from sentiment_ray.text.batching import (
     LENGTH_STEP,
+    SHORT_LIMIT,
+    SHORT_STEP,
     equal_length_batches,
     length_sorted_batches,
     make_batches,
@@ -26,8 +28,11 @@ def test_lengths_are_rounded_up_by_less_than_a_step_and_never_beyond_max_tokens(
     rounded = round_up_lengths(lengths, max_tokens=250)
     assert (rounded >= lengths).all()
     assert rounded[-1] == 250
+    assert (rounded - lengths)[: SHORT_LIMIT - 1].max() == SHORT_STEP - 1
     assert (rounded - lengths).max() == LENGTH_STEP - 1
-    assert set(rounded.tolist()) == {*range(LENGTH_STEP, 250, LENGTH_STEP), 250}
+    assert set(rounded.tolist()) == {
+        *range(SHORT_STEP, SHORT_LIMIT, SHORT_STEP), *range(SHORT_LIMIT, 250, LENGTH_STEP), 250,
+    }  # fmt: skip
     for length in (1, 47, 49, 100, 200):
         assert round_up_lengths(np.array([length], dtype=np.int32), max_tokens=250) == rounded[length - 1]
 

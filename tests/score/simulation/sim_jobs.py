@@ -54,7 +54,7 @@ def make_store(world: World) -> Store:
 def make_sim_plan(variant: int) -> Plan:
     """Return the plan of a variant of the configuration."""
     identity = {
-        "bundle": {"bundle_id": "b", "length_step": 8}, "settings": {"variant": variant},
+        "bundle": {"bundle_id": "b", "padded_lengths": "exact"}, "settings": {"variant": variant},
         "files": [{"path": "/in", "name": "in", "bytes": 1, "version": "1"}],
     }  # fmt: skip
     units = [Unit("/in", "1", part, (0,), (ROWS,), index * ROWS) for index, part in enumerate(SHAPES[variant].parts)]
