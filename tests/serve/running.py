@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -19,6 +19,7 @@ from sentiment_ray.bundle.manifest import FileEntry, compute_bundle_id
 from sentiment_ray.text.truncation import HEAD
 
 COMMAND = str(Path(sys.executable).parent / "sentiment-ray")
+MAX_WAIT_S = 20
 GOLDEN = Path(__file__).parents[1] / "golden/bundle"
 
 
@@ -139,3 +140,11 @@ def copy_bundle(directory: Path, *, labels: tuple[str, ...] | None = None, max_t
     )
     (directory / "bundle.json").write_text(json.dumps(manifest))
     return str(manifest["bundle_id"])
+
+
+def wait_until(check: Callable[[], object], what: str) -> None:
+    """Wait until a check is true; an AssertionError says what is not, after a while."""
+    end_s = time.monotonic() + MAX_WAIT_S
+    while not check():
+        assert time.monotonic() < end_s, what
+        time.sleep(0.05)

@@ -15,16 +15,7 @@ from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.reload import Reloader, load_predictor
 from sentiment_ray.serve.service import Service
-from tests.serve.running import GOLDEN, Running, copy_bundle, run
-
-NO_LIMIT_OF_WAITING_S = 20
-
-
-def wait_until(check: object, what: str) -> None:
-    end_s = time.monotonic() + NO_LIMIT_OF_WAITING_S
-    while not check():  # type: ignore[operator]
-        assert time.monotonic() < end_s, what
-        time.sleep(0.05)
+from tests.serve.running import GOLDEN, Running, copy_bundle, run, wait_until
 
 
 class Clients:
@@ -150,27 +141,6 @@ def test_a_reload_reads_the_keys_again_and_needs_one_and_comes_from_this_machine
         refused = service.ask("POST", "/admin/reload", headers=new)
         assert refused.status == 424
         assert service.ask("GET", "/info", headers=new).status == 200
-
-
-def test_a_second_bundle_scores_a_share_and_its_flips_are_counted(tmp_path: Path) -> None:
-    copy_bundle(tmp_path / "turned", labels=("positive", "neutral", "negative"))
-    with run(GOLDEN, "--shadow", str(tmp_path / "turned"), "--shadow-share", "1") as service:
-        texts = ["a good shop", "a bad hotel", "tea", "I love it", "the worst film"]
-        answers = service.ask("POST", "/predict", {"inputs": texts}).json
-        flips = sum(answer[0]["label"] != "neutral" for answer in answers)
-        wait_until(lambda: service.read_metrics()["sentiment_ray_shadow_texts_total"] == 5, "not all were scored")
-        counted = service.read_metrics()
-        assert counted["sentiment_ray_shadow_flips_total"] == flips
-        assert flips, "the test needs a text that is not neutral"
-        assert counted["sentiment_ray_shadow_dropped_total"] == 0
-        for _ in range(3):
-            service.ask("POST", "/predict", {"inputs": ["good " * 50] * 1000})
-        assert service.read_metrics()["sentiment_ray_shadow_dropped_total"] > 0, "the queue is bounded"
-
-
-def test_a_second_bundle_that_is_none_is_named() -> None:
-    with pytest.raises(AssertionError, match="shadow = 'nowhere'"), run(GOLDEN, "--shadow", "nowhere"):
-        pass
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
