@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from sentiment_ray.bundle.manifest import Manifest
+from sentiment_ray.engine_specs import get_batching
 from sentiment_ray.errors import first_line
 from sentiment_ray.inference.choice import Pair
 from sentiment_ray.inference.machine_cache import describe_machine, read_cached, write_cached
@@ -22,12 +23,10 @@ logger = logging.getLogger(__name__)
 Goal = Literal["latency", "throughput"]
 
 MAX_STREAMS = 8
-MAX_PAIRS = 4
-"""How many files take part when the latency counts: those that were fastest at the export."""
 MEASURE_S = 0.15
 """Seconds in which a candidate is measured."""
 TRIAL_TEXTS = 64
-TEXTS_PER_CALL = 8
+TEXTS_PER_CALL = 16
 """Texts of a call when the throughput is measured, as they wait in a busy service."""
 CACHE_KIND = "streams"
 
@@ -43,22 +42,22 @@ class Setup:
 class Scorer(Protocol):
     """What is measured; several threads may call it at once."""
 
-    def score(self, texts: Sequence[str]) -> Scores:
-        """Return the scores of texts."""
+    def score(self, texts: Sequence[str], *, tokens_per_batch: int | None = None) -> Scores:
+        """Return the scores of texts, in batches of at most so many tokens."""
         ...
 
 
 def choose_setup(
     manifest: Manifest, pairs: Sequence[Pair], goal: Goal, load: Callable[[Setup], Scorer], *, num_threads: int
 ) -> Setup:
-    """Return the best of the `pairs`, which are sorted by their throughput, and the number of its streams.
+    """Return the best of the `pairs`, which are sorted by their speed at the export, and the number of its streams.
 
-    With the goal "latency" it is the setup that scores one text in the shortest time; with "throughput" the first pair
-    with the number of streams that scores most texts a second. Nothing is measured where there is one candidate. A
-    setup that cannot be loaded does not take part.
+    With the goal "latency" it is the setup that scores one text in the shortest time, with "throughput" the one that
+    scores most texts a second in batches of a service. Nothing is measured where there is one candidate. A setup that
+    cannot be loaded does not take part.
     """
     stream_counts = [count for count in range(1, min(num_threads, MAX_STREAMS) + 1) if num_threads % count == 0]
-    rivals = list(pairs[: MAX_PAIRS if goal == "latency" else 1])
+    rivals = _pick_rivals(manifest, pairs)
     if len(rivals) == len(stream_counts) == 1:
         return Setup(pairs[0], 1)
     machine = describe_machine(*(engine for engine, _ in rivals))
@@ -72,6 +71,18 @@ def choose_setup(
     best = _pick_fastest([Setup(winner.pair, count) for count in stream_counts], goal, load, texts)
     write_cached(CACHE_KIND, depends_on, {"pair": list(best.pair), "num_streams": best.num_streams})
     return best
+
+
+def _pick_rivals(manifest: Manifest, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the first pair of each engine with int8 and with another precision.
+
+    They differ most, also from the machine of the export to this one. Files in fp32 and fp16 do not on a CPU, where an
+    engine computes them alike.
+    """
+    rivals: dict[tuple[str, bool], Pair] = {}
+    for engine, variant in pairs:
+        rivals.setdefault((engine, manifest.variants[variant].precision == "int8"), (engine, variant))
+    return list(rivals.values())
 
 
 def _pick_fastest(
@@ -108,6 +119,7 @@ def _measure_latency(scorer: Scorer, texts: Sequence[str]) -> float:
 
 def _measure_load(scorer: Scorer, setup: Setup, texts: Sequence[str]) -> float:
     """Return texts a second when a thread for each stream makes calls of texts of about one length."""
+    budget = get_batching(setup.pair[0]).serving_tokens_per_batch
     ordered = sorted(texts, key=len)
     calls = [ordered[start : start + TEXTS_PER_CALL] for start in range(0, len(ordered), TEXTS_PER_CALL)]
     ready = threading.Barrier(setup.num_streams)
@@ -115,7 +127,7 @@ def _measure_load(scorer: Scorer, setup: Setup, texts: Sequence[str]) -> float:
     def measure(_: int) -> float:
         try:
             for call in calls:
-                scorer.score(call)
+                scorer.score(call, tokens_per_batch=budget)
         except Exception:
             ready.abort()
             raise
@@ -123,7 +135,7 @@ def _measure_load(scorer: Scorer, setup: Setup, texts: Sequence[str]) -> float:
         begun_s, count = time.perf_counter(), 0
         while time.perf_counter() < begun_s + MEASURE_S:
             for call in calls:
-                scorer.score(call)
+                scorer.score(call, tokens_per_batch=budget)
                 count += len(call)
         return count / (time.perf_counter() - begun_s)
 
