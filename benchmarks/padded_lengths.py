@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from sentiment_ray import AsyncPredictor, Predictor
 from sentiment_ray.config.shell import print_result, run
+from sentiment_ray.inference.admission import QueueLimits
 from sentiment_ray.text import batching
 from sentiment_ray.text.encoding import encode
 
@@ -83,7 +84,7 @@ def _measure(predictor: Predictor, texts: list[str]) -> Result:
 
 async def _serve(predictor: Predictor, texts: list[str], num_clients: int) -> tuple[float, float]:
     """Return texts for each second of the processor, and rows of a batch, of clients that ask again when answered."""
-    answering = AsyncPredictor(predictor, max_waiting_tokens=10**6)
+    answering = AsyncPredictor(predictor, limits=QueueLimits(max_wait_s=60))
     await answering.warm_up(seconds=30)
     waiting: Iterator[str] = iter(texts)
 

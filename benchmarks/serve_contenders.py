@@ -38,16 +38,21 @@ def _peer(name: str, script: str, what: str, model: str, path: str = "/predict")
     return Service(name, "servers", what, (str(CONTENDERS / script), *flags.split()), path)
 
 
-def _ours(name: str, what: str, flags: str = "") -> Service:
-    words = f"serve {{bundle}} --port {{port}} --threads {{threads}} {flags}".split()
+def _ours(name: str, what: str, flags: str = "", bundle: str = "bundle") -> Service:
+    words = f"serve {{{bundle}}} --port {{port}} --threads {{threads}} {flags}".split()
     return Service(name, "sentiment-ray", what, ("-c", "from sentiment_ray.cli import main; main()", *words))
 
 
+INT8_BUNDLE = "int8_bundle"
+"""Name of a bundle with dynamic int8, which takes part only if it is given: the gate of an export refuses this file for
+most models."""
 OURS = _ours("ours", "this project")
 INFINITY = "v2 --model-id {checkpoint} --served-model-name model --device cpu --port {port} --host 127.0.0.1"
 SERVICES = (
     OURS,
     _ours("ours-latency", "this project, optimize_for latency", "--optimize-for latency"),
+    _ours("ours-fp32", "this project, fp32 file", "--variant fp32"),
+    _ours("ours-int8", "this project, int8 of ONNX Runtime", "--variant int8 --engine onnxruntime", INT8_BUNDLE),
     _peer("fastapi", "serve_fastapi.py", "FastAPI + ONNX Runtime fp32", "fp32"),
     _peer("fastapi-int8", "serve_fastapi.py", "FastAPI + ONNX Runtime int8", "int8"),
     _peer("litserve", "serve_litserve.py", "LitServe + ONNX Runtime fp32", "fp32"),

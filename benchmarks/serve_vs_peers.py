@@ -5,38 +5,20 @@ Run `prepare` first, then `measure`. README.md in this directory has the command
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from harness import ROOT, Bench, Result, bench_options, machine, spread
+from harness import Bench, Result, bench_options, machine, spread
 from load_generator import Load, run_load
 from preparing import prepare_command
-from pyarrow import parquet
-from serve_contenders import OURS, SERVICES, Service, make_int8
+from serve_contenders import INT8_BUNDLE, OURS, SERVICES, Service, make_int8
+from serve_running import ask, read_texts, run_wrk, started, take_core
 
-from sentiment_ray import Predictor
 from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.errors import ConfigError
-
-HERE = Path(__file__).parent
-START_S = 120.0
-"""How long a service may take to start."""
-CHECKED_TEXTS = 100
-NUM_TEXTS = 1000
-TOKENS = range(20, 31)
-"""Tokens of the texts that are asked about."""
 
 
 @click.group()
@@ -53,28 +35,30 @@ main.add_command(prepare_command(SERVICES))  # type: ignore[arg-type]
 @click.option("--connections", default="1,32", show_default=True, help="Connections of each closed loop.")
 @click.option("--shares", default="0.8,2", show_default=True, help="Open loops: shares of the service's own most.")
 @click.option("--min-agreement", default=0.9, show_default=True, help="Least share of labels equal to the fp32 file's.")
+@click.option(
+    "--int8-bundle", type=click.Path(exists=True, path_type=Path), help="Bundle with the variant int8. [none]"
+)
 @click.option("--only", multiple=True, type=click.Choice([service.name for service in SERVICES]), help="[all]")
 def measure(
     bench: Bench, samples: Path, rounds: int, seconds: float, connections: str, shares: str, min_agreement: float,
-    only: tuple[str, ...],
+    int8_bundle: Path | None, only: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Ask all services in turns, in each round, and print one JSON line."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise ConfigError("The server and the load generator need a core each, and this process may use one.")
-    os.sched_setaffinity(0, cores[1:2])
+    machine_info = machine()
+    core = take_core()
     chosen = [service for service in SERVICES if not only or service.name in (*only, OURS.name)]
-    machine_info = machine() | {"cores": len(cores)}
-    texts, labels = _read_texts(bench, samples)
+    if not int8_bundle:
+        chosen = [service for service in chosen if f"{{{INT8_BUNDLE}}}" not in service.command]
+    texts, labels = read_texts(bench, samples)
     (bench.workdir / "serving").mkdir(exist_ok=True)
     int8 = make_int8(bench.bundle / "onnx/model.onnx", bench.workdir / "serving/model_int8.onnx")
     names = {"bundle": bench.bundle, "checkpoint": bench.checkpoint, "fp32": bench.bundle / "onnx/model.onnx"}
-    names |= {"int8": int8, "threads": 1}
+    names |= {"int8": int8, INT8_BUNDLE: int8_bundle, "threads": 1}
     results: dict[str, list[Result]] = {service.name: [] for service in chosen}
     for number in range(rounds):
         for service in chosen if number % 2 == 0 else reversed(chosen):
             try:
-                with _started(bench, service, names, cores[0]) as (port, start_s):
+                with started(bench, service, names, core) as (port, start_s):
                     agreement = _check(service, port, texts, labels, min_agreement)
                     figures = _load(service, port, texts, seconds, connections.split(","), shares.split(","))
                 result = {"start_s": start_s, "label_agreement": agreement, **figures}
@@ -86,63 +70,9 @@ def measure(
     print_result({"machine": machine_info, "seconds": seconds, "contenders": compared, "rounds": results})
 
 
-def _read_texts(bench: Bench, samples: Path) -> tuple[list[str], list[str]]:
-    """Return texts of about 25 tokens, and the labels that the fp32 file gives the first ones."""
-    predictor = Predictor.load(bench.bundle, engine="onnxruntime", variant="fp32", threads=1)
-    texts = parquet.read_table(samples / "sentences.parquet")["text"].to_pylist()[: 10 * NUM_TEXTS]
-    lengths = [len(encoding.ids) for encoding in predictor.encoder.tokenizer.encode_batch_fast(texts)]
-    kept = [text for text, length in zip(texts, lengths, strict=True) if length in TOKENS][:NUM_TEXTS]
-    return kept, [prediction.label for prediction in predictor.predict(kept[:CHECKED_TEXTS])]
-
-
-@contextlib.contextmanager
-def _started(bench: Bench, service: Service, names: dict[str, Any], core: int) -> Iterator[tuple[int, float]]:
-    """Start a service on a core, and yield its port and the seconds until it answered; end it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    command = ["taskset", "-c", str(core), *service.list_words(bench, names | {"port": port})]
-    variables = os.environ | {
-        "PYTHONPATH": str(ROOT) if service.environment == OURS.environment else "",
-        "HF_HUB_OFFLINE": "1",
-    }
-    log = bench.workdir / "serving" / f"{service.name}.log"
-    with log.open("w") as output, tempfile.TemporaryDirectory() as scratch:
-        begun_s = time.perf_counter()
-        process = subprocess.Popen(
-            command, env=variables, cwd=scratch, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            while not _answers(service, port):
-                if process.poll() is not None or time.perf_counter() - begun_s > START_S:
-                    raise ConfigError(f"{service.name} did not start; see {log}")
-                time.sleep(0.01)
-            yield port, round(time.perf_counter() - begun_s, 3)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _ask(service: Service, port: int, text: str) -> Any:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{service.path}", service.encode(text), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read())
-
-
-def _answers(service: Service, port: int) -> bool:
-    try:
-        _ask(service, port, "This is a cherry pie.")
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _check(service: Service, port: int, texts: Sequence[str], labels: Sequence[str], min_agreement: float) -> float:
     """Return the share of labels that are those of the fp32 file; ConfigError when it is too low."""
-    answers = [service.read_label(_ask(service, port, text)) for text in texts[: len(labels)]]
+    answers = [service.read_label(ask(service, port, text)) for text in texts[: len(labels)]]
     agreement = sum(answer == label for answer, label in zip(answers, labels, strict=True)) / len(labels)
     if agreement < min_agreement:
         raise ConfigError(f"{service.name} agrees with the fp32 file on {agreement:.1%} of the labels")
@@ -157,22 +87,13 @@ def _load(
     with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
         file.write(b"\n".join(bodies))
         file.flush()
-        _run_wrk(service, port, file.name, "8", 2.0)  # warms the service up
-        figures: Result = {f"c={count}": _run_wrk(service, port, file.name, count, seconds) for count in connections}
+        run_wrk(service, port, file.name, "8", 2.0)  # warms the service up
+        figures: Result = {f"c={count}": run_wrk(service, port, file.name, count, seconds) for count in connections}
     most = max(figures[f"c={count}"]["answers_per_s"] for count in connections)
     for share in shares:
         load = Load(float(share) * most, seconds, bodies, service.path)
         figures[f"open {share}"] = asyncio.run(run_load(load, host="127.0.0.1", port=port))
     return figures
-
-
-def _run_wrk(service: Service, port: int, bodies: str, connections: str, seconds: float) -> Result:
-    url = f"http://127.0.0.1:{port}{service.path}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(HERE / "closed_loop.lua"), url]
-    done = subprocess.run([*command, "--", bodies], capture_output=True, text=True, check=True)
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    answered = result["answers"] - result["refused"]
-    return result | {"answers_per_s": round(answered / result["seconds"], 1)}
 
 
 def _summarise(service: Service, rounds: Sequence[Result], ours: Sequence[Result]) -> Result:
