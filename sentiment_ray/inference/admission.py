@@ -1,42 +1,65 @@
-"""Decides how many tokens may wait for an engine; knows rates and times, no queue."""
+"""Decides how many tokens may be ahead of a new call; knows rates and times, no queue."""
 
-BURST_S = 1.0
-"""A queue that has been empty within so many seconds holds a burst."""
-STANDING_QUEUE_S = 0.075
-"""How long the rows of a queue that was not empty for longer may take the engine."""
-MIN_TOKENS = 2048
-"""As many tokens may wait on the slowest engine: those of 64 clients with a short text each."""
-SMOOTHING = 0.05
-"""Weight of the last batch in the average rate."""
+from dataclasses import dataclass
+
+from sentiment_ray.engine_specs import Batching
+
+MIN_BATCHES = 2
+"""So many batches may always be ahead, the one that is computed and the next one, however slow the engine is."""
+REMEMBERED_TOKENS = 16_384
+"""The rate of the engine is that of about so many last tokens. A batch counts by its tokens, as a full one is faster
+per token, and a queue that is long makes full batches."""
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How long calls may wait, and how many tokens."""
+
+    max_wait_s: float = 0.050
+    """How long a small call may wait before it is computed."""
+    max_backlog_s: float = 15.0
+    """How long the engine may need for what waits when a large call comes."""
+    max_tokens: int = 200_000
+    """How many tokens may wait, however fast the engine is."""
 
 
 class Admission:
-    """A bound for the tokens that wait, which is lower while the queue does not empty.
+    """Bounds for the tokens ahead of a new call, from the time that the engine takes for tokens.
 
-    A queue that stands only makes every request wait, so more requests than the engine can answer are refused soon, and
-    the others are answered soon. A burst, which ends by itself, may fill the queue up to `max_tokens`. Controlled delay
-    (CoDel) tells one from the other in the same way: Nichols and Jacobson, "Controlling Queue Delay", 2012,
-    https://queue.acm.org/detail.cfm?id=2209336, and Maurer, "Fail at Scale", 2015,
-    https://queue.acm.org/detail.cfm?id=2839461.
+    More requests than the engine can answer only make every request wait. So those that would wait for longer than
+    `max_wait_s` are refused at once, and the others are answered soon. The bound holds for time as in controlled delay
+    (CoDel), since a number of tokens is a moment for one engine and a second for another: Nichols and Jacobson,
+    "Controlling Queue Delay", 2012, https://queue.acm.org/detail.cfm?id=2209336. CoDel lets bursts wait for longer. As
+    a queue cannot know how long a burst will last, the requests of a burst are bounded here too.
+
+    A large call gives others their turn, and waits for longer itself: until all that waits is computed, which may take
+    `max_backlog_s`.
     """
 
-    def __init__(self, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
-        self._seconds_per_token: float | None = None
-        self._last_empty_s = 0.0
+    def __init__(self, limits: QueueLimits, batching: Batching, *, num_threads: int) -> None:
+        self._limits = limits
+        self._num_threads = num_threads
+        self._min_tokens = MIN_BATCHES * num_threads * batching.tokens_per_batch
+        self._tokens = 0.0
+        self._seconds = 0.0
 
-    def note_empty(self, now_s: float) -> None:
-        """Note that no row waits, large calls aside, of which others wait for one batch alone."""
-        self._last_empty_s = now_s
+    def note_batch(self, num_tokens: int, seconds: float) -> None:
+        """Note the seconds that a thread took from one batch to the end of the next."""
+        kept = max(0.0, 1 - num_tokens / REMEMBERED_TOKENS)
+        self._tokens = kept * self._tokens + num_tokens
+        self._seconds = kept * self._seconds + seconds
 
-    def note_batch(self, num_tokens: int, seconds: float, *, num_threads: int) -> None:
-        """Note the time of a batch, while so many threads compute such batches."""
-        measured = seconds / (num_tokens * num_threads)
-        before = measured if self._seconds_per_token is None else self._seconds_per_token
-        self._seconds_per_token = before + SMOOTHING * (measured - before)
+    def get_limit(self) -> int:
+        """Return how many tokens may be computed before those of a small call."""
+        return self._count_tokens(self._limits.max_wait_s)
 
-    def get_limit(self, now_s: float) -> int:
-        """Return how many tokens may wait now."""
-        if self._seconds_per_token is None or now_s - self._last_empty_s < BURST_S:
-            return self._max_tokens
-        return min(self._max_tokens, max(MIN_TOKENS, int(STANDING_QUEUE_S / self._seconds_per_token)))
+    def get_backlog_limit(self) -> int:
+        """Return how many tokens may wait when a large call comes."""
+        return self._count_tokens(self._limits.max_backlog_s)
+
+    def _count_tokens(self, seconds: float) -> int:
+        """Return how many tokens are computed in so many seconds, within the limits."""
+        if not self._seconds:
+            return self._limits.max_tokens
+        computed = int(seconds * self._num_threads * self._tokens / self._seconds)
+        return min(self._limits.max_tokens, max(self._min_tokens, computed))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment_ray.errors import TextTooLongError
+from sentiment_ray.inference.admission import QueueLimits
 from sentiment_ray.inference.batch_statistics import Statistics
 from sentiment_ray.inference.batch_threads import BatchThreads, Call, Observer
 from sentiment_ray.inference.predictor import Prediction, Predictor, make_predictions
@@ -20,7 +21,6 @@ CHARACTERS_IN_LOOP = 4096
 """Texts with fewer characters become tokens on the event loop, in about 1 ms; a hop to a thread takes 0.1 ms."""
 CHARACTERS_PER_SLICE = 16_384
 """Characters of longer texts that become tokens in one piece, between which other calls have their turn."""
-MAX_WAITING_TOKENS = 8192
 WARM_UP_S = 0.5
 CLOSE_S = 5.0
 
@@ -47,9 +47,8 @@ class Answer:
 class AsyncPredictor:
     """A `Predictor` that answers many callers at once, in batches that they share.
 
-    `max_waiting_tokens` bounds the tokens for which a new call may have to wait; while the queue does not empty, the
-    bound is what the engine computes in a moment (see `Admission`). `observe` is called after each batch,
-    in the thread of the engine, and must be quick.
+    `limits` bound how long a call may have to wait; one that would wait for longer is refused at once (see
+    `Admission`). `observe` is called after each batch, in the thread of the engine, and must be quick.
 
     Cancelling a call drops its rows that still wait, so a deadline is `asyncio.timeout` around `score`. `async with`
     warms the engine up, and ends its threads at the end.
@@ -67,7 +66,7 @@ class AsyncPredictor:
         self,
         predictor: Predictor,
         *,
-        max_waiting_tokens: int = MAX_WAITING_TOKENS,
+        limits: QueueLimits | None = None,
         observe: Observer | None = None,
     ) -> None:
         self.predictor = predictor
@@ -76,7 +75,7 @@ class AsyncPredictor:
             predictor.loaded_engine,
             predictor.encoder,
             num_threads=predictor.num_streams,
-            max_waiting_tokens=max_waiting_tokens,
+            limits=limits or QueueLimits(),
             observe=observe,
         )
 
@@ -91,13 +90,13 @@ class AsyncPredictor:
         """Return the scores of one or more texts.
 
         TextTooLongError when `truncate` is false and a text would be cut, before anything is computed. QueueFullError
-        when too many tokens wait already. Other errors are those of `Predictor.score`.
+        when the call would wait for too long. Other errors are those of `Predictor.score`.
         """
         begun_s = time.perf_counter()
         texts = check_texts(texts)
         if not texts:
             return Answer(score_no_texts(len(self.predictor.labels)), Timings(0.0, 0.0, 0.0))
-        self._threads.check_room()
+        self._threads.check_room(len(texts))
         encoded = await self._encode(texts)
         if not truncate:
             self._refuse_truncated(encoded)
@@ -128,6 +127,10 @@ class AsyncPredictor:
         computed when nothing waits.
         """
         return await asyncio.get_running_loop().run_in_executor(self._encoding, self._threads.warm_up, seconds)
+
+    def check_room(self) -> None:
+        """Raise QueueFullError when even a call of one short text would wait for too long."""
+        self._threads.check_room()
 
     def read_statistics(self) -> Statistics:
         """Return what the engine has done until now, and what waits for it."""

@@ -22,6 +22,11 @@ class QueuedBatch(Generic[Call]):
     length: int
     num_rows: int
 
+    @property
+    def num_tokens(self) -> int:
+        """Its tokens, with padding."""
+        return self.num_rows * self.length
+
 
 @dataclass
 class _Waiting:
@@ -61,13 +66,11 @@ class BatchQueue(Generic[Call]):
         self.num_tokens = 0
         """Their tokens, with padding."""
         self.num_small_tokens = 0
-        """Those of small calls."""
-        self._num_large_calls = 0
+        """Those of small calls, which come before the rows of all large ones."""
 
-    @property
-    def tokens_ahead(self) -> int:
-        """Tokens that may come before those of a new call: all of small calls, and one batch of each large one."""
-        return self.num_small_tokens + self._num_large_calls * self._batching.tokens_per_batch
+    def is_small(self, lengths: Sequence[int]) -> bool:
+        """Return whether a call with rows of these padded lengths is small: one row, or no more than a batch."""
+        return len(lengths) == 1 or sum(lengths) <= self._batching.tokens_per_batch
 
     def list_calls(self) -> list[Call]:
         """Return the calls that have rows here."""
@@ -75,12 +78,10 @@ class BatchQueue(Generic[Call]):
 
     def add(self, call: Call, lengths: Sequence[int], *, now_s: float) -> None:
         """Add the rows of a new call: `lengths` are their padded lengths."""
-        is_small = len(lengths) == 1 or sum(lengths) <= self._batching.tokens_per_batch
-        waiting = _Waiting(is_small, now_s, {})
+        waiting = _Waiting(self.is_small(lengths), now_s, {})
         for index, length in enumerate(lengths):
             waiting.rows.setdefault(length, deque()).append(index)
         self._calls[call] = waiting
-        self._num_large_calls += not is_small
         for length, rows in waiting.rows.items():
             group = self._groups.setdefault(length, _Group())
             (group.small if waiting.is_small else group.large)[call] = None
@@ -90,7 +91,7 @@ class BatchQueue(Generic[Call]):
         """Drop the rows of a call that still wait, if there are any."""
         if call not in self._calls:
             return
-        waiting = self._forget(call)
+        waiting = self._calls.pop(call)
         for length, rows in waiting.rows.items():
             group = self._groups[length]
             del (group.small if waiting.is_small else group.large)[call]
@@ -135,14 +136,9 @@ class BatchQueue(Generic[Call]):
         if not waiting.rows[length]:
             del waiting.rows[length], calls[call]
         if not waiting.rows:
-            self._forget(call)
+            del self._calls[call]
         self._count(length, waiting, -1)
         return call, index
-
-    def _forget(self, call: Call) -> _Waiting:
-        waiting = self._calls.pop(call)
-        self._num_large_calls -= not waiting.is_small
-        return waiting
 
     def _count(self, length: int, waiting: _Waiting, num_added: int) -> None:
         group = self._groups[length]

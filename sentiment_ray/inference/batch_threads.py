@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.engine_specs import get_batching
 from sentiment_ray.errors import QueueFullError
-from sentiment_ray.inference.admission import Admission
+from sentiment_ray.inference.admission import Admission, QueueLimits
 from sentiment_ray.inference.batch_queue import BatchQueue, QueuedBatch
 from sentiment_ray.inference.batch_runner import BatchRunner, Result, Shape, list_shapes
 from sentiment_ray.inference.batch_statistics import BatchCounter, FinishedBatch, Statistics
@@ -23,6 +23,9 @@ from sentiment_ray.text.batching import pad_lengths
 from sentiment_ray.text.encoding import TextEncoder
 
 logger = logging.getLogger(__name__)
+
+WARM_UP_AFTER_S = 0.02
+"""A thread has had no batch for so long when it warms a shape up, for which a caller that asks then would wait."""
 
 Observer = Callable[[FinishedBatch], None]
 
@@ -58,7 +61,7 @@ class BatchThreads:
         encoder: TextEncoder,
         *,
         num_threads: int,
-        max_waiting_tokens: int,
+        limits: QueueLimits,
         observe: Observer | None = None,
     ) -> None:
         self._max_tokens = encoder.max_tokens
@@ -68,7 +71,8 @@ class BatchThreads:
         """Held by whoever uses what is below."""
         self._queue = BatchQueue[Call](self._batching)
         self._counter = BatchCounter()
-        self._admission = Admission(max_waiting_tokens)
+        self._admission = Admission(limits, self._batching, num_threads=num_threads)
+        self._running_tokens = 0
         self._is_closed = False
         self._cold_shapes = [deque[Shape]() for _ in range(num_threads)]
         """The shapes that each thread computes when nothing waits, so that no request meets a new one."""
@@ -82,24 +86,22 @@ class BatchThreads:
             thread.start()
 
     def add(self, call: Call) -> None:
-        """Let the rows of a call wait. QueueFullError when too many tokens wait already."""
+        """Let the rows of a call wait. QueueFullError when it would wait for too long."""
         lengths = np.array([len(ids) for ids in call.ids], dtype=np.int32)
         padded = pad_lengths(lengths, self._batching, max_tokens=self._max_tokens).tolist()
         call.num_missing = len(padded)
         with self._changed:
-            self._check_room(sum(padded))
+            self._check_room(padded)
             call.added_s = time.perf_counter()
             if not self._queue.num_rows:
                 self._counter.note_work()
-            if not self._queue.num_small_tokens:
-                self._admission.note_empty(call.added_s)
             self._queue.add(call, padded, now_s=call.added_s)
             self._changed.notify_all()
 
-    def check_room(self) -> None:
-        """Raise QueueFullError when not one more token may wait."""
+    def check_room(self, num_rows: int = 1) -> None:
+        """Raise QueueFullError when a call of so many rows would be refused even if each had one token."""
         with self._changed:
-            self._check_room(1)
+            self._check_room([1] * num_rows)
 
     def remove(self, call: Call) -> None:
         """Drop the rows of a call that still wait."""
@@ -139,33 +141,52 @@ class BatchThreads:
         for thread in self._threads:
             thread.join(timeout=max(0.0, end_s - time.perf_counter()))
 
-    def _check_room(self, num_tokens: int) -> None:
-        """Raise QueueFullError unless so many tokens may wait; any number may where none waits."""
+    def _check_room(self, lengths: Sequence[int]) -> None:
+        """Raise QueueFullError if a call with rows of these padded lengths would wait for too long.
+
+        A small call waits for the small ones before it. A large one gives way to all, and waits until what waits now is
+        computed. Where nothing waits every call is taken.
+        """
         if self._is_closed:
             raise RuntimeError("this AsyncPredictor is closed")
-        waiting, limit = self._queue.tokens_ahead, self._admission.get_limit(time.perf_counter())
-        if waiting and waiting + min(num_tokens, self._batching.tokens_per_batch) > limit:
+        if self._queue.is_small(lengths):
+            waiting, added, limit = self._queue.num_small_tokens, sum(lengths), self._admission.get_limit()
+        else:
+            waiting, added, limit = self._queue.num_tokens, 0, self._admission.get_backlog_limit()
+        if waiting and self._running_tokens + waiting + added > limit:
             raise QueueFullError(
                 f"{waiting} tokens of other texts wait for the model, and {limit} may. Try again in a moment."
             )
 
     def _run(self, runner: BatchRunner, cold: deque[Shape]) -> None:
+        free_since_s = time.perf_counter()
+        ended_s = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed or cold)
+                if not self._queue.num_rows:
+                    self._wait_for_work(cold, ended_s)
+                    free_since_s = time.perf_counter()
                 if self._is_closed:
                     return
                 batch = self._take()
                 shape = None if batch or not cold else cold[0]
             if batch:
-                self._compute(batch, runner)
+                free_since_s = ended_s = self._compute(batch, runner, free_since_s)
             elif shape:
                 if shape not in runner.shapes:
                     runner.warm_up(shape)
+                    free_since_s = time.perf_counter()
                 with self._changed:
                     if cold and cold[0] == shape:
                         cold.popleft()
                     self._changed.notify_all()
+
+    def _wait_for_work(self, cold: deque[Shape], ended_s: float) -> None:
+        """Wait for rows, or for a pause of the callers in which a shape can be warmed up."""
+        self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed or cold)
+        pause_s = ended_s + WARM_UP_AFTER_S - time.perf_counter()
+        if pause_s > 0:
+            self._changed.wait_for(lambda: self._queue.num_rows or self._is_closed, timeout=pause_s)
 
     def _take(self) -> QueuedBatch[Call] | None:
         """Return the next batch. Should the queue itself fail, the calls in it fail, and later calls get a new one."""
@@ -177,8 +198,7 @@ class BatchThreads:
             return None
         if batch:
             self._counter.begin()
-        if not self._queue.num_small_tokens:
-            self._admission.note_empty(time.perf_counter())
+            self._running_tokens += batch.num_tokens
         return batch
 
     def _empty_queue(self) -> list[Call]:
@@ -186,24 +206,26 @@ class BatchThreads:
         self._queue = BatchQueue[Call](self._batching)
         return calls
 
-    def _compute(self, batch: QueuedBatch[Call], runner: BatchRunner) -> None:
+    def _compute(self, batch: QueuedBatch[Call], runner: BatchRunner, free_since_s: float) -> float:
+        """Compute a batch, give its results, and return when it ended; its thread was free since `free_since_s`."""
         begun_s = time.perf_counter()
         for call, _ in batch.rows:
             call.begun_s = call.begun_s or begun_s
         ids = [call.ids[row] for call, row in batch.rows]
         finished, results = runner.compute(ids, length=batch.length, num_rows=batch.num_rows)
+        ended_s = time.perf_counter()
         with self._changed:
             self._counter.end(finished)
-            if finished and not finished.is_new_shape:
-                self._admission.note_batch(
-                    finished.num_padded_tokens, finished.seconds, num_threads=len(self._cold_shapes)
-                )
-            self._queue.finish(batch.rows, now_s=time.perf_counter())
+            self._running_tokens -= batch.num_tokens
+            if finished:
+                self._admission.note_batch(batch.num_tokens, ended_s - free_since_s)
+            self._queue.finish(batch.rows, now_s=ended_s)
             ended = self._give_results(batch, results)
         _resolve(ended)
         if finished and self._observe:
             with contextlib.suppress(Exception):  # the observer's own error
                 self._observe(finished)
+        return ended_s
 
     def _give_results(self, batch: QueuedBatch[Call], results: Sequence[Result]) -> list[Call]:
         """Give calls the results of some of their rows, and return those that have all of them, or an error."""

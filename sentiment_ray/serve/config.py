@@ -34,8 +34,10 @@ class ServeConfig(SectionConfig):
     """Largest body of a request; a larger one is answered with 413."""
     max_texts: Annotated[int, Field(ge=1)] = 1000
     """Most texts in a request; more are answered with 422."""
-    max_waiting_tokens: Annotated[int, Field(ge=1)] = 8192
-    """Most tokens that a new request may have to wait for; a request that comes then is answered with 429."""
+    max_wait_ms: Annotated[float, Field(gt=0)] = 50
+    """How long a request may wait for the model; one that would wait for longer is answered with 429 at once."""
+    max_waiting_tokens: Annotated[int, Field(ge=1)] = 200_000
+    """Most tokens that may wait for the model, however fast it is."""
     api_key_file: Names = ()
     """Files, with commas between them, whose first lines are API keys; requests send `Authorization: Bearer KEY`."""
     keep_alive_s: Annotated[float, Field(gt=0)] = 75

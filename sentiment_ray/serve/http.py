@@ -1,5 +1,6 @@
 """A request and a response of HTTP on ASGI, and the error that ends a request; knows no texts and no models."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,22 +20,38 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, whose body has been read.
-
-    `path` is the path below the point where the application is mounted. `path_values` are the parts of the path that
-    the route leaves open. `start_s` is the time of `time.perf_counter` at which the request arrived.
-    """
+    """One HTTP request. `path` is the path below the point where the application is mounted."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     """The headers by their names in lower case; of a header that comes twice the last value."""
-    body: bytes
     receive: Receive
     start_s: float
-    path_values: Mapping[str, str]
+    """The time of `time.perf_counter` at which the request arrived."""
+    client: str = ""
+    """The address of the client."""
     root_path: str = ""
     """The path at which the application is mounted."""
+    body: bytes = b""
+    """Empty until it has been read."""
+    route: str = "other"
+    """The path of the route that answers, once it is found."""
+    path_values: Mapping[str, str] = field(default_factory=dict)
+    """The parts of the path that the route leaves open."""
+
+
+def make_request(scope: Scope, receive: Receive) -> Request:
+    """Return a request whose head has just arrived."""
+    return Request(
+        method=scope["method"],
+        path=get_route_path(scope),
+        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+        receive=receive,
+        start_s=time.perf_counter(),
+        client=(scope.get("client") or ("",))[0],
+        root_path=str(scope.get("root_path", "")),
+    )
 
 
 @dataclass(slots=True)
@@ -93,8 +110,3 @@ def get_route_path(scope: Scope) -> str:
     if root and (path == root or path.startswith(f"{root.rstrip('/')}/")):
         path = path[len(root.rstrip("/")) :]
     return path or "/"
-
-
-def read_headers(scope: Scope) -> dict[str, str]:
-    """Return the headers of a request by their names in lower case; of a header that comes twice the last value."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

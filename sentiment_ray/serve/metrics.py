@@ -28,7 +28,10 @@ class Metrics:
         self._bundle: tuple[str, ...] = ()
         self._requests = self._count("requests", "Requests by route and status.", "route", "status")
         self._request_seconds = self._time("request_seconds", "Time from the head of a request to its answer.", "route")
-        self._stage_seconds = self._time("stage_seconds", "Time of one stage of a call.", "stage")
+        self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        """The counts of a route and a status, which are looked up for every request."""
+        stage_seconds = self._time("stage_seconds", "Time of one stage of a call.", "stage")
+        self._stages = [stage_seconds.labels(name) for name in ("tokenization", "queue", "inference")]
         self._labels = self._count("texts", "Scored texts by label.", "label")
         self._lengths = self._count("texts_by_length", "Scored texts by their number of tokens.", "tokens")
         self._truncated = self._count("truncated_texts", "Scored texts of which a part was not read.")
@@ -50,15 +53,21 @@ class Metrics:
 
     def note_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered; status 499 stands for a client that did not wait."""
-        self._requests.labels(route, status).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        key = route, status
+        counts = self._by_route.get(key)
+        if counts is None:
+            counts = self._by_route[key] = self._requests.labels(route, status), self._request_seconds.labels(route)
+        count, times = counts
+        count.inc()
+        times.observe(seconds)
 
     def note_answer(self, texts: Sequence[str], answer: Answer) -> None:
         """Count the texts of an answer and the time of its stages."""
         timings = answer.timings
-        self._stage_seconds.labels("tokenization").observe(timings.tokenization_ms / 1000)
-        self._stage_seconds.labels("queue").observe(timings.queue_ms / 1000)
-        self._stage_seconds.labels("inference").observe(timings.inference_ms / 1000)
+        tokenization, queue, inference = self._stages
+        tokenization.observe(timings.tokenization_ms / 1000)
+        queue.observe(timings.queue_ms / 1000)
+        inference.observe(timings.inference_ms / 1000)
         self._traffic.add(texts, answer.scores)
 
     def note_reload(self, *, succeeded: bool) -> None:

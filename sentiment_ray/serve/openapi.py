@@ -7,7 +7,7 @@ from typing import Any
 from sentiment_ray import __version__
 from sentiment_ray.serve.contracts import open_inference_schemas, text_embeddings_inference_schemas
 from sentiment_ray.serve.http import is_open_inference_path
-from sentiment_ray.serve.operation import JSON, Operation, refer
+from sentiment_ray.serve.operation import JSON, SCORING_STATUSES, Operation, refer
 from sentiment_ray.serve.routes import Route
 
 COMMON_STATUSES = (408, 413, 500, 503, 504)
@@ -112,7 +112,8 @@ def _describe_answers(route: Route, operation: Operation, has_key: bool) -> dict
         answers["200"] = success
     error = "OpenInferenceError" if is_open_inference_path(route.path) else "Error"
     key_statuses = (401,) if has_key and route.needs_key else ()
-    for status in sorted({*COMMON_STATUSES, *operation.statuses, *key_statuses}):
+    scoring_statuses = SCORING_STATUSES if operation.scores else ()
+    for status in sorted({*COMMON_STATUSES, *operation.statuses, *scoring_statuses, *key_statuses}):
         answers[str(status)] = {
             "description": STATUSES[status],
             "headers": _describe_headers(ID_HEADER | ERROR_HEADERS.get(status, {})),

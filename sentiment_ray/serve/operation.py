@@ -11,7 +11,7 @@ HTML = "text/html"
 BYTES = "application/octet-stream"
 BYTES_SCHEMA: Schema = {"type": "string", "format": "binary"}
 SCORING_STATUSES = (400, 415, 422, 424, 429)
-"""The errors of a route that scores texts, besides those that every route may answer with."""
+"""The errors of a route that scores texts."""
 
 
 def refer(name: str) -> Schema:
@@ -32,6 +32,8 @@ class Operation:
     """The schemas of the body of a request, by media type."""
     statuses: tuple[int, ...] = ()
     """Statuses of errors, besides those that every route may answer with."""
+    scores: bool = False
+    """Whether the route scores texts with the bundle that answers, and so has the errors of SCORING_STATUSES too."""
     has_timing_headers: bool = False
     always_fails: bool = False
     """Whether there is no answer with status 200."""

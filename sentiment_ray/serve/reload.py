@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.inference.admission import QueueLimits
 from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.serve.api_key import read_api_keys
@@ -14,6 +15,8 @@ from sentiment_ray.serve.service import Service
 from sentiment_ray.serve.shadow import Shadow
 
 CLOSE_POLL_S = 0.05
+BACKLOG_SHARE = 0.5
+"""A request of many texts is refused when what waits already takes this share of its deadline."""
 
 Result = TypeVar("Result")
 
@@ -30,7 +33,12 @@ def load_predictor(config: ServeConfig) -> AsyncPredictor:
         optimize_for=config.optimize_for,
         require_signature=config.require_signature,
     )
-    return AsyncPredictor(predictor, max_waiting_tokens=config.max_waiting_tokens)
+    limits = QueueLimits(
+        max_wait_s=config.max_wait_ms / 1000,
+        max_backlog_s=config.deadline_s * BACKLOG_SHARE,
+        max_tokens=config.max_waiting_tokens,
+    )
+    return AsyncPredictor(predictor, limits=limits)
 
 
 class Reloader:

@@ -24,6 +24,11 @@ class Route:
     needs_key: bool = True
     """Whether a service with an API key asks for it."""
 
+    @property
+    def scores(self) -> bool:
+        """Whether the route scores texts with the bundle that answers."""
+        return self.operation is not None and self.operation.scores
+
 
 class Router:
     """The routes of an application. A route of GET takes HEAD too."""

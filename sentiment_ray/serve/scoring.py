@@ -22,6 +22,8 @@ NameText = Callable[[int], str]
 """Returns what a client calls the text with this index, such as `inputs[3]`."""
 
 MAX_TEXTS_NAMED = 10
+WATCHED_AFTER_S = 0.1
+"""From then on a request ends when its client leaves. Most are answered sooner, and need no task that watches."""
 RETRY_AFTER_S = 1
 """How long a client is asked to wait when the queue is full."""
 
@@ -56,7 +58,7 @@ async def score_texts(
     except TextTooLongError as error:
         raise Refusal(422, _describe_too_long(predictor, name_text(error.index)), "Tokenizer") from None
     except QueueFullError as error:
-        raise Refusal(429, str(error), "Overloaded", headers={"Retry-After": str(RETRY_AFTER_S)}) from None
+        raise _refuse_overload(error) from None
     except TimeoutError:
         raise Refusal(
             504, "The deadline of the request has passed. Send fewer texts, or try again.", "Timeout"
@@ -71,6 +73,18 @@ async def score_texts(
     service.note_answer(predictor, texts, answer)
     headers = _make_headers(request, texts, answer, predictor.predictor.engine)
     return Scored(answer.scores, predictor.predictor.labels, headers)
+
+
+def check_room(service: Service) -> None:
+    """Refuse with 429 when even one short text would wait for too long; nothing of a request has been parsed yet."""
+    try:
+        service.predictor.check_room()
+    except QueueFullError as error:
+        raise _refuse_overload(error) from None
+
+
+def _refuse_overload(error: QueueFullError) -> Refusal:
+    return Refusal(429, str(error), "Overloaded", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _make_headers(request: Request, texts: Sequence[str], answer: Answer, engine: str) -> dict[str, str]:
@@ -121,8 +135,9 @@ def _describe_too_long(predictor: AsyncPredictor, name: str) -> str:
 
 async def _await_while_connected(request: Request, scoring: Coroutine[Any, Any, Answer]) -> Answer:
     """Return the scores; ClientGoneError, and the scoring is cancelled, when the client closes the connection."""
-    caller = asyncio.current_task()
+    loop, caller = asyncio.get_running_loop(), asyncio.current_task()
     assert caller
+    watcher: asyncio.Task[None] | None = None
     is_gone = False
 
     async def watch() -> None:
@@ -131,7 +146,11 @@ async def _await_while_connected(request: Request, scoring: Coroutine[Any, Any, 
             is_gone = True
             caller.cancel()
 
-    watcher = asyncio.get_running_loop().create_task(watch())
+    def start_watching() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timer = loop.call_later(WATCHED_AFTER_S, start_watching)
     try:
         return await scoring
     except asyncio.CancelledError:
@@ -139,4 +158,6 @@ async def _await_while_connected(request: Request, scoring: Coroutine[Any, Any, 
             raise ClientGoneError from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        if watcher:
+            watcher.cancel()

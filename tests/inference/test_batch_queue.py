@@ -44,7 +44,7 @@ def test_every_row_comes_once_in_a_batch_of_its_length_within_the_budget(calls: 
         assert batch.num_rows in SERVING_ROW_COUNTS
         assert batch.num_rows == 1 or batch.num_rows * batch.length <= BUDGET
         assert 0 <= batch.num_rows - len(batch.rows) <= MAX_EMPTY_SHARE * batch.num_rows
-    assert queue.num_tokens == queue.num_rows == queue.tokens_ahead == 0
+    assert queue.num_tokens == queue.num_rows == queue.num_small_tokens == 0
     assert queue.take(0.0) is None
 
 
@@ -132,10 +132,11 @@ def test_large_calls_take_turns_row_by_row() -> None:
     assert batch is not None and [call for call, _ in batch.rows] == [0, 1, 0, 1]
 
 
-def test_a_large_call_counts_as_one_batch_for_those_that_come_later() -> None:
-    assert _fill([[128] * 100]).tokens_ahead == BUDGET
-    assert _fill([[128] * 100, [24] * 2]).tokens_ahead == BUDGET + 48
-    assert _fill([[1000]]).tokens_ahead == 1000
+def test_a_call_is_small_if_it_is_one_row_or_no_more_than_a_batch() -> None:
+    assert _fill([[128] * 100]).num_small_tokens == 0
+    assert _fill([[128] * 100, [24] * 2]).num_small_tokens == 48
+    assert _fill([[1000]]).num_small_tokens == 1000
+    assert _fill([[BUDGET // 2] * 2]).num_small_tokens == BUDGET
 
 
 @pytest.mark.parametrize("batching", [SERVING, CUDA_BATCHING.for_serving()])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from sentiment_ray import Predictor
+from tests.serve.doors import DOORS, Ask, Read
 from tests.serve.running import GOLDEN, run
 
 KEY = "open-sesame"
@@ -45,3 +46,9 @@ def running(request: pytest.FixtureRequest) -> RunningService:
 def golden() -> Predictor:
     """The Predictor that the services hold."""
     return Predictor.load(GOLDEN, engine="onnxruntime", threads=1)
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> tuple[Ask, Read]:
+    """Each way to send texts to the service, and to read its answer."""
+    return DOORS[request.param]

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from sentiment_ray import Predictor
 from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.serve.http import AsgiApp
+from tests.serve.asgi import call_app
 from tests.serve.connect import connect
 
 BUNDLE = Path(__file__).parents[1] / "golden/bundle"
@@ -91,33 +92,13 @@ def _ask(client: TestClient, path: str, host: bytes) -> tuple[int, bytes]:
 
 
 async def _send(app: AsgiApp, path: str, host: bytes) -> tuple[int, bytes]:
-    """Send POST `path` with this Host header as a server would: as an ASGI scope, past every check of a client."""
-    sent: list[dict[str, Any]] = []
+    """Send a text to `path` with this Host header, which no client's library would send."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b'{"inputs": "tea"}', "more_body": False}
 
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    given = {"host": host, "content-type": b"application/json"}
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(name.encode(), value) for name, value in given.items()],
-        "client": ("127.0.0.1", 50000),
-        "server": ("127.0.0.1", 8080),
-    }
-    await app(scope, receive, send)
-    body = b"".join(message.get("body", b"") for message in sent)
-    return sent[0]["status"], body
+    sent = await call_app(app, path, receive, {"host": host, "content-type": b"application/json"})
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
 def test_a_large_body_is_refused_declared_or_streamed(locked: TestClient) -> None:

@@ -19,7 +19,8 @@ from sentiment_ray.serve.api_key import ApiKeys
 from sentiment_ray.serve.app import ROUTES, create_app
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.service import Service, State
-from tests.serve.test_doors import FailingPredictor
+from tests.serve.asgi import call_app
+from tests.serve.failing import FailingPredictor
 
 DOCUMENT = "/api-doc/openapi.json"
 MODEL = "/v2/models/{model}"
@@ -214,18 +215,12 @@ def test_a_slow_body_is_answered_as_the_document_says(
 
 
 async def _send_slowly(app: Any) -> httpx.Response:
-    """Send the head of a request as a server would, and no body."""
-    sent: list[Any] = []
+    """Send the head of a request, and no body."""
 
     async def receive() -> Any:
         await asyncio.sleep(60)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"authorization", b"Bearer sesame")]
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "client": ("127.0.0.1", 1)}
-    await app(scope, receive, send)
+    sent = await call_app(app, "/predict", receive, {"authorization": b"Bearer sesame"})
     return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=sent[1]["body"])
 
 

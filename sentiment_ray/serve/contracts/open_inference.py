@@ -20,7 +20,7 @@ from sentiment_ray.serve.contracts.open_inference_binary import (
 )
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import check_encoding, check_headers, describe, parse_json, read_integer
-from sentiment_ray.serve.operation import BYTES, BYTES_SCHEMA, JSON, SCORING_STATUSES, Operation, refer
+from sentiment_ray.serve.operation import BYTES, BYTES_SCHEMA, JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import Scored, score_texts
 from sentiment_ray.serve.service import Service
@@ -261,7 +261,8 @@ def _list_model_routes(path: str, suffix: str) -> tuple[Route, ...]:
         TAG,
         answer={JSON: refer("InferResponse"), BYTES: BYTES_SCHEMA},
         request={JSON: refer("InferRequest")},
-        statuses=(404, *SCORING_STATUSES),
+        statuses=(404,),
+        scores=True,
         has_timing_headers=True,
     )
     return (

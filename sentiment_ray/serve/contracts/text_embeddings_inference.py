@@ -10,7 +10,7 @@ from sentiment_ray.serve.contracts import hugging_face
 from sentiment_ray.serve.contracts.inputs import rank_labels, read_inputs
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import read_json_object
-from sentiment_ray.serve.operation import JSON, SCORING_STATUSES, Operation, refer
+from sentiment_ray.serve.operation import JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import score_texts
 from sentiment_ray.serve.service import Service
@@ -93,7 +93,7 @@ def _describe_predict(operation_id: str, summary: str) -> Operation:
         TAG,
         answer={JSON: refer("PredictResponse")},
         request={JSON: refer("PredictRequest")},
-        statuses=SCORING_STATUSES,
+        scores=True,
         has_timing_headers=True,
     )
 

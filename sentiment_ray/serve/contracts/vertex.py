@@ -13,7 +13,7 @@ import numpy as np
 from sentiment_ray.serve.contracts.inputs import Inputs, Ranking, rank_labels, read_inputs
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
 from sentiment_ray.serve.json_body import describe, read_json_object
-from sentiment_ray.serve.operation import JSON, SCORING_STATUSES, Operation, refer
+from sentiment_ray.serve.operation import JSON, Operation, refer
 from sentiment_ray.serve.routes import Route
 from sentiment_ray.serve.scoring import check_texts, score_texts
 from sentiment_ray.serve.service import Service
@@ -80,7 +80,7 @@ ROUTES = (
             "Vertex AI",
             answer={JSON: refer("VertexResponse")},
             request={JSON: refer("VertexRequest")},
-            statuses=SCORING_STATUSES,
+            scores=True,
         ),
     ),
 )
