@@ -31,13 +31,13 @@ from pyarrow import parquet
 from sentiment_ray.config.shell import print_result, run
 
 OURS = Contender("ours", "sentiment_ray_job.py", "sentiment-ray", "jobs.score_reviews", ours=True)
-CHECKPOINT = ("--checkpoint",)
+RESUMABLE = ("--resumable",)
 KILLED = (
     OURS,
     Contender("ray-data", "kills_ray_data.py", "ray-kills", "Ray Data"),
-    Contender("ray-data-checkpoint", "kills_ray_data.py", "ray-kills", "Ray Data, checkpoints of rows", CHECKPOINT),
+    Contender("ray-data-checkpoint", "kills_ray_data.py", "ray-kills", "Ray Data, checkpoints of rows", RESUMABLE),
     Contender("daft", "kills_daft.py", "daft-kills", "Daft"),
-    Contender("daft-checkpoint", "kills_daft.py", "daft-kills", "Daft, checkpoints of rows, Delta table", CHECKPOINT),
+    Contender("daft-checkpoint", "kills_daft.py", "daft-kills", "Daft, checkpoints of rows, Delta table", RESUMABLE),
     Contender("nemo-curator", "kills_curator.py", "nemo-curator", "NeMo Curator, checkpoints of files"),
 )
 MAX_STARTS = 4

@@ -1,6 +1,8 @@
 """Imports follow the layers, every configuration is valid, and every command is documented."""
 
+import ast
 import importlib
+import importlib.metadata
 import re
 import shlex
 import subprocess
@@ -23,6 +25,8 @@ JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" i
 CONFIGS = sorted((ROOT / "jobs/configs").glob("*.toml"))
 HEAVY = {"ray", "torch", "transformers", "pandas", "pyarrow", "optimum", "model_signing"}
 README = (ROOT / "README.md").read_text()
+PARTS_OF_OTHERS = {"markupsafe", "pydantic_core"}
+"""Libraries that always come with another one: with jinja2, and with pydantic."""
 
 
 def _python(code: str) -> str:
@@ -32,6 +36,31 @@ def _python(code: str) -> str:
 
 def test_the_package_exports_only_the_predictor() -> None:
     assert sentiment_ray.__all__ == ["AsyncPredictor", "Prediction", "Predictor", "__version__"]
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in declared}
+    imported = set[str]()
+    for path in (ROOT / "sentiment_ray").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+    packages = importlib.metadata.packages_distributions()
+    libraries = imported - sys.stdlib_module_names - {"sentiment_ray", "export", "jobs"} - PARTS_OF_OTHERS
+    undeclared = {
+        library
+        for library in libraries
+        if not names & {package.lower().replace("_", "-") for package in packages.get(library, [library])}
+    }
+    assert not undeclared
+    assert "scipy" in libraries
 
 
 @pytest.mark.parametrize("module", ["sentiment_ray", "sentiment_ray.cli", "sentiment_ray.serve.server"])

@@ -1,4 +1,4 @@
-"""Daft, started again after a kill; with `--checkpoint` on its Ray runner, with checkpoints of rows and a Delta table.
+"""Daft, started again after a kill; with `--resumable` on its Ray runner, with checkpoints of rows and a Delta table.
 
 https://docs.daft.ai/en/stable/use-case/checkpointing/. The checkpoints need a column of unique ids, the Ray runner, and
 a table format whose commits can be recognised.
@@ -20,7 +20,7 @@ def label(texts: daft.Series) -> list[str]:
 def main() -> None:
     """Read, classify, write."""
     task = parse_task(__doc__)
-    if "--checkpoint" not in task.rest:
+    if "--resumable" not in task.rest:
         with timed(task):
             rows = daft.read_parquet(f"{task.input}/*.parquet")
             rows.with_column("label", label(rows["text"])).write_parquet(task.output)

@@ -1,4 +1,4 @@
-"""Ray Data, started again after a kill; with `--checkpoint` with its own checkpoints of rows.
+"""Ray Data, started again after a kill; with `--resumable` with its own checkpoints of rows.
 
 https://docs.ray.io/en/latest/data/api/doc/ray.data.checkpoint.interfaces.CheckpointConfig.html. The checkpoints need a
 column of unique ids.
@@ -25,7 +25,7 @@ def main() -> None:
     """Read, classify in one actor for each thread, write."""
     task = parse_task(__doc__)
     ray.init(num_cpus=task.threads + 2, include_dashboard=False)
-    if "--checkpoint" in task.rest:
+    if "--resumable" in task.rest:
         context = ray.data.DataContext.get_current()
         context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=f"{task.output}.checkpoint")
     with timed(task):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from sentiment_ray.score import report
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.output_names import PLAN_NAME, name_receipt
 from sentiment_ray.score.plan import Plan, Unit, read_plan, write_plan
 from sentiment_ray.score.receipts import Receipt, read_receipt, write_receipt
-from sentiment_ray.storage import open_store
+from sentiment_ray.storage import file_info, open_store
 
 PLAN = (
     '{"fingerprint": "f0", "wanted": {"bundle": {}, "settings": {}, "files": []}, "units": [{"path": "/in/a.parquet", '
@@ -62,3 +63,13 @@ def test_a_receipt_that_lacks_a_key_is_not_valid(tmp_path: Path) -> None:
 def test_the_old_name_of_the_cache_key_is_read() -> None:
     config = ScoreConfig.model_validate({"bundle": "b", "input": "i", "output": "o", "remembered_texts": 7})
     assert config.max_cached_texts == 7
+
+
+def test_the_version_of_a_file_without_a_tag_or_a_time_is_its_size() -> None:
+    assert file_info({"size": 7}).version != file_info({"size": 8}).version
+    assert file_info({"size": 7, "ETag": "a"}).version == "a"
+    assert file_info({"size": 7}).version
+
+
+def test_times_of_the_report_are_in_utc() -> None:
+    assert report._format_time(0) == "1970-01-01 00:00:00 UTC"
