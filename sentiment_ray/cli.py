@@ -84,7 +84,8 @@ def verify(path: str, sample: int | None, bundle: str | None, require_signature:
         raise ConfigError("--sample needs a bundle that scores the sample again. Name it with --bundle.")
     if require_signature and not sample:
         raise ConfigError("--require-signature is for bundles, and scores have no signature. Leave it out.")
-    from sentiment_ray.score.verify import compare_sample, verify_scores
+    from sentiment_ray.score.sample import compare_sample
+    from sentiment_ray.score.verify import verify_scores
 
     result = verify_scores(path)
     if sample and bundle:

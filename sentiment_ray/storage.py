@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sentiment_ray.atomic_files import place_file, place_new_file
 from sentiment_ray.errors import ConfigError, MissingExtraError, first_line
+from sentiment_ray.listing_pages import find_pages, has_pages
 from sentiment_ray.local_files import walk_files
 from sentiment_ray.manifest import remove_all
 from sentiment_ray.paths import is_url
@@ -170,6 +171,22 @@ class Store:
             return {}
         start = len(self.root.rstrip("/")) + 1
         return {path[start:]: file_info(details[path]) for path in sorted(details)}
+
+    def map_pages(self, function: Callable[[dict[str, FileInfo]], Result], under: str = "") -> tuple[Result, ...]:
+        """Call a function for every page of a listing, so that a million names do not fill the memory.
+
+        Of stores that have no pages it gets all files at once.
+        """
+        return self._retry(lambda: tuple(function(page) for page in self.iterate_pages(under)), under)
+
+    def iterate_pages(self, under: str) -> Iterator[dict[str, FileInfo]]:
+        """Yield every file below a directory by relative name, some at a time; an error of the store is not retried."""
+        if not has_pages(self.fs):
+            yield self.list(under)
+            return
+        start = len(self.root.rstrip("/")) + 1
+        for page in find_pages(self.fs, self.path(under)):
+            yield {path[start:]: file_info(details) for path, details in page.items()}
 
     def list_top(self) -> tuple[str, ...]:
         """Return the names of the files and directories at the top, sorted; none if there is no directory."""

@@ -9,122 +9,170 @@ the next run with the same bundle, configuration and input resumes at the first 
 3. It removes the scores of another run, if it may, and writes the plan, `_plan/plan.json` (`resume`).
 4. A worker scores a unit and writes its part, then its sums by group and its quarantined rows. What an earlier try has
    written beside these is removed. Then it writes the receipt of the unit, `_receipts/….json`, which names these files
-   with size and sha256 (`unit_protocol`, `receipts`). A unit with a valid receipt is never scored again.
-5. When every unit has a receipt, `commit` reads all receipts from the output and checks that their rows and those of
-   unreadable files add up to the rows of the plan, and that no more of them are quarantined than allowed.
+   with size and sha256 (`unit_protocol`, `receipts`). A unit with a valid receipt is never scored again. When all units
+   of a shard of the plan have one, the receipts are merged into `_receipts/units-….parquet` (`receipt_shards`).
+5. When every unit has a receipt, `commit` merges those that are left, reads all receipt shards from the output and
+   checks that their rows and those of unreadable files add up to the rows of the plan, and that no more of them are
+   quarantined than allowed.
 6. It adds the parts to a Delta Lake or Iceberg table in one atomic commit, if `sink` names one (`sinks`).
 7. It writes the group means, the quarantined files and the reports (`summary`).
-8. It lists the output and compares it with the receipts (`compare`), then writes `_MANIFEST.json`, which names every
-   file with size and sha256, and `_SUCCESS`, which holds the sha256 of the manifest. Only then the output is finished.
+8. It writes `_MANIFEST.json`, which names every file that belongs to no unit, receipt shards among them, with size and
+   sha256. It lists the output and compares it with the receipts (`compare`). Then it writes `_SUCCESS`, which holds the
+   sha256 of the manifest. Only then the output is finished.
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from sentiment_ray.errors import GateError, StorageError
-from sentiment_ray.manifest import format_json
 from sentiment_ray.output_lock import LockedStore, refuse_if_taken_over
 from sentiment_ray.score.compare import refuse_differences
+from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, Files, WrittenFile, make_written_table
+from sentiment_ray.score.finished_units import find_unmerged_shards
 from sentiment_ray.score.output_names import (
     CRASH_RECORDS,
     DELTA_LOG,
     MANIFEST_NAME,
     PLAN_NAME,
     SUCCESS_NAME,
-    name_receipt,
+    name_receipt_shard,
 )
-from sentiment_ray.score.plan import Plan
-from sentiment_ray.score.receipts import Files, Receipt, WrittenFile, read_receipts
+from sentiment_ray.score.plan import Plan, PlanShard
+from sentiment_ray.score.plan_file import read_units
+from sentiment_ray.score.receipt_shards import FILE_COLUMNS, list_written, read_receipt_shard
+from sentiment_ray.score.scores_manifest import (
+    PartEntry,
+    RowCounts,
+    RunFacts,
+    ScoresManifest,
+    format_manifest,
+    stamp_manifest,
+)
+from sentiment_ray.score.totals import Totals, add_totals
 from sentiment_ray.storage import TEMPORARY, Store
 
 
 @dataclass(frozen=True)
+class RunResults:
+    """What all receipts of a run say together."""
+
+    plan: Plan
+    totals: Totals
+    counts: RowCounts
+    written: pa.Table
+    """Every file of every unit, a table of WRITTEN_SCHEMA."""
+    receipt_shards: Files
+
+
+@dataclass(frozen=True)
 class Summary:
-    """What is written about a whole run: the files, and the keys that the manifest has of them."""
+    """What is written about a whole run: the files, and what the manifest says of it."""
 
     files: Files
-    manifest: Mapping[str, Any]
+    facts: RunFacts = field(default_factory=RunFacts)
 
 
-def read_committed_manifest(store: Store) -> dict[str, Any] | None:
-    """Return the manifest of a finished output; None when the output is not finished."""
-    try:
-        data = store.read(MANIFEST_NAME)
-        stamp = store.read(SUCCESS_NAME).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return None
-    return json.loads(data) if hashlib.sha256(data).hexdigest() == stamp else None
+@dataclass(frozen=True)
+class CommitSteps:
+    """What a commit does beside the protocol itself."""
+
+    max_quarantined: float
+    merge_receipts: Callable[[Sequence[PlanShard], set[str]], None]
+    """Merges receipts of shards; gets the names of all single receipts too."""
+    add_to_sink: Callable[[RunResults], None]
+    summarise: Callable[[RunResults], Summary]
+    """Writes files about the run."""
 
 
-def commit(
-    store: LockedStore,
-    plan: Plan,
-    *,
-    max_quarantined: float,
-    add_to_sink: Callable[[list[dict[str, Any]]], None],
-    summarise: Callable[[Sequence[Receipt], dict[str, Any]], Summary],
-) -> dict[str, Any]:
+def commit(store: LockedStore, plan: Plan, steps: CommitSteps) -> ScoresManifest:
     """Do the steps 5 to 8 of the protocol and return the manifest.
 
-    `add_to_sink` gets the parts; `summarise` gets all receipts and the counts of rows, and writes files about them.
     GateError, before anything is written, when more is quarantined than `max_quarantined` allows. StorageError when
     the output does not hold what its receipts say. ConfigError when another run has taken over the output.
     """
-    receipts = _read_all_receipts(store, plan)
-    counts = count_rows(plan, receipts)
-    _check_quarantine(counts, plan, max_quarantined, store.output)
-    parts = [_describe_part(receipt) for receipt in receipts if receipt.part in receipt.files]
+    unmerged, single = find_unmerged_shards(store, plan)
+    if unmerged:
+        steps.merge_receipts(unmerged, single)
+    results = read_results(store, plan)
+    _check_quarantine(results, steps.max_quarantined, store.output)
     # The sink is first: a finished output stays finished when the sink refuses the parts.
-    add_to_sink(parts)
+    steps.add_to_sink(results)
     for name in (TEMPORARY, CRASH_RECORDS):
         store.remove(name)
     store.remove_file(SUCCESS_NAME)
-    summary = summarise(receipts, counts)
-    files = {name: file for receipt in receipts for name, file in receipt.files.items()} | dict(summary.files)
-    read = [PLAN_NAME, *(name_receipt(receipt.part) for receipt in receipts), *store.list(DELTA_LOG)]
+    summary = steps.summarise(results)
+    read = [PLAN_NAME, *(shard.name for shard in plan.shards), *plan.file_shards, *store.list(DELTA_LOG)]
+    files = results.receipt_shards | dict(summary.files)
     files |= dict(zip(read, store.map(lambda name: _describe_present(store, name), read), strict=True))
-    manifest = counts | dict(summary.manifest)
-    manifest |= {
-        "fingerprint": plan.fingerprint,
-        "parts": parts,
-        "left_out_files": plan.left_out_files,
-        "files": {name: files[name].describe() for name in sorted(files)},
-    }
-    data = (format_json(manifest, indent=1) + "\n").encode()
+    manifest = ScoresManifest(
+        fingerprint=plan.fingerprint,
+        counts=results.counts,
+        facts=summary.facts,
+        num_parts=results.totals.parts,
+        files=files,
+        receipts=list(results.receipt_shards),
+        left_out_files=plan.left_out_files,
+    )
+    data = format_manifest(manifest)
     store.write(MANIFEST_NAME, data)
-    refuse_differences(store, plan, files)
-    store.write(SUCCESS_NAME, (hashlib.sha256(data).hexdigest() + "\n").encode())
+    refuse_differences(store, plan, pa.concat_tables([results.written, make_written_table(files)]))
+    store.write(SUCCESS_NAME, stamp_manifest(data))
     return manifest
 
 
-def count_rows(plan: Plan, receipts: Sequence[Receipt]) -> dict[str, Any]:
+def read_results(store: LockedStore, plan: Plan) -> RunResults:
+    """Return what all receipt shards say; StorageError when one lacks a unit."""
+    found = store.map(lambda shard: _read_shard_results(store, plan, shard), plan.shards)
+    totals = add_totals(own for own, _, _ in found)
+    shards = {name_receipt_shard(shard.index): file for shard, (_, _, file) in zip(plan.shards, found, strict=True)}
+    written = pa.concat_tables([WRITTEN_SCHEMA.empty_table(), *(table for _, table, _ in found)])
+    return RunResults(plan, totals, count_rows(plan, totals), written, shards)
+
+
+def count_rows(plan: Plan, totals: Totals) -> RowCounts:
     """Return the sums over all receipts and bad files, after checking them against the plan."""
-    rows_scored = sum(receipt.rows for receipt in receipts)
-    quarantined = sum(receipt.rows_quarantined for receipt in receipts) + sum(bad.rows for bad in plan.bad_files)
-    is_each_once = len({receipt.part for receipt in receipts}) == len(plan.units) == len(receipts)
-    if rows_scored + quarantined != plan.num_rows or not is_each_once:
-        raise AssertionError(f"rows were lost or doubled: {plan.num_rows} in, {rows_scored} + {quarantined} out")
-    reasons: Counter[str] = Counter()
-    for receipt in receipts:
-        reasons.update(receipt.reasons)
+    quarantined = totals.rows_quarantined + sum(bad.rows for bad in plan.bad_files)
+    if totals.rows + quarantined != plan.num_rows or totals.units != plan.num_units:
+        raise AssertionError(f"rows were lost or doubled: {plan.num_rows} in, {totals.rows} + {quarantined} out")
+    reasons: Counter[str] = Counter(totals.reasons)
     for bad in plan.bad_files:
         reasons[bad.reason.partition(" (")[0]] += bad.rows
-    return {
-        "rows_in": plan.num_rows,
-        "rows_scored": rows_scored,
-        "rows_quarantined": quarantined,
-        "quarantine_reasons": dict(sorted(reasons.items())),
-        "files_quarantined": [{"path": bad.path, "rows": bad.rows, "reason": bad.reason} for bad in plan.bad_files],
-    }
+    return RowCounts(plan.num_rows, totals.rows, quarantined, dict(sorted(reasons.items())), tuple(plan.bad_files))
+
+
+def iterate_parts(store: Store, plan: Plan) -> Iterator[PartEntry]:
+    """Yield every part of a run, in the order of the plan, from its receipt shards."""
+    for shard in plan.shards:
+        found = read_receipt_shard(store, plan, shard, columns=FILE_COLUMNS)
+        for row in found.table.to_pylist() if found else ():
+            if row["part"] in row["file_names"]:
+                index = row["file_names"].index(row["part"])
+                counts = {name: row[name] for name in ("rows_in", "rows", "rows_quarantined")}
+                yield PartEntry(row["part"], **counts, bytes=row["file_bytes"][index], sha256=row["file_sha256"][index])
 
 
 def describe_bytes(data: bytes) -> WrittenFile:
     """Return size and sha256 of what a file holds."""
     return WrittenFile(len(data), hashlib.sha256(data).hexdigest())
+
+
+def _read_shard_results(store: LockedStore, plan: Plan, shard: PlanShard) -> tuple[Totals, pa.Table, WrittenFile]:
+    """Return the sums of a shard of the plan, the files of its units, and its receipt shard."""
+    found = read_receipt_shard(store, plan, shard, columns=FILE_COLUMNS)
+    units = set(found.table["unit"].to_pylist()) if found else set[int]()
+    missing = [unit for unit in shard.numbers if unit not in units]
+    if missing or found is None:
+        part = read_units(store, shard)["part"][missing[0] - shard.first_unit].as_py()
+        raise StorageError(
+            f"output = {store.output!r}: {part} or its receipt is missing or has another size than a worker "
+            f"wrote ({len(missing)} of {plan.num_units} units or more). All nodes must see one output. Run the same "
+            "command again: these units are scored again."
+        )
+    return found.totals, list_written(found.table), found.file
 
 
 def _describe_present(store: LockedStore, name: str) -> WrittenFile:
@@ -137,32 +185,13 @@ def _describe_present(store: LockedStore, name: str) -> WrittenFile:
         ) from None
 
 
-def _read_all_receipts(store: LockedStore, plan: Plan) -> list[Receipt]:
-    """Return the receipts of all units as the output has them, in the order of the plan."""
-    receipts = read_receipts(store, plan)
-    missing = [unit.part for unit in plan.units if unit.part not in receipts]
-    if missing:
-        raise StorageError(
-            f"output = {store.output!r}: {missing[0]} or its receipt is missing or has another size than a worker "
-            f"wrote ({len(missing)} of {len(plan.units)} units). All nodes must see one output. Run the same command "
-            "again: these units are scored again."
-        )
-    return [receipts[unit.part] for unit in plan.units]
-
-
-def _check_quarantine(counts: dict[str, Any], plan: Plan, max_quarantined: float, output: str) -> None:
-    rows_in, quarantined = counts["rows_in"], counts["rows_quarantined"]
-    bad_files, num_files = counts["files_quarantined"], len(plan.identity["files"])
+def _check_quarantine(results: RunResults, max_quarantined: float, output: str) -> None:
+    counts, num_files = results.counts, results.plan.identity.num_files
+    rows_in, quarantined, bad_files = counts.rows_in, counts.rows_quarantined, counts.files_quarantined
     if quarantined > max_quarantined * rows_in or len(bad_files) > max_quarantined * num_files:
-        example = f" First file: {bad_files[0]['path']}: {bad_files[0]['reason']}." if bad_files else ""
+        example = f" First file: {bad_files[0].path}: {bad_files[0].reason}." if bad_files else ""
         raise GateError(
             f"{quarantined} of {rows_in} rows and {len(bad_files)} of {num_files} files cannot be scored, more than "
             f"max_quarantined = {max_quarantined:g}; the scores in {output} are not committed.{example} "
             "Repair the input and pass --restart, or raise --max-quarantined to commit without them."
         )
-
-
-def _describe_part(receipt: Receipt) -> dict[str, Any]:
-    keys = ("input", "first_row", "rows_in", "rows", "rows_quarantined")
-    values = {key: getattr(receipt, key) for key in keys}
-    return {"path": receipt.part} | values | receipt.files[receipt.part].describe()

@@ -13,6 +13,7 @@ worker that gets the unit next reads there what its predecessor was doing, and c
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -147,9 +148,20 @@ def abandon_step(store: Store, unit: Unit, record: CrashRecord) -> None:
     _write_record(store, unit, record)
 
 
+def forget_record(store: Store, unit: Unit, record: CrashRecord) -> None:
+    """Remove the record of a unit that is done, unless it tells of a crash or another worker has written it since."""
+    if not record.crashes:
+        with suppress(FileNotFoundError):
+            if store.read(record_name(unit)) == _format_record(record):
+                store.remove_file(record_name(unit))
+
+
 def _write_record(store: Store, unit: Unit, record: CrashRecord) -> None:
-    values = {FILE_KEYS.get(name, name): value for name, value in vars(record).items()}
-    store.write(record_name(unit), format_json(values).encode())
+    store.write(record_name(unit), _format_record(record))
+
+
+def _format_record(record: CrashRecord) -> bytes:
+    return format_json({FILE_KEYS.get(name, name): value for name, value in vars(record).items()}).encode()
 
 
 def _count_crash(record: CrashRecord, step: Step, unit: Unit) -> None:

@@ -16,7 +16,7 @@ from sentiment_ray.inference.engines import explain_unusable
 from sentiment_ray.inference.predictor import PackedBundle, Predictor, pack
 from sentiment_ray.inference.race import RaceResult, pick_fastest, run_race
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import read_plan
+from sentiment_ray.score.plan_file import read_plan
 from sentiment_ray.score.workers import choose_num_workers
 from sentiment_ray.storage import Store
 
@@ -73,7 +73,7 @@ def _read_planned_choice(config: ScoreConfig, store: Store, bundle: Bundle) -> P
         plan = read_plan(store)
     except DataError:  # `holds_same_run` says so
         return None
-    values: Mapping[str, Any] = plan.identity["bundle"] if plan else {}
+    values: Mapping[str, Any] = plan.identity.bundle if plan else {}
     engine, variant = str(values.get("engine")), str(values.get("variant"))
     if values.get("bundle_id") != bundle.manifest.bundle_id or engine not in ENGINES:
         return None

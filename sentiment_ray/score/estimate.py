@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
@@ -17,7 +18,7 @@ from sentiment_ray.score.chunks import extract_texts
 from sentiment_ray.score.columns import resolve_names
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.distinct_texts import DistinctTexts
-from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.plan import NewPlan, Unit, count_unit_rows, make_unit
 from sentiment_ray.score.reading import open_parquet, read_chunks
 
 SAMPLE_UNITS = 16
@@ -28,7 +29,7 @@ FIRST_BATCH_ROWS = 256
 """Rows of the first measurement; each further one has as many rows as all before it together."""
 
 
-def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers: int) -> dict[str, Any]:
+def estimate(config: ScoreConfig, new: NewPlan, bundle: PackedBundle, num_workers: int) -> dict[str, Any]:
     """Return rows, bytes, token lengths, duplicates, rows a second, time and cost of a plan.
 
     The speed is that of one worker on this cluster; the time assumes that workers do not slow each other down.
@@ -36,17 +37,18 @@ def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers:
     num_gpus = 1 if ENGINES[bundle.engine].is_gpu else 0
     task = ray.remote(num_cpus=config.cpus_per_worker, num_gpus=num_gpus, max_retries=0)(measure_sample)
     try:
-        sample = ray.get(task.remote(config, _choose_sample_units(plan.units), ray.put(bundle)))
+        sample = ray.get(task.remote(config, _choose_sample_units(new), ray.put(bundle)))
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, SentimentRayError) else error) from None
     rate = sample["rows_per_s"]
-    seconds = plan.num_rows / (rate * num_workers) if rate else None
+    plan = new.plan
+    seconds = new.num_rows / (rate * num_workers) if rate else None
     result = {
-        "files": len(plan.identity["files"]),
+        "files": plan.identity.num_files,
         "files_unreadable": len(plan.bad_files),
-        "rows": plan.num_rows,
-        "bytes": sum(file["bytes"] for file in plan.identity["files"]),
-        "units": len(plan.units),
+        "rows": new.num_rows,
+        "bytes": plan.identity.num_bytes,
+        "units": new.num_units,
         "engine": bundle.engine,
         "variant": bundle.variant,
         **sample,
@@ -54,9 +56,9 @@ def estimate(config: ScoreConfig, plan: Plan, bundle: PackedBundle, num_workers:
         "expected_s": seconds and round(seconds, 1),
     }
     if config.price_per_hour and rate:
-        result["expected_cost"] = round(plan.num_rows / rate / 3600 * config.price_per_hour, 2)
+        result["expected_cost"] = round(new.num_rows / rate / 3600 * config.price_per_hour, 2)
     if config.within_hours and rate:
-        result["workers_needed"] = max(1, math.ceil(plan.num_rows / rate / 3600 / config.within_hours))
+        result["workers_needed"] = max(1, math.ceil(new.num_rows / rate / 3600 / config.within_hours))
     return result
 
 
@@ -89,9 +91,10 @@ def measure_sample(config: ScoreConfig, units: Sequence[Unit], bundle: Any) -> d
     }
 
 
-def _choose_sample_units(units: Sequence[Unit]) -> list[Unit]:
-    filled = [unit for unit in units if unit.num_rows]
-    return random.Random(0).sample(filled, min(SAMPLE_UNITS, len(filled)))
+def _choose_sample_units(new: NewPlan) -> list[Unit]:
+    filled = [(table, index) for table in new.tables for index in np.flatnonzero(count_unit_rows(table)).tolist()]
+    chosen = random.Random(0).sample(filled, min(SAMPLE_UNITS, len(filled)))
+    return [make_unit(table, index, 0) for table, index in chosen]
 
 
 def _read_first_texts(config: ScoreConfig, unit: Unit, count: int) -> list[str]:

@@ -1,9 +1,13 @@
 """Every name in an output beside the parts; reads and writes nothing."""
 
+import re
+
 from sentiment_ray.storage import TEMPORARY
 
 PLAN_DIRECTORY = "_plan"
 PLAN_NAME = f"{PLAN_DIRECTORY}/plan.json"
+UNIT_SHARDS = f"{PLAN_DIRECTORY}/units-"
+FILE_SHARDS = f"{PLAN_DIRECTORY}/files-"
 CRASH_RECORDS = f"{PLAN_DIRECTORY}/attempts"
 RECEIPTS = "_receipts"
 QUARANTINE = "_quarantine"
@@ -22,9 +26,29 @@ OWN_NAMES = frozenset(
 """What a run writes at the top of its output beside the parts."""
 
 
+def name_unit_shard(index: int) -> str:
+    """Return the name of a shard of the plan's units."""
+    return f"{UNIT_SHARDS}{index:05d}.parquet"
+
+
+def name_file_shard(index: int) -> str:
+    """Return the name of a shard of the plan's input files."""
+    return f"{FILE_SHARDS}{index:05d}.parquet"
+
+
 def name_receipt(part: str) -> str:
     """Return the name of the receipt of a part."""
     return f"{RECEIPTS}/{part}.json"
+
+
+def name_receipt_shard(index: int) -> str:
+    """Return the name of the file with the receipts of all units of a shard of the plan."""
+    return f"{RECEIPTS}/units-{index:05d}.parquet"
+
+
+def is_receipt_shard(name: str) -> bool:
+    """Whether a name is that of a receipt shard."""
+    return re.fullmatch(rf"{RECEIPTS}/units-\d{{5,}}\.parquet", name) is not None
 
 
 def name_quarantine(part: str) -> str:

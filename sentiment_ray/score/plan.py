@@ -1,29 +1,35 @@
-"""The plan of a run: which rows are scored as one unit, written before anything is scored; knows no engine."""
+"""The plan of a run: which rows are scored as one unit, cut before anything is scored; reads and writes no files."""
 
-import base64
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sentiment_ray.errors import DataError
-from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import InputFile
-from sentiment_ray.manifest import fingerprint, format_json
-from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
+from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import NO_COLUMNS, Footer
-from sentiment_ray.score.output_names import PLAN_NAME
-from sentiment_ray.score.pins import Pins, parse_pins
-from sentiment_ray.storage import Store
-from sentiment_ray.text.batching import PADDED_LENGTHS
+from sentiment_ray.score.identity import Identity, fingerprint_run
+from sentiment_ray.score.pins import Pins
 
-PADDING_KEY = "padded_lengths"
-"""Key of an identity's bundle: to which lengths rows are padded. Earlier releases, which had others, wrote none."""
-FILE_KEYS = {"identity": "wanted"}
-"""Fields of a Plan that have another name in its file."""
+SHARD_UNITS = 10_000
+"""Units of a shard of the plan, and of the receipts."""
+UNIT_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("version", pa.string()),
+        ("part", pa.string()),
+        ("first_row_group", pa.int64()),
+        ("group_rows", pa.list_(pa.int64())),
+        ("first_row", pa.int64()),
+        ("file_bytes", pa.int64()),
+    ]
+)
+"""A unit in a shard of the plan. Its row groups are neighbours, `first_row_group` and the following ones."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Unit:
     first_row: int
     file_bytes: int | None = None
     """Size of the file; None in a plan of an earlier release."""
+    number: int = 0
+    """Number of the unit in its plan."""
 
     @property
     def num_rows(self) -> int:
@@ -55,53 +63,103 @@ class BadFile:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All units of a run. `identity` is everything that the scores depend on; `fingerprint` stands for it and the pins.
+class PlanShard:
+    """A file with neighbouring units of a plan."""
 
-    Two plans with one fingerprint give the same bytes, so that a file of one may stand in the other.
+    index: int
+    name: str
+    first_unit: int
+    """Number of its first unit."""
+    num_units: int
+    num_rows: int
+    bytes: int
+    sha256: str
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its units."""
+        return range(self.first_unit, self.first_unit + self.num_units)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan without its units. `identity` is everything that the scores depend on.
+
+    `fingerprint` stands for it and the pins. Two plans with one fingerprint give the same bytes, so that a file of one
+    may stand in the other.
     """
 
     fingerprint: str
-    identity: dict[str, Any]
-    units: list[Unit]
-    bad_files: list[BadFile]
+    identity: Identity
+    bad_files: Sequence[BadFile] = ()
     left_out_files: dict[str, Any] = field(default_factory=dict)
     """What else is in the input, as `Listing.describe_left_out` gives it."""
     types: pa.Schema = NO_COLUMNS
     """The types of the output's columns that differ between the files."""
     pins: Pins | None = None
     """The versions and the precision that every worker must have; None in a plan of an earlier release."""
+    shards: tuple[PlanShard, ...] = ()
+    """The files with the units, in order."""
+    file_shards: tuple[str, ...] = ()
+    """Names of the files with the input files, in order."""
+    old_units: tuple[Unit, ...] = ()
+    """All units of a plan that an earlier release has written as one document. Such a plan is not resumed."""
+
+    @property
+    def num_units(self) -> int:
+        """How many units the plan has."""
+        return len(self.old_units) or sum(shard.num_units for shard in self.shards)
+
+    @property
+    def num_unit_rows(self) -> int:
+        """Rows of all units."""
+        return sum(shard.num_rows for shard in self.shards) + sum(unit.num_rows for unit in self.old_units)
 
     @property
     def num_rows(self) -> int:
         """Rows of all files with a readable footer."""
-        return sum(unit.num_rows for unit in self.units) + sum(bad.rows for bad in self.bad_files)
+        return self.num_unit_rows + sum(bad.rows for bad in self.bad_files)
+
+    def without_files(self) -> "Plan":
+        """Return the plan as the workers need it: without the input files, which may be many."""
+        identity = replace(self.identity, files=self.identity.files.slice(0, 0))
+        return replace(self, identity=identity, bad_files=())
+
+    @property
+    def shard_units(self) -> int:
+        """How many units each shard has; only the last one may have fewer."""
+        return self.shards[0].num_units
+
+    def find_shard(self, unit: int) -> PlanShard:
+        """Return the shard of the unit with this number."""
+        return self.shards[unit // self.shard_units]
 
 
-def identify_run(config: ScoreConfig, bundle: PackedBundle, files: Sequence[InputFile]) -> dict[str, Any]:
-    """Return all that the scores depend on: bundle, engine and variant, configuration keys, and every input file."""
-    return {
-        "bundle": {
-            "bundle_id": bundle.manifest.bundle_id,
-            "engine": bundle.engine,
-            "variant": bundle.variant,
-            PADDING_KEY: PADDED_LENGTHS,
-        },
-        "settings": config.model_dump(mode="json", exclude=set(EXECUTION_KEYS)),
-        "files": [
-            {"path": file.path, "name": file.name, "bytes": file.bytes, "version": file.version} for file in files
-        ],
-    }
+@dataclass(frozen=True)
+class NewPlan:
+    """A plan that is not written yet: the plan without its shards, and a table of UNIT_SCHEMA for each shard."""
+
+    plan: Plan
+    tables: tuple[pa.Table, ...]
+
+    @property
+    def num_units(self) -> int:
+        """How many units the plan has."""
+        return sum(table.num_rows for table in self.tables)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all files with a readable footer."""
+        return sum(map(count_rows, self.tables)) + self.plan.num_rows
 
 
 def make_plan(
     config: ScoreConfig,
-    identity: dict[str, Any],
+    identity: Identity,
     files: Sequence[InputFile],
     footers: Sequence[Footer],
-    types: pa.Schema = NO_COLUMNS,
     pins: Pins | None = None,
-) -> Plan:
+) -> NewPlan:
     """Cut the files that can be scored into units; DataError when there are none."""
     bad_files = [
         BadFile(file.path, sum(footer.group_rows), footer.reason)
@@ -111,11 +169,41 @@ def make_plan(
     good = {file: footer.group_rows for file, footer in zip(files, footers, strict=True) if not footer.reason}
     if not good:
         raise DataError(f"{bad_files[0].path}: {bad_files[0].reason}. None of {len(files)} files can be scored.")
-    row_groups = {file: group_row_groups(group_rows, config.unit_rows) for file, group_rows in good.items()}
-    parts = _name_parts({file: len(row_groups[file]) for file in good})
-    units = [unit for file in good for unit in _make_units(file, good[file], row_groups[file], parts[file])]
-    whole = fingerprint({"identity": identity, "pins": pins and asdict(pins)})
-    return Plan(whole, identity, units, bad_files, types=types, pins=pins)
+    return NewPlan(
+        Plan(fingerprint_run(identity, pins), identity, bad_files, pins=pins),
+        tuple(make_unit_tables(_cut_files(good, config.unit_rows))),
+    )
+
+
+def make_unit_tables(units: Iterable[Unit]) -> Iterator[pa.Table]:
+    """Yield units as tables of UNIT_SCHEMA, one for each shard."""
+    waiting = iter(units)
+    while chunk := list(islice(waiting, SHARD_UNITS)):
+        columns = {
+            name: [getattr(unit, name) for unit in chunk] for name in UNIT_SCHEMA.names if name != "first_row_group"
+        }
+        columns["first_row_group"] = [unit.row_groups[0] if unit.row_groups else 0 for unit in chunk]
+        yield pa.table(columns, schema=UNIT_SCHEMA)
+
+
+def make_unit(table: pa.Table, index: int, first_unit: int) -> Unit:
+    """Return a unit of a shard, whose first unit has the number `first_unit`."""
+    row = table.slice(index, 1).to_pylist()[0]
+    first, rows = row.pop("first_row_group"), tuple(row.pop("group_rows"))
+    return Unit(**row, row_groups=tuple(range(first, first + len(rows))), group_rows=rows, number=first_unit + index)
+
+
+def count_rows(table: pa.Table) -> int:
+    """Return the rows of all units of a table."""
+    return int(count_unit_rows(table).sum())
+
+
+def count_unit_rows(table: pa.Table) -> NDArray[np.int64]:
+    """Return the rows of each unit of a table, int64 `(units,)`."""
+    groups = table["group_rows"].combine_chunks()
+    ends = np.concatenate([[0], np.cumsum(groups.flatten().to_numpy())])
+    offsets = groups.offsets.to_numpy() - groups.offsets[0].as_py()
+    return np.diff(ends[offsets])
 
 
 def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int]]:
@@ -132,88 +220,12 @@ def group_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[list[int
     return units or [[]]
 
 
-def write_plan(store: Store, plan: Plan) -> None:
-    """Write the plan in one step. From then on a run with the same fingerprint continues this plan."""
-    values = {FILE_KEYS.get(name, name): value for name, value in asdict(plan).items()}
-    types, pins = values.pop("types"), values.pop("pins")
-    if pins:
-        values["pins"] = pins
-    for unit in values["units"]:
-        if unit["file_bytes"] is None:
-            del unit["file_bytes"]
-    if types.names:  # most plans need none; Arrow's own format keeps every detail of a type
-        values["types"] = base64.b64encode(types.serialize().to_pybytes()).decode()
-    if not plan.left_out_files:
-        del values["left_out_files"]
-    store.write(PLAN_NAME, format_json(values).encode())
-
-
-def read_plan(store: Store) -> Plan | None:
-    """Return the plan in an output, or None; DataError when it cannot be read."""
-    try:
-        value = json.loads(store.read(PLAN_NAME))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DataError(f"{store.path(PLAN_NAME)} cannot be read ({error}). Pass --restart to begin again.") from None
-    try:
-        units = [parse_unit(unit) for unit in value["units"]]
-        identity = value["wanted"]
-        if not {"bundle", "settings", "files"} <= identity.keys():
-            raise KeyError("wanted")
-        bad_files = [BadFile(**bad) for bad in value["bad_files"]]
-        left_out = value.get("left_out_files", {})
-        types = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["types"]))) if "types" in value else NO_COLUMNS
-        pins = parse_pins(value.get("pins"))
-        return Plan(value["fingerprint"], identity, units, bad_files, left_out, types, pins)
-    except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException):
-        raise DataError(
-            f"{store.path(PLAN_NAME)} is not a plan of this release. Pass --restart to begin again."
-        ) from None
-
-
 def parse_unit(value: dict[str, Any]) -> Unit:
-    """Return the unit that a JSON object describes."""
+    """Return the unit that a JSON object describes, as earlier releases wrote it."""
     return Unit(**value | {"row_groups": tuple(value["row_groups"]), "group_rows": tuple(value["group_rows"])})
 
 
-def differs_in_padding_alone(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether two runs differ only in the lengths that rows are padded to, on which the last bits of scores depend."""
-    return old | {"bundle": old["bundle"] | {PADDING_KEY: new["bundle"][PADDING_KEY]}} == new
-
-
-def has_same_identity(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether two runs have the same identity. An earlier release left the version of a file empty in some stores."""
-    if old == new or {**old, "files": []} != {**new, "files": []}:
-        return old == new
-    if len(old["files"]) != len(new["files"]):
-        return False
-    pairs = zip(old["files"], new["files"], strict=True)
-    return all(before | {"version": before["version"] or after["version"]} == after for before, after in pairs)
-
-
-def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Return in words the first difference between the identities of two runs: the bundle, a key, or an input file."""
-    if differs_in_padding_alone(old, new):
-        return "another release, which padded texts to other lengths, so that the last bits of scores may differ"
-    for key, value in new["bundle"].items():
-        if key != PADDING_KEY and old["bundle"].get(key) != value:
-            return f"another bundle ({key} was {old['bundle'].get(key)!r} and is {value!r})"
-    for key, value in new["settings"].items():
-        if old["settings"].get(key) != value:
-            return f"another configuration ({key} was {old['settings'].get(key)!r} and is {value!r})"
-    before, after = ({file["path"]: file for file in identity["files"]} for identity in (old, new))
-    for path in sorted({*before, *after}):
-        if path not in after:
-            return f"another input ({path} has been removed)"
-        if path not in before:
-            return f"another input ({path} has been added)"
-        if before[path] != after[path]:
-            return f"another input ({path} has changed)"
-    return "another release's configuration"
-
-
-def _name_parts(num_units: dict[InputFile, int]) -> dict[InputFile, list[str]]:
+def name_parts(num_units: dict[InputFile, int]) -> dict[InputFile, Iterator[str]]:
     """Return the names of the parts of every file, no name twice.
 
     A file with one unit gives its part its own name; the parts of a file with several units are numbered. Files whose
@@ -225,18 +237,28 @@ def _name_parts(num_units: dict[InputFile, int]) -> dict[InputFile, list[str]]:
         by_stem.setdefault(_stem(file.name).casefold(), []).append(file)
     alone = {files[0] for files in by_stem.values() if len(files) == 1 and num_units[files[0]] == 1}
     taken, separator = {_with_ending(file.name).casefold() for file in alone}, "-"
-    while True:
-        names: dict[InputFile, list[str]] = {}
+
+    def name_numbered() -> dict[InputFile, Iterator[str]]:
+        names: dict[InputFile, Iterator[str]] = {}
         for files in by_stem.values():
-            numbers = count()
+            first = 0
             for file in files:
-                stem = _stem(file.name)
-                numbered = [f"{stem}{separator}{number:05d}.parquet" for number in islice(numbers, num_units[file])]
-                names[file] = [_with_ending(file.name)] if file in alone else numbered
-        all_numbered = [name.casefold() for file, own in names.items() if file not in alone for name in own]
-        if taken.isdisjoint(all_numbered):
-            return names
+                numbers = range(first, first + num_units[file])
+                names[file] = _number(f"{_stem(file.name)}{separator}", numbers)
+                first = numbers.stop
+        return names
+
+    while taken and not taken.isdisjoint(
+        name.casefold() for file, names in name_numbered().items() if file not in alone for name in names
+    ):
         separator += "-"
+    return {
+        file: iter([_with_ending(file.name)]) if file in alone else names for file, names in name_numbered().items()
+    }
+
+
+def _number(start: str, numbers: range) -> Iterator[str]:
+    return (f"{start}{number:05d}.parquet" for number in numbers)
 
 
 def _stem(name: str) -> str:
@@ -247,11 +269,13 @@ def _with_ending(name: str) -> str:
     return _stem(name) + ".parquet"
 
 
-def _make_units(
-    file: InputFile, group_rows: Sequence[int], row_groups: list[list[int]], parts: list[str]
-) -> Iterator[Unit]:
-    first_row = 0
-    for indices, part in zip(row_groups, parts, strict=True):
-        rows = tuple(group_rows[index] for index in indices)
-        yield Unit(file.path, file.version, part, tuple(indices), rows, first_row, file.bytes)
-        first_row += sum(rows)
+def _cut_files(files: dict[InputFile, tuple[int, ...]], unit_rows: int) -> Iterator[Unit]:
+    """Yield the units of files, whose row groups have these rows."""
+    num_units = {file: len(group_row_groups(group_rows, unit_rows)) for file, group_rows in files.items()}
+    parts, numbers = name_parts(num_units), count()
+    for file, group_rows in files.items():
+        first_row = 0
+        for indices, part in zip(group_row_groups(group_rows, unit_rows), parts[file], strict=True):
+            rows = tuple(group_rows[index] for index in indices)
+            yield Unit(file.path, file.version, part, tuple(indices), rows, first_row, file.bytes, next(numbers))
+            first_row += sum(rows)

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from sentiment_ray.output_lock import LockedStore, advance_lock, guard, hold_lock, settle
-from sentiment_ray.score.commit import Summary, commit, read_committed_manifest
+from sentiment_ray.score.commit import CommitSteps, RunResults, Summary, commit
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import has_seen_death
+from sentiment_ray.score.finished_units import FinishedUnits, find_finished_units, find_no_units
+from sentiment_ray.score.identity import Identity
 from sentiment_ray.score.pins import Pins
-from sentiment_ray.score.plan import Plan, Unit
-from sentiment_ray.score.receipts import Receipt, read_receipts
+from sentiment_ray.score.plan import NewPlan, Plan, PlanShard
 from sentiment_ray.score.repair import remove_damage
-from sentiment_ray.score.resume import find_same_run, refuse_other_pins, replace_run
+from sentiment_ray.score.resume import find_same_run, refuse_old_plan, refuse_other_pins, replace_run
+from sentiment_ray.score.scores_manifest import ScoresManifest, read_committed_manifest
 from sentiment_ray.storage import Store
 
 
@@ -24,28 +26,31 @@ class Job(Protocol):
         """The configuration, with an engine."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """All that the scores depend on; see `identify_run`."""
 
     def start(self) -> None:
         """Refuse what cannot work, and connect to the cluster. Write nothing into the output."""
 
-    def plan(self) -> Plan:
+    def plan(self) -> NewPlan:
         """Return a new plan; DataError when no file can be scored. Write nothing."""
 
     def measure_pins(self) -> Pins:
         """Return the versions and the precision of a node that scores."""
 
-    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+    def is_in_sink(self, manifest: ScoresManifest) -> bool:
         """Whether the run with this manifest has committed its parts to the table of this job."""
 
-    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
-        """Score units; each leaves a receipt in the output."""
+    def score_units(self, store: LockedStore, plan: Plan, finished: FinishedUnits) -> None:
+        """Score the units that are not finished; each leaves a receipt in the output."""
 
-    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+    def merge_receipts(self, store: LockedStore, plan: Plan, shards: Sequence[PlanShard], single: set[str]) -> None:
+        """Merge the receipts of shards, as `receipt_shards.merge_receipts`; `single` names the single receipts."""
+
+    def add_to_sink(self, store: LockedStore, results: RunResults) -> None:
         """Add the parts to the table of this job, unless they were added before."""
 
-    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+    def summarise(self, store: LockedStore, results: RunResults) -> Summary:
         """Write the files about the whole run."""
 
 
@@ -53,7 +58,7 @@ class Job(Protocol):
 class Outcome:
     """The manifest of a finished output, and whether it had been finished before."""
 
-    manifest: dict[str, Any]
+    manifest: ScoresManifest
     skipped: bool
 
 
@@ -73,47 +78,47 @@ def run_job(store: Store, job: Job) -> Outcome:
         return _run_under_lock(guard(store, job.config.output, lock), job, new_plan)
 
 
-def _run_under_lock(store: LockedStore, job: Job, new_plan: Plan | None) -> Outcome:
+def _run_under_lock(store: LockedStore, job: Job, new_plan: NewPlan | None) -> Outcome:
     """Score what is missing and commit. The output is looked at again: another run may have ended just before."""
     if not store.lock.follows_release:
         settle(store)
     plan = find_same_run(store, job.config, job.identity)
+    if plan and plan.old_units:
+        refuse_old_plan(job.config)
+        plan = None
     is_damaged = plan is not None and job.config.repair and remove_damage(store, plan)
-    finished = _find_finished(store, job, plan)
-    if finished and not is_damaged:
-        return Outcome(finished, skipped=True)
-    missing = _find_missing_units(store, plan) if plan else []
-    if plan and missing:
+    finished_run = _find_finished(store, job, plan)
+    if finished_run and not is_damaged:
+        return Outcome(finished_run, skipped=True)
+    units = find_finished_units(store, plan) if plan else None
+    if plan and units and not units.has_all:
         pins = job.measure_pins()
         if job.config.restart and plan.pins != pins:
             plan = None
         else:
             refuse_other_pins(job.config, plan, pins)
-    if plan is None:
-        plan = new_plan or job.plan()
-        replace_run(store, plan)
-        missing = plan.units
-    if missing:
-        job.score_units(store, plan, missing)
+    if plan is None or units is None:
+        plan = replace_run(store, new_plan or job.plan())
+        units = find_no_units(plan)
+    if not units.has_all:
+        job.score_units(store, plan, units)
     with advance_lock(store) as fenced:  # a worker that seemed dead and was not can write no more
         if has_seen_death(fenced):
             settle(fenced)
-        manifest = commit(
-            fenced,
-            plan,
-            max_quarantined=job.config.max_quarantined,
-            add_to_sink=lambda parts: job.add_to_sink(fenced, plan, parts),
-            summarise=lambda receipts, counts: job.summarise(fenced, plan, receipts, counts),
-        )
-    return Outcome(manifest, skipped=False)
+        return Outcome(_commit(fenced, job, plan), skipped=False)
 
 
-def _find_finished(store: Store, job: Job, plan: Plan | None) -> dict[str, Any] | None:
+def _commit(store: LockedStore, job: Job, plan: Plan) -> ScoresManifest:
+    steps = CommitSteps(
+        job.config.max_quarantined,
+        merge_receipts=lambda shards, single: job.merge_receipts(store, plan, shards, single),
+        add_to_sink=lambda results: job.add_to_sink(store, results),
+        summarise=lambda results: job.summarise(store, results),
+    )
+    return commit(store, plan, steps)
+
+
+def _find_finished(store: Store, job: Job, plan: Plan | None) -> ScoresManifest | None:
     """Return the manifest if the output of this plan is finished, also in its sink."""
     manifest = read_committed_manifest(store) if plan else None
     return manifest if manifest and job.is_in_sink(manifest) else None
-
-
-def _find_missing_units(store: Store, plan: Plan) -> list[Unit]:
-    receipts = read_receipts(store, plan)
-    return [unit for unit in plan.units if unit.part not in receipts]

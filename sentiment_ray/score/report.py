@@ -1,62 +1,53 @@
 """Builds _report.json: the counts, text profile, drift and speed of a finished run; writes nothing."""
 
 import time
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sentiment_ray.engine_specs import engine_packages
-from sentiment_ray.inference.drift import add_profiles, compute_drift
+from sentiment_ray.inference.drift import compute_drift
 from sentiment_ray.inference.predictor import PackedBundle
+from sentiment_ray.score.commit import RunResults
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import Plan
-from sentiment_ray.score.receipts import Receipt
 from sentiment_ray.versions import installed_versions
 
 
-def build_report(
-    config: ScoreConfig,
-    plan: Plan,
-    bundle: PackedBundle,
-    receipts: Sequence[Receipt],
-    counts: dict[str, Any],
-    started_at: float,
-) -> dict[str, Any]:
-    """Return the report as JSON: `counts` of rows, and sums over the receipts of all units."""
-    profile = add_profiles(receipt.profile for receipt in receipts)
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run was started with."""
+
+    config: ScoreConfig
+    bundle: PackedBundle
+    started_at: float
+    """Seconds since 1970."""
+
+
+def build_report(inputs: RunInputs, results: RunResults) -> dict[str, Any]:
+    """Return the report of a run as JSON."""
+    config, bundle, totals = inputs.config, inputs.bundle, results.totals
     reference = bundle.manifest.reference
     finished_at = time.time()
-    return counts | {
+    return asdict(results.counts) | {
         "output": config.output,
         "bundle": config.bundle,
         "bundle_id": bundle.manifest.bundle_id,
         "engine": bundle.engine,
         "variant": bundle.variant,
-        "started_at": _format_time(started_at),
+        "started_at": _format_time(inputs.started_at),
         "finished_at": _format_time(finished_at),
-        "elapsed_s": finished_at - started_at,
-        "files": len(plan.identity["files"]),
-        "left_out_files": plan.left_out_files,
-        "parts": sum(receipt.part in receipt.files for receipt in receipts),
-        "bytes_out": sum(file.bytes for receipt in receipts for file in receipt.files.values()),
-        "profile": profile,
+        "elapsed_s": finished_at - inputs.started_at,
+        "files": results.plan.identity.num_files,
+        "left_out_files": results.plan.left_out_files,
+        "parts": totals.parts,
+        "bytes_out": totals.bytes,
+        "profile": totals.profile,
         "reference": reference,
-        "drift": compute_drift(reference, profile) if reference and profile["rows"] else {},
-        "workers": _sum_by_worker(receipts),
-        "crashes": sum(receipt.crashes for receipt in receipts),
-        "duplicates": sum(receipt.duplicates for receipt in receipts),
+        "drift": compute_drift(reference, totals.profile) if reference and totals.profile["rows"] else {},
+        "workers": [{"worker": name} | asdict(totals.workers[name]) for name in sorted(totals.workers)],
+        "crashes": totals.crashes,
+        "duplicates": totals.duplicates,
         "versions": installed_versions("ray", "pyarrow", *engine_packages()),
     }
-
-
-def _sum_by_worker(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
-    workers: dict[str, dict[str, Any]] = {}
-    for receipt in receipts:
-        empty = {"worker": receipt.worker, "rows": 0, "seconds": 0.0, "units": 0}
-        worker = workers.setdefault(receipt.worker, empty)
-        worker["rows"] += receipt.rows
-        worker["seconds"] += receipt.seconds
-        worker["units"] += 1
-    return sorted(workers.values(), key=lambda worker: str(worker["worker"]))
 
 
 def _format_time(time_s: float) -> str:

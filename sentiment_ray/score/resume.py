@@ -1,34 +1,33 @@
 """Decides whether an output holds the same run, which is then resumed; otherwise makes room for a new plan."""
 
-from typing import Any
+from contextlib import suppress
 
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.output_lock import LOCKS, LockedStore
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
-from sentiment_ray.score.commit import read_committed_manifest
+from sentiment_ray.score.compare import is_part
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.file_tables import list_files, read_names
+from sentiment_ray.score.identity import Identity, describe_difference, differs_in_padding_alone, has_same_identity
 from sentiment_ray.score.output_names import (
     CRASH_RECORDS,
+    FILE_SHARDS,
     MANIFEST_NAME,
     OWN_NAMES,
     PLAN_DIRECTORY,
     PLAN_NAME,
     RECEIPTS,
     SUCCESS_NAME,
+    UNIT_SHARDS,
 )
 from sentiment_ray.score.pins import Pins
-from sentiment_ray.score.plan import (
-    Plan,
-    describe_difference,
-    differs_in_padding_alone,
-    has_same_identity,
-    read_plan,
-    write_plan,
-)
+from sentiment_ray.score.plan import NewPlan, Plan
+from sentiment_ray.score.plan_file import iterate_part_names, read_plan, write_plan
+from sentiment_ray.score.scores_manifest import read_committed_manifest
 from sentiment_ray.storage import TEMPORARY, Store
 
 
-def find_same_run(store: Store, config: ScoreConfig, identity: dict[str, Any]) -> Plan | None:
+def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan | None:
     """Return the plan in the output if it has this identity, finished or not; None when a new plan may be written.
 
     Of a run that is finished and may stay, it does not count to which lengths rows were padded.
@@ -80,27 +79,45 @@ def refuse_other_pins(config: ScoreConfig, plan: Plan, pins: Pins) -> None:
         )
 
 
-def replace_run(store: LockedStore, plan: Plan) -> None:
+def replace_run(store: LockedStore, new: NewPlan) -> Plan:
     """Remove the files of another run, and write the plan of the new one, which is known to be possible."""
     _remove_scores(store)
-    write_plan(store, plan)
+    return write_plan(store, new)
+
+
+def refuse_old_plan(config: ScoreConfig) -> None:
+    """Raise ConfigError for a plan that an earlier release wrote as one document, unless `restart` is set."""
+    if not config.restart:
+        raise ConfigError(
+            f"output = {config.output!r} holds a run of an earlier release, whose plan is one document. Its scores can "
+            "be read and verified here, and nothing can be added. Name another output, or pass --restart to score "
+            "all rows again."
+        )
 
 
 def _list_left_in_plan(store: Store) -> list[str]:
-    """Return the files in the directory of the plan that are no locks and no crash records, which dead runs leave."""
-    return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith((LOCKS, CRASH_RECORDS))]
+    """Return the files in the directory of the plan except for those that a run leaves that dies before its plan."""
+    left = (LOCKS, CRASH_RECORDS, UNIT_SHARDS, FILE_SHARDS)
+    return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith(left)]
 
 
 def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) -> None:
     """Raise ConfigError when the old scores have a file among them that no run wrote: it would be removed with them."""
-    names = store.list()
-    parts = {unit.part for unit in plan.units} if plan else set[str]()
-    parts |= {name.removeprefix(f"{RECEIPTS}/").removesuffix(".json") for name in names if name.startswith(RECEIPTS)}
+    names = read_names(list_files(store))
+    parts = {name.removeprefix(f"{RECEIPTS}/").removesuffix(".json") for name in names if name.startswith(RECEIPTS)}
     manifest = read_committed_manifest(store)
-    parts |= {part["path"] for part in manifest["parts"]} if manifest else set()
-    for name in names:
-        is_own = name.partition("/")[0] in OWN_NAMES or name in parts
-        if not is_own and not LEFT_BY_SYSTEMS.fullmatch(name.rpartition("/")[2]):
+    parts |= {part.path for part in manifest.parts} if manifest else set()
+    with suppress(DataError):  # of a plan that is damaged, the parts themselves say that a run wrote them
+        parts |= set(iterate_part_names(store, plan)) if plan else set()
+    unknown = sorted(
+        name
+        for name in names
+        if name.partition("/")[0] not in OWN_NAMES
+        and name not in parts
+        and not LEFT_BY_SYSTEMS.fullmatch(name.rpartition("/")[2])
+    )
+    for name, is_own in zip(unknown, store.map(lambda name: is_part(store, name), unknown), strict=True):
+        if not is_own:
             raise ConfigError(
                 f"output = {config.output!r} holds {name!r}, which no run wrote and --restart would remove. "
                 "Move it elsewhere, or name another output."
@@ -108,11 +125,14 @@ def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) ->
 
 
 def _remove_scores(store: LockedStore) -> None:
-    """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run."""
+    """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run.
+
+    Shards without plan.json belong to no run, so they go after it.
+    """
     top = (name for name in store.list_top() if name != PLAN_DIRECTORY)
     for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
         store.remove(name)
-    for name in store.list(PLAN_DIRECTORY):
-        if not name.startswith((LOCKS, PLAN_NAME)):
-            store.remove_file(name)
     store.remove_file(PLAN_NAME)
+    for name in store.list(PLAN_DIRECTORY):
+        if not name.startswith(LOCKS):
+            store.remove_file(name)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from sentiment_ray.bundle.files import MAX_FILES
 from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
 from sentiment_ray.bundle.open import open_bundle
@@ -18,21 +16,22 @@ from sentiment_ray.local_copy import local_copy
 from sentiment_ray.output_lock import LockedStore
 from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
-from sentiment_ray.score.commit import Summary
+from sentiment_ray.score.commit import RunResults, Summary, iterate_parts
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.engine_choice import choose_engine
 from sentiment_ray.score.estimate import estimate
+from sentiment_ray.score.execution import merge_on_cluster, score_missing_units
+from sentiment_ray.score.finished_units import FinishedUnits
+from sentiment_ray.score.identity import Identity, identify_run
 from sentiment_ray.score.pins import Pins, measure_pins
-from sentiment_ray.score.plan import Plan, Unit, identify_run
+from sentiment_ray.score.plan import NewPlan, Plan, PlanShard
 from sentiment_ray.score.planner import plan_run
-from sentiment_ray.score.progress import show_progress
 from sentiment_ray.score.protocol import Outcome, run_job
-from sentiment_ray.score.receipts import Receipt, read_receipts
-from sentiment_ray.score.scorer import RunContext
+from sentiment_ray.score.report import RunInputs
+from sentiment_ray.score.scores_manifest import ScoresManifest
 from sentiment_ray.score.sinks import check_sink, commit_to_sink, is_in_sink
 from sentiment_ray.score.summary import write_summary
-from sentiment_ray.score.text_cache import share_text_cache
-from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers, score_units
+from sentiment_ray.score.workers import choose_num_workers, refuse_impossible_workers
 from sentiment_ray.storage import Store, open_store
 
 
@@ -43,7 +42,7 @@ class ScoreJob:
     config: ScoreConfig
     bundle: PackedBundle
     listing: Listing
-    identity: dict[str, Any]
+    identity: Identity
     store: Store
     started_at: float
     """Seconds since 1970."""
@@ -56,7 +55,7 @@ class ScoreJob:
         connect()
         choose_num_workers(self.config, self.bundle.engine)
 
-    def plan(self) -> Plan:
+    def plan(self) -> NewPlan:
         """Return a new plan; errors as `plan_run`."""
         return plan_run(self.config, self.identity, self.bundle, self.listing, self.measure_pins())
 
@@ -64,36 +63,27 @@ class ScoreJob:
         """Return the versions and the precision of a node of the cluster."""
         return measure_pins(self.config, self.bundle.engine)
 
-    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+    def is_in_sink(self, manifest: ScoresManifest) -> bool:
         """Whether the run with this manifest has committed its parts to the same table."""
         return is_in_sink(self.config, manifest)
 
-    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
-        """Score units with a pool of workers, and show the progress."""
-        config, bundle = self.config, self.bundle
-        receipts = read_receipts(store, plan).values() if len(missing) < len(plan.units) else ()
-        scored = sum(receipt.rows for receipt in receipts)
-        quarantined = sum(receipt.rows_quarantined for receipt in receipts)
-        planned = sum(unit.num_rows for unit in plan.units)
-        num_workers = choose_num_workers(config, bundle.engine)
-        with (
-            show_progress(config.progress, planned, scored, quarantined) as progress,
-            share_text_cache(config.max_cached_texts, max(num_workers, config.max_workers or 0)) as cache,
-        ):
-            context = RunContext(
-                config, plan.fingerprint, plan.types, plan.pins, ray.put(list(missing)), ray.put(bundle), store.lock,
-                progress, cache,
-            )  # fmt: skip
-            for _ in score_units(context, [unit.num_rows for unit in missing], num_workers, engine=bundle.engine):
-                pass
+    def score_units(self, store: LockedStore, plan: Plan, finished: FinishedUnits) -> None:
+        """Score the units that are not finished with a pool of workers, and show the progress."""
+        score_missing_units(store, self.config, self.bundle, plan, finished)
 
-    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+    def merge_receipts(self, store: LockedStore, plan: Plan, shards: Sequence[PlanShard], single: set[str]) -> None:
+        """Merge the receipts of shards, several at a time."""
+        merge_on_cluster(store, self.config, plan, shards, single)
+
+    def add_to_sink(self, store: LockedStore, results: RunResults) -> None:
         """Add the parts to the table that the configuration names."""
-        commit_to_sink(store, self.config, plan, parts)
+        if self.config.sink != "parquet":
+            parts = list(iterate_parts(store, results.plan))
+            commit_to_sink(store, self.config, results.plan.fingerprint, parts)
 
-    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+    def summarise(self, store: LockedStore, results: RunResults) -> Summary:
         """Write the group means, the quarantined files and the reports."""
-        return write_summary(store, self.config, plan, self.bundle, receipts, counts, self.started_at)
+        return write_summary(store, RunInputs(self.config, self.bundle, self.started_at), results)
 
 
 def score_reviews(config: ScoreConfig) -> dict[str, Any]:
@@ -133,23 +123,22 @@ def list_corpus(location: str, output: str) -> Listing:
     return listing
 
 
-def _estimate(config: ScoreConfig, identity: dict[str, Any], bundle: PackedBundle, listing: Listing) -> dict[str, Any]:
+def _estimate(config: ScoreConfig, identity: Identity, bundle: PackedBundle, listing: Listing) -> dict[str, Any]:
     connect()
     num_workers = choose_num_workers(config, bundle.engine)
-    plan = plan_run(config, identity, bundle, listing, pins=None)
-    return {"input": config.input} | estimate(config, plan, bundle, min(num_workers, len(plan.units)))
+    new = plan_run(config, identity, bundle, listing, pins=None)
+    return {"input": config.input} | estimate(config, new, bundle, min(num_workers, new.num_units))
 
 
 def _make_result(output: str, outcome: Outcome) -> dict[str, Any]:
     """Return the result of the job, and warn about quarantined rows and files."""
-    manifest = outcome.manifest
-    bad_files = manifest["files_quarantined"]
+    counts = outcome.manifest.counts
     warn_about_rejected_rows(
-        manifest["rows_quarantined"],
-        manifest["rows_in"],
-        manifest["quarantine_reasons"],
-        bad_files=[f"{bad['path']}: {bad['reason']}" for bad in bad_files],
+        counts.rows_quarantined,
+        counts.rows_in,
+        dict(counts.quarantine_reasons),
+        bad_files=[f"{bad.path}: {bad.reason}" for bad in counts.files_quarantined],
         where=f"See {output}/_quarantine.",
     )
-    counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
-    return {"output": output, **counts, "parts": len(manifest["parts"]), "skipped": outcome.skipped}
+    rows = {key: getattr(counts, key) for key in ("rows_in", "rows_scored", "rows_quarantined")}
+    return {"output": output, **rows, "parts": outcome.manifest.num_parts, "skipped": outcome.skipped}

@@ -4,12 +4,11 @@ import logging
 import os
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from sentiment_ray.engine_specs import ENGINES
@@ -25,6 +24,7 @@ from sentiment_ray.score.distinct_texts import choose_cache
 from sentiment_ray.score.part import CrashingInputs, try_row_group, try_rows, write_part
 from sentiment_ray.score.pins import Pins, read_pins
 from sentiment_ray.score.plan import Unit
+from sentiment_ray.score.plan_file import UnitReader
 from sentiment_ray.score.receipts import Receipt
 from sentiment_ray.score.text_cache import SharedTextCache
 from sentiment_ray.score.turns import Company, EngineInTurns
@@ -40,14 +40,8 @@ class RunContext:
     """What all workers of a run share."""
 
     config: ScoreConfig
-    fingerprint: str
-    """Fingerprint of the plan."""
-    types: pa.Schema
-    """The types of the output's columns that differ between the files."""
-    pins: Pins | None
-    """The versions and the precision that every worker must have."""
-    units: Any
-    """Object reference of the list of units to score; Ray Data hands out their indices."""
+    plan: Any
+    """Object reference of the Plan, without its files. Ray Data hands out numbers of units, which a worker looks up."""
     bundle: Any
     """Object reference of the PackedBundle."""
     lock: Lock
@@ -65,14 +59,13 @@ class Scorer:
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # threads of the tokenizer, read at its first batch
         self._load_error: SentimentRayError | None = None
         try:
-            bundle = ray.get(context.bundle)
-            _refuse_other_pins(context.pins, bundle.engine)
+            plan, bundle = ray.get([context.plan, context.bundle])
+            _refuse_other_pins(plan.pins, bundle.engine)
             self._predictor = Predictor(bundle, threads=threads)
         except SentimentRayError as error:
             self._load_error = error  # raised with the first unit: an error here would reach the driver as a traceback
             return
-        self._units: list[Unit] = ray.get(context.units)
-        self._context = context
+        self._context, self._plan = context, plan
         self._config = context.config
         tokens_per_batch = context.config.token_budget
         self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
@@ -80,33 +73,39 @@ class Scorer:
         self._turns = EngineInTurns(self._predictor.loaded_engine)
         self._predictor.loaded_engine = self._turns
         self._store = guard(open_store(context.config.output), context.config.output, context.lock)
+        self._units = UnitReader(self._store, plan)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Finish the units of a batch, given by index, and return their receipts as JSON.
+        """Finish the units of a batch, given by number, and return the numbers; with an error, stop and return it.
 
-        Ray Data passes an exception on as text alone, so an error that a person can mend is returned like a receipt.
+        Ray Data passes an exception on as text alone, so an error that a person can mend is returned as JSON. After a
+        crash the whole batch is repeated, and the units that have a receipt are not scored again.
         """
-        replies: list[dict[str, Any]] = []
-        for index in batch["unit"]:
+        numbers, failure = [], ""
+        for number in batch["unit"]:
             try:
                 if self._load_error:
                     raise self._load_error
-                replies.append(asdict(self.finish_unit(self._units[int(index)])))
+                self.finish_unit(self._units.read(int(number)))
             except SentimentRayError as error:
-                replies.append(_describe_error(error))
+                failure = _describe_error(error)
             except Exception as error:
-                failure = find_disk_failure(error)
-                if failure is None:
+                disk_failure = find_disk_failure(error)
+                if disk_failure is None:
                     raise
-                replies.append(_describe_error(failure))
-        return {"receipt": np.array([format_json(reply) for reply in replies], dtype=object)}
+                failure = _describe_error(disk_failure)
+            numbers.append(int(number))
+            if failure:
+                break
+        errors = [""] * (len(numbers) - 1) + [failure]
+        return {"unit": np.array(numbers, np.int64), "error": np.array(errors, dtype=object)}
 
     def finish_unit(self, unit: Unit) -> Receipt:
         """Return the receipt of a unit, as `unit_protocol.finish_unit`."""
         started = time.monotonic()
         logger.info("unit started", extra={"unit": unit.part, "rows": unit.num_rows})
         gpu = ", ".join(list_gpus()) if ENGINES[self._predictor.engine].is_gpu else None
-        receipt = finish_unit(self._store, unit, self._context.fingerprint, self, gpu=gpu)
+        receipt = finish_unit(self._store, unit, self._plan, self, gpu=gpu)
         logger.info(
             "unit finished",
             extra={
@@ -146,10 +145,10 @@ class Scorer:
                 self._config,
                 self._predictor,
                 target,
-                types=self._context.types,
+                types=self._plan.types,
                 skip=_collect_crashing_inputs(record),
                 tokens_per_batch=shrink_batches(record, self._config.token_budget),
-                fingerprint=self._context.fingerprint,
+                fingerprint=self._plan.fingerprint,
                 cache=self._cache,
                 end_chunk=end_chunk,
             )
@@ -167,8 +166,8 @@ def _refuse_other_pins(planned: Pins | None, engine: str) -> None:
         )
 
 
-def _describe_error(error: SentimentRayError) -> dict[str, Any]:
-    return {"error": str(error), "kind": type(error).__name__}
+def _describe_error(error: SentimentRayError) -> str:
+    return format_json({"error": str(error), "kind": type(error).__name__})
 
 
 def _collect_crashing_inputs(record: CrashRecord) -> CrashingInputs:

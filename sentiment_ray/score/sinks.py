@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -15,7 +14,7 @@ from sentiment_ray.manifest import format_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.output_names import DELTA_LOG
-from sentiment_ray.score.plan import Plan
+from sentiment_ray.score.scores_manifest import PartEntry, ScoresManifest
 from sentiment_ray.storage import Store, full_path
 
 FIELD_ID = b"PARQUET:field_id"
@@ -23,7 +22,7 @@ WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 MAX_PARALLEL_READS = 16
 REMEDY = "Commit with --sink parquet (no row is scored again), or choose other --columns and pass --restart."
 
-Parts = Sequence[dict[str, Any]]
+Parts = Sequence[PartEntry]
 
 
 def check_sink(config: ScoreConfig) -> None:
@@ -39,13 +38,13 @@ def check_sink(config: ScoreConfig) -> None:
         open_catalog(config)
 
 
-def is_in_sink(config: ScoreConfig, manifest: dict[str, Any]) -> bool:
+def is_in_sink(config: ScoreConfig, manifest: ScoresManifest) -> bool:
     """Whether the run that wrote this manifest also committed its parts to the sink of `config`."""
     keys = ("sink", "iceberg_table", "iceberg_catalog")
-    return config.sink == "parquet" or all(manifest["config"].get(key) == getattr(config, key) for key in keys)
+    return config.sink == "parquet" or all(manifest.facts.config.get(key) == getattr(config, key) for key in keys)
 
 
-def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) -> None:
+def commit_to_sink(store: Store, config: ScoreConfig, fingerprint: str, parts: Parts) -> None:
     """Add the parts to the table of `config.sink` in one atomic commit; nothing happens if they were added before.
 
     Hive partitions in the paths become columns. DataError when the parts differ in their columns, or the table cannot
@@ -58,12 +57,11 @@ def commit_to_sink(store: Store, config: ScoreConfig, plan: Plan, parts: Parts) 
     output = full_path(store.fs, store.root)
     if config.sink == "iceberg":
         files = {
-            full_path(store.fs, store.path(part["path"])): parse_hive_columns(part["path"].split("/")[:-1])
-            for part in parts
+            full_path(store.fs, store.path(part.path)): parse_hive_columns(part.path.split("/")[:-1]) for part in parts
         }
-        add_to_iceberg(config, output, plan.fingerprint, files, columns, partitions)
+        add_to_iceberg(config, output, fingerprint, files, columns, partitions)
     else:
-        _add_to_delta(output, plan.fingerprint, parts, columns, partitions)
+        _add_to_delta(output, fingerprint, parts, columns, partitions)
 
 
 def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schema, partitions: pa.Schema) -> None:
@@ -82,10 +80,10 @@ def _add_to_delta(output: str, fingerprint: str, parts: Parts, columns: pa.Schem
     now_ms = int(time.time() * 1000)
     actions = []
     for part in parts:
-        hive = parse_hive_columns(part["path"].split("/")[:-1])
+        hive = parse_hive_columns(part.path.split("/")[:-1])
         values = {name: hive[name] for name in partitions.names}
-        stats = format_json({"numRecords": part["rows"]})
-        actions.append(AddAction(part["path"], part["bytes"], values, now_ms, True, stats))
+        stats = format_json({"numRecords": part.rows})
+        actions.append(AddAction(part.path, part.bytes, values, now_ms, True, stats))
     create_table_with_add_actions(
         output,
         Schema.from_arrow(pa.schema([*columns, *partitions])),
@@ -99,12 +97,12 @@ def _read_common_columns(store: Store, parts: Parts, sink: str) -> pa.Schema:
     """Return the columns that all parts have; DataError names the first part and column that differ."""
     first: dict[str, pa.DataType] = {}
     with ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
-        for part, schema in zip(parts, pool.map(lambda part: _read_schema(store, part["path"]), parts), strict=True):
+        for part, schema in zip(parts, pool.map(lambda part: _read_schema(store, part.path), parts), strict=True):
             columns = {field.name: _to_stored_type(field.type) for field in schema}
             numbered = [field.name for field in schema if FIELD_ID in (field.metadata or {})]
             if numbered and sink == "iceberg":
                 raise DataError(
-                    f"{part['path']}: column {numbered[0]!r} carries the field id of another table, and Iceberg would "
+                    f"{part.path}: column {numbered[0]!r} carries the field id of another table, and Iceberg would "
                     "read it by this id. Commit with --sink parquet or delta; no row is scored again."
                 )
             first = first or columns
@@ -112,7 +110,7 @@ def _read_common_columns(store: Store, parts: Parts, sink: str) -> pa.Schema:
                 if first.get(name) != columns.get(name):
                     types = [f"{each[name]}" if name in each else "missing" for each in (columns, first)]
                     raise DataError(
-                        f"{part['path']}: column {name!r} is {types[0]} here and {types[1]} in {parts[0]['path']}, "
+                        f"{part.path}: column {name!r} is {types[0]} here and {types[1]} in {parts[0].path}, "
                         f"but all parts of a table must have the same columns. {REMEDY}"
                     )
     return pa.schema(list(first.items()))
@@ -144,11 +142,11 @@ def _is_delta_type(data_type: pa.DataType) -> bool:
 
 def _find_partition_columns(parts: Parts, columns: pa.Schema) -> pa.Schema:
     """Return the Hive partition columns: int64 where all values are whole numbers; DataError when paths differ."""
-    values = [parse_hive_columns(part["path"].split("/")[:-1]) for part in parts]
+    values = [parse_hive_columns(part.path.split("/")[:-1]) for part in parts]
     for part, own in zip(parts, values, strict=True):
         if list(own) != list(values[0]):
             raise DataError(
-                f"{part['path']} is partitioned by {', '.join(own) or 'nothing'}, {parts[0]['path']} by "
+                f"{part.path} is partitioned by {', '.join(own) or 'nothing'}, {parts[0].path} by "
                 f"{', '.join(values[0]) or 'nothing'}. A table has one partitioning. {REMEDY}"
             )
     names = [name for name in values[0] if name not in columns.names]

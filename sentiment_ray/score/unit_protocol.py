@@ -22,13 +22,16 @@ from sentiment_ray.score.crash_search import (
     Step,
     abandon_step,
     begin_step,
+    forget_record,
     is_suspect,
     read_crash_record,
     run_pending_steps,
 )
+from sentiment_ray.score.file_tables import Files, WrittenFile
 from sentiment_ray.score.output_names import name_group_part, name_quarantine, name_unit_files
-from sentiment_ray.score.plan import Unit
-from sentiment_ray.score.receipts import Files, Receipt, WrittenFile, read_receipt, write_receipt
+from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.receipt_shards import find_receipt
+from sentiment_ray.score.receipts import Receipt, write_receipt
 from sentiment_ray.score.unit_result import UnitResult
 
 T = TypeVar("T")
@@ -50,13 +53,13 @@ class UnitWork(Protocol):
         """Write the part of a unit into a local file."""
 
 
-def finish_unit(store: LockedStore, unit: Unit, fingerprint: str, work: UnitWork, *, gpu: str | None = None) -> Receipt:
+def finish_unit(store: LockedStore, unit: Unit, plan: Plan, work: UnitWork, *, gpu: str | None = None) -> Receipt:
     """Return the receipt of a unit: the existing one, or a new one after its files have been written.
 
     If a worker has crashed over the unit before, the crashing row is searched first; see `crash_search`. StorageError
     after a fault that lasts, and ConfigError when another run has taken the output; neither counts as a crash.
     """
-    receipt = read_receipt(store, unit, fingerprint)
+    receipt = find_receipt(store, plan, unit)
     if receipt:
         return receipt
     started_at = store.clock.time()
@@ -64,12 +67,13 @@ def finish_unit(store: LockedStore, unit: Unit, fingerprint: str, work: UnitWork
     with work.enter(alone=is_suspect(record)), store.temporary_file() as temporary:
         result = _score_or_give_up(store, unit, record, work, temporary)
         # While this worker was slow, Ray may have taken it for dead and given the unit to another one.
-        receipt = read_receipt(store, unit, fingerprint)
+        receipt = find_receipt(store, plan, unit)
         if receipt:
             return receipt
         files = _write_files(store, unit, result, None if record.given_up else temporary)
-        receipt = _make_receipt(store, unit, fingerprint, result, files, record.crashes, started_at, gpu)
+        receipt = _make_receipt(store, unit, plan.fingerprint, result, files, record.crashes, started_at, gpu)
         write_receipt(store, receipt)
+    forget_record(store, unit, record)
     return receipt
 
 
@@ -139,6 +143,7 @@ def _make_receipt(
         duplicates=result.num_duplicates,
         profile=result.profile,
         files=files,
+        unit=unit.number,
         crashes=crashes,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         started_at=started_at,

@@ -1,9 +1,7 @@
-"""Verifies a finished output: every byte against the manifest, every sum against the plan, and a sample of scores."""
+"""Verifies a finished output: every byte against the manifest and the receipts, and every sum against the plan."""
 
-import hashlib
-import json
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -11,23 +9,39 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from sentiment_ray import log
-from sentiment_ray.bundle.files import MAX_FILES
-from sentiment_ray.bundle.manifest import MAX_BUNDLE_BYTES
-from sentiment_ray.column_names import resolve_column
-from sentiment_ray.engine_specs import ENGINES
-from sentiment_ray.errors import DataError, GateError
-from sentiment_ray.inference.predictor import SELF_TEST_SLACK, Predictor
-from sentiment_ray.local_copy import local_copy
+from sentiment_ray.errors import DataError
 from sentiment_ray.output_lock import is_lock_name
 from sentiment_ray.paths import absolute_location
-from sentiment_ray.score.chunks import extract_texts
-from sentiment_ray.score.output_names import MANIFEST_NAME, SUCCESS_NAME
-from sentiment_ray.score.plan import Unit, parse_unit, read_plan
-from sentiment_ray.score.reading import open_parquet, read_chunks
+from sentiment_ray.score.file_tables import (
+    WRITTEN_SCHEMA,
+    Files,
+    compare_sizes,
+    find_rows,
+    iterate_files,
+    list_files,
+    make_written_table,
+    read_names,
+)
+from sentiment_ray.score.output_names import MANIFEST_NAME, SUCCESS_NAME, name_quarantine
+from sentiment_ray.score.plan import Plan, count_unit_rows
+from sentiment_ray.score.plan_file import read_plan, read_units
+from sentiment_ray.score.receipt_shards import FILE_COLUMNS, list_written, parse_receipt_shard
+from sentiment_ray.score.scores_manifest import ScoresManifest, parse_manifest, stamp_manifest
 from sentiment_ray.storage import Store, open_store
 
-MAX_DIFFERENCE = 1e-3
-"""Largest difference of a probability that fp32 can have between batches of different texts."""
+ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class UnitRows:
+    """The rows of a unit by its plan and by its receipt."""
+
+    part: str
+    planned: int
+    scored: int
+    quarantined: int
+    has_part: bool
+    has_quarantine: bool
 
 
 def verify_scores(location: str) -> dict[str, Any]:
@@ -37,156 +51,133 @@ def verify_scores(location: str) -> dict[str, Any]:
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DataError(f"{location}: {problems[0]}{more}. Restore the output, or run the same job with --repair.")
-    manifest = json.loads(store.read(MANIFEST_NAME))
-    counts = {key: manifest[key] for key in ("rows_in", "rows_scored", "rows_quarantined")}
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
-    return {"scores": location, "verified": True, "files": len(manifest["files"]), "bytes": size, **counts}
+    manifest = parse_manifest(store.read(MANIFEST_NAME))
+    written = _list_written(store, manifest)
+    size, counts = sum(written["bytes"].to_pylist()), manifest.counts
+    rows = {key: getattr(counts, key) for key in ("rows_in", "rows_scored", "rows_quarantined")}
+    return {"scores": location, "verified": True, "files": written.num_rows, "bytes": size, **rows}
 
 
 def find_problems(store: Store) -> Iterator[str]:
     """Yield a sentence for every defect: a file is missing, added or changed, or rows do not add up."""
-    present = store.list()
-    for name in (MANIFEST_NAME, SUCCESS_NAME):
-        if name not in present:
+    present = list_files(store)
+    names = find_rows(pa.chunked_array([[MANIFEST_NAME.encode(), SUCCESS_NAME.encode()]]), present)
+    for name, row in zip((MANIFEST_NAME, SUCCESS_NAME), names, strict=True):
+        if row < 0:
             yield f"{name} is missing: the run has not finished"
             return
     data = store.read(MANIFEST_NAME)
-    if store.read(SUCCESS_NAME) != (hashlib.sha256(data).hexdigest() + "\n").encode():
+    if store.read(SUCCESS_NAME) != stamp_manifest(data):
         yield f"{MANIFEST_NAME} is not the one that {SUCCESS_NAME} names"
         return
-    manifest = json.loads(data)
-    files = manifest["files"]
-    known = {*files, MANIFEST_NAME, SUCCESS_NAME}
-    # A run that crashes right after its last step leaves its lock behind, which only the next run reads.
-    extra = [name for name in present if name not in known and not is_lock_name(name)]
-    yield from (f"{name} is not in the manifest" for name in extra)
-    missing = {name for name in files if name not in present}
-    yield from (f"{name} is missing" for name in sorted(missing))
-    changed = set()
-    for name in tqdm(
-        [name for name in files if name not in missing], desc="verifying", disable=log.hide_bars(), leave=False
-    ):
-        entry = files[name]
-        if present[name].bytes != entry["bytes"] or store.sha256(name) != entry["sha256"]:
-            changed.add(name)
-            yield f"{name} is not the file that was written"
-    if not missing and not changed:
+    manifest = parse_manifest(data)
+    # The files that the manifest names say what else there must be, so they are read first.
+    problems = list(_find_changed(store, make_written_table(manifest.files), present))
+    yield from problems
+    if problems:
+        return
+    units = _list_units_written(store, manifest)
+    problems = list(_find_changed(store, units, present))
+    yield from problems
+    written = pa.concat_tables([units, make_written_table(manifest.files)])
+    for name in read_names(present.filter(pa.array(find_rows(present["name"], written) < 0))):
+        # A run that crashes right after its last step leaves its lock behind, which only the next run reads.
+        if name not in (MANIFEST_NAME, SUCCESS_NAME) and not is_lock_name(name):
+            yield f"{name} is not in the manifest"
+    if not problems:
         yield from _find_wrong_sums(store, manifest)
 
 
-def compare_sample(
-    location: str, bundle: str, *, rows: int, seed: int = 0, require_signature: str | None = None
-) -> dict[str, Any]:
-    """Score `rows` random rows of an output again, each alone, and compare them with the scores in the output.
-
-    The texts are read from the input. GateError when a probability differs by more than `_max_difference` allows.
-    """
-    store = open_store(absolute_location(location, "PATH"))
-    manifest = json.loads(store.read(MANIFEST_NAME))
-    bundle = absolute_location(bundle, "bundle")
-    with local_copy(bundle, "bundle", max_files=MAX_FILES, max_bytes=MAX_BUNDLE_BYTES) as directory:
-        predictor = Predictor.load(
-            directory,
-            engine=manifest["engine"],
-            variant=manifest["variant"],
-            require_signature=require_signature,
-        )
-    if predictor.manifest.bundle_id != manifest["bundle_id"]:
-        raise DataError(
-            f"{bundle} is bundle {predictor.manifest.bundle_id}, but bundle {manifest['bundle_id']} made the scores."
-        )
-    plan = json.loads(store.read("_plan/plan.json"))
-    units = {unit["part"]: parse_unit(unit) for unit in plan["units"]}
-    parts = [part for part in manifest["parts"] if part["rows"]]
-    generator = random.Random(seed)
-    drawn = generator.choices(parts, weights=[part["rows"] for part in parts], k=rows) if parts else []
-    chosen = {part["path"]: sum(other is part for other in drawn) for part in drawn}
-    max_difference = _max_difference(predictor, manifest["config"]["tokens_per_batch"])
-    largest, checked = 0.0, 0
-    for name, count in sorted(chosen.items()):
-        table = _read_table(store, name)
-        rows_of_part = sorted(generator.sample(range(len(table)), min(count, len(table))))
-        texts = _read_texts(store, units[name], manifest, rows_of_part)
-        for row, text in zip(rows_of_part, texts, strict=True):
-            scored = {key: table[manifest["config"]["prefix"] + key][row].as_py() for key in ("label", "score")}
-            difference, label = _compare_row(scored, text, predictor)
-            if scored["label"] != label and difference > max_difference:
-                raise GateError(
-                    f"{name}: row {row} is {scored['label']!r}, but a fresh prediction of its text is {label!r}."
-                )
-            largest = max(largest, difference)
-            checked += 1
-    if largest > max_difference:
-        raise GateError(f"{location}: a probability differs by {largest:.2g} from a fresh prediction of its text.")
-    return {"sampled": checked, "largest_difference": largest}
+def _list_written(store: Store, manifest: ScoresManifest) -> pa.Table:
+    """Return every file of a finished output but the manifest itself, as a table of WRITTEN_SCHEMA."""
+    return pa.concat_tables([_list_units_written(store, manifest), make_written_table(manifest.files)])
 
 
-def _max_difference(predictor: Predictor, tokens_per_batch: int) -> float:
-    """Return how far a probability of a text that is scored alone may be from the one that it got in a large batch.
+def _list_units_written(store: Store, manifest: ScoresManifest) -> pa.Table:
+    """Return the files that the receipt shards name, as a table of WRITTEN_SCHEMA; none in version 1."""
 
-    Where the bits depend on the batch, this is what the gate measured and the slack of the self-test.
-    """
-    if predictor.is_batch_invariant(tokens_per_batch=tokens_per_batch):
-        return MAX_DIFFERENCE
-    gate = predictor.manifest.variants[predictor.variant].gate[ENGINES[predictor.engine].gate_engine]
-    return float(gate.get("batches", {}).get("max_difference_alone", 0)) + SELF_TEST_SLACK
+    def read(name: str) -> pa.Table:
+        found = parse_receipt_shard(store.read(name), manifest.fingerprint, columns=FILE_COLUMNS)
+        return list_written(found.table) if found else WRITTEN_SCHEMA.empty_table()
 
-
-def _compare_row(scored: dict[str, Any], text: str, predictor: Predictor) -> tuple[float, str]:
-    """Return how far the probability of a row's label is from a fresh one, and the fresh label."""
-    answer = predictor.predict([text])[0]
-    return abs(scored["score"] - answer.probabilities[scored["label"]]), answer.label
+    return pa.concat_tables([WRITTEN_SCHEMA.empty_table(), *store.map(read, manifest.receipts)])
 
 
-def _read_texts(store: Store, unit: Unit, manifest: dict[str, Any], rows_of_part: list[int]) -> list[str]:
-    """Read the texts of some rows of a part from the input; the quarantined rows of the unit are not in the part."""
-    quarantined: set[int] = set()
-    name = f"_quarantine/{unit.part}"
-    if name in manifest["files"]:
-        for row in _read_table(store, name).to_pylist():
-            quarantined.update(range(row["row"], row["row"] + row["rows"]))
-    rows = [row for row in range(unit.first_row, unit.first_row + unit.num_rows) if row not in quarantined]
-    wanted = [rows[row] for row in rows_of_part]
-    columns, longest = manifest["config"]["text_column"], manifest["config"]["max_row_bytes"]
-    texts: dict[int, str | None] = {}
-    with open_parquet(unit) as file:
-        columns = [resolve_column(name, file.schema.names) or name for name in columns]
-        schema = pa.schema([file.schema.field(name) for name in columns])
-        for chunk in read_chunks(file, schema, unit, max_row_bytes=longest):
-            if chunk.table is not None:
-                chunk_texts, _ = extract_texts(chunk, columns)
-                inside = [row for row in wanted if 0 <= row - chunk.first_row < chunk.num_rows]
-                texts |= {row: chunk_texts[row - chunk.first_row] for row in inside}
-    return [texts[row] or "" for row in wanted]
+def _find_changed(store: Store, written: pa.Table, present: pa.Table) -> Iterator[str]:
+    """Yield a sentence for each file that is missing or has other bytes."""
+    rows, is_same_size = compare_sizes(written, present)
+    missing = written.filter(pa.array(rows < 0))
+    yield from (f"{name} is missing" for name in sorted(read_names(missing)))
+    changed = written.filter(pa.array((rows >= 0) & ~is_same_size))
+    yield from (f"{name} is not the file that was written" for name in read_names(changed))
+    with tqdm(total=written.num_rows, desc="verifying", disable=log.hide_bars(), leave=False) as bar:
+        for files in iterate_files(written.filter(pa.array(is_same_size)), ROWS_AT_ONCE):
+            for name, is_same in zip(files, store.map(_make_comparison(store, files), files), strict=True):
+                bar.update()
+                if not is_same:
+                    yield f"{name} is not the file that was written"
 
 
-def _find_wrong_sums(store: Store, manifest: dict[str, Any]) -> Iterator[str]:
+def _make_comparison(store: Store, files: Files) -> Callable[[str], bool]:
+    return lambda name: store.sha256(name) == files[name].sha256
+
+
+def _find_wrong_sums(store: Store, manifest: ScoresManifest) -> Iterator[str]:
     plan = read_plan(store)
-    if plan is None or plan.fingerprint != manifest["fingerprint"]:
+    if plan is None or plan.fingerprint != manifest.fingerprint:
         yield "the plan is not the one that the manifest names"
         return
-    parts = {part["path"]: part for part in manifest["parts"]}
-    scored = quarantined = 0
-    for unit in plan.units:
-        part = parts.get(unit.part)
-        rows = _num_rows(store, unit.part) if part else 0
-        name = f"_quarantine/{unit.part}"
-        unit_quarantined = sum(_read_table(store, name)["rows"].to_pylist()) if name in manifest["files"] else 0
-        expected = (part["rows"], part["rows_quarantined"]) if part else (0, unit.num_rows)
-        if rows + unit_quarantined != unit.num_rows or (rows, unit_quarantined) != expected:
-            yield f"{unit.part}: of {unit.num_rows} rows {rows} are in the part and {unit_quarantined} in quarantine"
-        scored, quarantined = scored + rows, quarantined + unit_quarantined
-    quarantined += sum(bad.rows for bad in plan.bad_files)
-    sums = (plan.num_rows, scored, quarantined)
-    if (manifest["rows_in"], manifest["rows_scored"], manifest["rows_quarantined"]) != sums:
+    scored, quarantined = 0, sum(bad.rows for bad in plan.bad_files)
+    for units in _iterate_unit_rows(store, plan, manifest):
+        for unit, found in zip(units, store.map(lambda unit: _count_rows(store, unit), units), strict=True):
+            if sum(found) != unit.planned or found != (unit.scored, unit.quarantined):
+                yield (f"{unit.part}: of {unit.planned} rows {found[0]} are in the part and {found[1]} in quarantine")
+            scored, quarantined = scored + found[0], quarantined + found[1]
+    sums, counts = (plan.num_rows, scored, quarantined), manifest.counts
+    if (counts.rows_in, counts.rows_scored, counts.rows_quarantined) != sums:
         yield f"the manifest's sums are not those of the parts ({sums[0]} in, {sums[1]} scored, {sums[2]} quarantined)"
 
 
-def _num_rows(store: Store, name: str) -> int:
-    with store.fs.open(store.path(name), "rb") as handle:
-        return int(parquet.read_metadata(handle).num_rows)
+def _iterate_unit_rows(store: Store, plan: Plan, manifest: ScoresManifest) -> Iterator[Sequence[UnitRows]]:
+    """Yield the units of a plan, a shard at a time."""
+    if plan.old_units:
+        parts = {part.path: part for part in manifest.parts}
+        yield [
+            UnitRows(
+                unit.part,
+                unit.num_rows,
+                parts[unit.part].rows if unit.part in parts else 0,
+                parts[unit.part].rows_quarantined if unit.part in parts else unit.num_rows,
+                unit.part in parts,
+                name_quarantine(unit.part) in manifest.files,
+            )
+            for unit in plan.old_units
+        ]
+    for shard, name in zip(plan.shards, manifest.receipts, strict=True):
+        units = read_units(store, shard)
+        found = parse_receipt_shard(store.read(name), plan.fingerprint, columns=FILE_COLUMNS)
+        rows = found.table.to_pylist() if found else []
+        planned = count_unit_rows(units).tolist()
+        yield [
+            UnitRows(
+                row["part"],
+                planned[row["unit"] - shard.first_unit],
+                row["rows"],
+                row["rows_quarantined"],
+                row["part"] in row["file_names"],
+                name_quarantine(row["part"]) in row["file_names"],
+            )
+            for row in rows
+        ]
 
 
-def _read_table(store: Store, name: str) -> pa.Table:
-    with store.fs.open(store.path(name), "rb") as handle, parquet.ParquetFile(handle) as file:
-        return file.read()
+def _count_rows(store: Store, unit: UnitRows) -> tuple[int, int]:
+    """Return the rows of a unit that are in its part, and those in its quarantine."""
+    quarantined = 0
+    if unit.has_quarantine:
+        with store.fs.open(store.path(name_quarantine(unit.part)), "rb") as handle:
+            quarantined = sum(parquet.ParquetFile(handle).read(columns=["rows"])["rows"].to_pylist())
+    if not unit.has_part:
+        return 0, quarantined
+    with store.fs.open(store.path(unit.part), "rb") as handle:
+        return int(parquet.read_metadata(handle).num_rows), quarantined

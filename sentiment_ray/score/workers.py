@@ -4,10 +4,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import ray
 import ray.data
+from numpy.typing import NDArray
 
 from sentiment_ray import errors
 from sentiment_ray.cluster_address import is_started_here
@@ -15,13 +17,16 @@ from sentiment_ray.cpu_quota import read_cpu_quota
 from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.receipts import Receipt, parse_receipt
 from sentiment_ray.score.scorer import RunContext, Scorer
 from sentiment_ray.score.turns import count_units_at_once
 
 MAX_START_CRASHES = 100
 """Workers in a row that may die before they have loaded their engine, before the run fails. A growing pool needs many:
 Ray (2.60) counts those that it asked for and took back before there was room."""
+MAX_UNITS_OF_TASK = 64
+"""Units that a worker gets at once. Each task costs the driver about a millisecond and a few kilobytes."""
+TASKS_LEFT_PER_WORKER = 4
+"""Tasks into which the units that are left are cut for each worker, so that all workers end at about the same time."""
 
 
 def count_possible_workers(config: ScoreConfig, engine: str, nodes: Sequence[Mapping[str, float]]) -> int:
@@ -58,17 +63,28 @@ def choose_num_workers(config: ScoreConfig, engine: str) -> int:
     return config.num_workers or possible
 
 
-def score_units(context: RunContext, num_rows: Sequence[int], num_workers: int, *, engine: str) -> Iterator[Receipt]:
-    """Yield the receipts of the units of `context` as an autoscaling pool of workers finishes them, largest first.
+def cut_into_tasks(units: NDArray[np.int64], num_workers: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the units of each task, in order: several while many are left, single ones at the end."""
+    start = 0
+    while start < len(units):
+        size = (len(units) - start) // (num_workers * TASKS_LEFT_PER_WORKER)
+        end = start + min(max(size, 1), MAX_UNITS_OF_TASK)
+        yield units[start:end]
+        start = end
 
-    `num_rows` are the rows of each unit. Ray Data starts a crashed worker again and repeats its unit, without a limit;
+
+def score_units(context: RunContext, units: NDArray[np.int64], num_workers: int, *, engine: str) -> Iterator[int]:
+    """Yield the numbers of units, int64 `(units,)`, as an autoscaling pool of workers finishes them.
+
+    Workers get the units in this order. Ray Data starts a crashed worker again and repeats its task, without a limit;
     `crash_search` makes the repetitions end.
     """
-    largest_first = sorted(range(len(num_rows)), key=lambda index: -num_rows[index])
-    units_at_once = count_units_at_once(engine, len(num_rows), num_workers)
+    max_workers = max(num_workers, context.config.max_workers or 0)
+    tasks = [pa.table({"unit": numbers}) for numbers in cut_into_tasks(units, max_workers)]
+    units_at_once = count_units_at_once(engine, len(units), num_workers)
     pool = ray.data.ActorPoolStrategy(
-        min_size=min(num_workers, len(num_rows)),
-        max_size=min(max(num_workers, context.config.max_workers or 0), len(num_rows)),
+        min_size=min(num_workers, len(tasks)),
+        max_size=min(max_workers, len(tasks)),
         max_tasks_in_flight_per_actor=units_at_once,
         max_concurrent_calls_per_actor=units_at_once,
         enable_true_multi_threading=units_at_once > 1,
@@ -76,17 +92,16 @@ def score_units(context: RunContext, num_rows: Sequence[int], num_workers: int, 
     settings = ray.data.DataContext.get_current()
     settings.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     settings.max_consecutive_actor_init_deaths = MAX_START_CRASHES
-    rows: list[dict[str, Any]] = [{"unit": index} for index in largest_first]
-    replies = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    replies = ray.data.from_blocks(tasks).map_batches(
         Scorer,
         fn_constructor_args=(context,),
-        batch_size=1,
+        batch_size=None,
         num_cpus=context.config.cpus_per_worker,
         num_gpus=1 if ENGINES[engine].is_gpu else None,
         compute=pool,
     )
     for row in replies.iter_rows():
-        reply = json.loads(row["receipt"])
-        if "error" in reply:
-            raise getattr(errors, reply["kind"])(reply["error"])
-        yield parse_receipt(reply)
+        if row["error"]:
+            failure = json.loads(row["error"])
+            raise getattr(errors, failure["kind"])(failure["error"])
+        yield int(row["unit"])

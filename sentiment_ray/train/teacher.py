@@ -28,7 +28,7 @@ def find_teacher_rows(distill: Distill, labels: Sequence[str]) -> Source:
             f"{', '.join(scored_columns)}: its probabilities belong to another text. Name that column, or score the "
             "reviews by one column."
         )
-    files = tuple(path / part["path"] for part in manifest["parts"])
+    files = tuple(path / name for name in _list_parts(path, manifest))
     for file in files:
         if not file.resolve().is_relative_to(path.resolve()):
             raise DataError(
@@ -44,6 +44,17 @@ def find_teacher_rows(distill: Distill, labels: Sequence[str]) -> Source:
                 "again, with text and probabilities in the output, and with a bundle that has the same labels."
             )
     return Source(files, text=distill.text_column, label=None, teacher=columns)
+
+
+def _list_parts(path: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return the names of all parts. Version 1 of the manifest has them, later ones name the files that have them."""
+    names = [str(part["path"]) for part in manifest.get("parts", ())]
+    for shard in manifest.get("receipts", ()):
+        if not (path / shard).resolve().is_relative_to(path.resolve()):
+            raise DataError(f"{path / SCORES_NAME} names {shard[:200]!r}, which is outside that directory.")
+        receipts = parquet.read_table(path / shard, columns=["part", "file_names"], partitioning=None).to_pylist()
+        names += [str(row["part"]) for row in receipts if row["part"] in row["file_names"]]
+    return names
 
 
 def read_teacher_fingerprint(distill: Distill) -> str:

@@ -17,6 +17,8 @@ STEPS = {
     "_plan/lock-": "lock",
     "_plan/plan.json": "plan",
     "_plan/attempts/": "crash record",
+    "_plan/units-": "plan shard",
+    "_receipts/units-": "receipt shard",
     "_receipts/": "receipt",
     "_quarantine/_files": "bad files",
     "_quarantine/": "quarantine",

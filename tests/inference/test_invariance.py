@@ -23,8 +23,8 @@ from sentiment_ray.inference.predictor import pack_bundle
 from sentiment_ray.inference.scoring import score_texts
 from sentiment_ray.inference.short_trial import passes_short_trial
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.sample import compare_sample
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.score.verify import compare_sample
 from sentiment_ray.text.batching import round_up_lengths
 from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
 from tests.inference.two_kernels import TwoKernelEngine

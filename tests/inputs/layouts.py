@@ -64,6 +64,7 @@ LAYOUTS = {
         ("year=2024/reviews-00000.parquet",),
         ("_SUCCESS", "_MANIFEST.json", "_report.json", "_report.html", "_quarantine/_files.parquet",
          "_quarantine/year=2024/reviews-00000.parquet", "_groups/groups.parquet", "_plan/plan.json",
+         "_plan/units-00000.parquet", "_plan/files-00000.parquet", "_receipts/units-00000.parquet",
          "_receipts/year=2024/reviews-00000.parquet.json"),
     ),
     "a cache of the Hub": Layout(

@@ -17,6 +17,7 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
+from tests.score.outputs import list_parts
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -80,9 +81,9 @@ def test_bundle_input_and_output_may_be_on_an_object_store(
     manifest = json.loads((scores / "_MANIFEST.json").read_text())
     assert result["rows_scored"] == manifest["rows_scored"]
     store = open_store(output)
-    for part in manifest["parts"]:
-        with (scores / part["path"]).open("rb") as file:
-            tables = [parquet.ParquetFile(source).read() for source in (file, io.BytesIO(store.read(part["path"])))]
+    for part in list_parts(scores):
+        with (scores / part).open("rb") as file:
+            tables = [parquet.ParquetFile(source).read() for source in (file, io.BytesIO(store.read(part)))]
         plans = [(table.schema.metadata or {}).pop(PLAN_KEY) for table in tables]
         assert tables[0].equals(tables[1])
         assert plans[0] != plans[1], "the input has another path, so this is another plan"

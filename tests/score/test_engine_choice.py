@@ -16,8 +16,10 @@ from sentiment_ray.inference.race import RaceResult
 from sentiment_ray.score import engine_choice
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.engine_choice import choose_engine
+from sentiment_ray.score.identity import Identity, make_file_table
 from sentiment_ray.score.output_names import name_receipt
-from sentiment_ray.score.plan import Plan, write_plan
+from sentiment_ray.score.plan import NewPlan, Plan
+from sentiment_ray.score.plan_file import write_plan
 from sentiment_ray.score.receipts import Receipt, parse_receipt, write_receipt
 from sentiment_ray.storage import Store, open_store
 from tests.inference import gpu_engine
@@ -73,7 +75,7 @@ def _config(**keys: Any) -> ScoreConfig:
 
 def _write_plan(store: Store, bundle: Bundle, choice: tuple[str, str], changes: Mapping[str, Any]) -> None:
     chosen = {"bundle_id": bundle.manifest.bundle_id, "engine": choice[0], "variant": choice[1]} | dict(changes)
-    write_plan(store, Plan("f", {"bundle": chosen, "settings": {}, "files": []}, [], []))
+    write_plan(store, NewPlan(Plan("f", Identity(chosen, {}, make_file_table([]))), ()))
 
 
 def test_without_a_gpu_engine_no_cluster_is_asked(
@@ -189,4 +191,7 @@ def test_a_name_receipts_the_gpu_and_one_of_the_cpu_is_as_before(store: Store) -
     assert b"gpu" not in store.read(name_receipt("a.parquet"))
     write_receipt(store, Receipt(**values, gpu="NVIDIA H200"))
     assert b'"gpu": "NVIDIA H200"' in store.read(name_receipt("a.parquet"))
-    assert (parse_receipt(values).gpu, parse_receipt(values | {"gpu": "NVIDIA H200"}).gpu) == (None, "NVIDIA H200")
+    assert (parse_receipt(values, 0).gpu, parse_receipt(values | {"gpu": "NVIDIA H200"}, 0).gpu) == (
+        None,
+        "NVIDIA H200",
+    )

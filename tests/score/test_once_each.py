@@ -15,7 +15,7 @@ from sentiment_ray.manifest import hash_file
 from sentiment_ray.output_lock import hold_lock, is_held
 from sentiment_ray.score.chunks import count_row_bytes
 from sentiment_ray.score.config import ScoreConfig
-from sentiment_ray.score.plan import _name_parts, parse_unit
+from sentiment_ray.score.plan import name_parts, parse_unit
 from sentiment_ray.score.reading import open_parquet
 from sentiment_ray.score.score import list_corpus, score_reviews
 from sentiment_ray.score.verify import verify_scores
@@ -35,7 +35,7 @@ def _file(name: str) -> InputFile:
 
 def test_no_two_parts_have_the_same_name() -> None:
     units = {"a": 1, "a.parquet": 1, "b.parquet": 1, "B.parquet": 2, "c": 3, "c-00001.parquet": 1, "d.parquet": 1}
-    names = _name_parts({_file(name): count for name, count in units.items()})
+    names = {file: list(own) for file, own in name_parts({_file(name): units[name] for name in units}).items()}
     every = [name.casefold() for own in names.values() for name in own]
     assert len(set(every)) == len(every) == sum(units.values())
     assert names[_file("d.parquet")] == ["d.parquet"]

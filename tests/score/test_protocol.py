@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -15,18 +16,24 @@ from sentiment_ray.errors import ConfigError, DataError, StorageError
 from sentiment_ray.output_lock import LockedStore, guard, hold_lock
 from sentiment_ray.score import unit_protocol
 from sentiment_ray.score.columns import PLAN_KEY
-from sentiment_ray.score.commit import Summary, describe_bytes
+from sentiment_ray.score.commit import RunResults, Summary, describe_bytes
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import CrashRecord, Step, read_crash_record
+from sentiment_ray.score.finished_units import FinishedUnits
+from sentiment_ray.score.identity import Identity, make_file_table
 from sentiment_ray.score.pins import Pins, read_pins
-from sentiment_ray.score.plan import Plan, Unit
+from sentiment_ray.score.plan import NewPlan, Plan, PlanShard, Unit, make_unit_tables
+from sentiment_ray.score.plan_file import UnitReader
 from sentiment_ray.score.protocol import run_job
-from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.receipt_shards import merge_receipts
+from sentiment_ray.score.scores_manifest import ScoresManifest
 from sentiment_ray.score.unit_protocol import finish_unit
 from sentiment_ray.score.unit_result import UnitResult
 from sentiment_ray.storage import open_store
 
 PINS = Pins("1", "1", "1", "fp32")
+SHARDS = (PlanShard(0, "_plan/units-00000.parquet", 0, 1, 2, 1, ""),)
+PLAN = Plan("p", Identity({}, {}, make_file_table([])), shards=SHARDS)
 PARTS = ("a.parquet", "b.parquet")
 
 
@@ -68,35 +75,40 @@ class LocalJob:
     version: str = "1"
 
     @property
-    def identity(self) -> dict[str, Any]:
-        file = {"path": "/in", "name": "in", "bytes": 1, "version": self.version}
-        return {"bundle": {"padded_lengths": "exact"}, "settings": {}, "files": [file]}
+    def identity(self) -> Identity:
+        return Identity({"padded_lengths": "exact"}, {}, make_file_table([("/in", "in", 1, self.version)]))
 
     def start(self) -> None:
         """Do nothing: there is no cluster."""
 
-    def plan(self) -> Plan:
+    def plan(self) -> NewPlan:
         if not self.is_possible:
             raise DataError("the column 'bodies' is missing. None of 1 files can be scored.")
-        units = [Unit("/in", "1", part, (0,), (2,), 2 * index) for index, part in enumerate(PARTS)]
-        return Plan(f"plan of {self.version}", self.identity, units, [], pins=self.pins)
+        units = [Unit("/in", "1", part, (0,), (2,), 2 * index, 1, index) for index, part in enumerate(PARTS)]
+        plan = Plan(f"plan of {self.version}", self.identity, pins=self.pins)
+        return NewPlan(plan, tuple(make_unit_tables(units)))
 
     def measure_pins(self) -> Pins:
         return self.pins
 
-    def is_in_sink(self, manifest: dict[str, Any]) -> bool:
+    def is_in_sink(self, manifest: ScoresManifest) -> bool:
         return True
 
-    def score_units(self, store: LockedStore, plan: Plan, missing: Sequence[Unit]) -> None:
-        for unit in missing:
-            finish_unit(store, unit, plan.fingerprint, self.work)
+    def score_units(self, store: LockedStore, plan: Plan, finished: FinishedUnits) -> None:
+        reader = UnitReader(store, plan)
+        for number in np.flatnonzero(~finished.is_finished).tolist():
+            finish_unit(store, reader.read(number), plan, self.work)
 
-    def add_to_sink(self, store: LockedStore, plan: Plan, parts: list[dict[str, Any]]) -> None:
+    def merge_receipts(self, store: LockedStore, plan: Plan, shards: Sequence[PlanShard], single: set[str]) -> None:
+        for shard in shards:
+            merge_receipts(store, plan, shard, single)
+
+    def add_to_sink(self, store: LockedStore, results: RunResults) -> None:
         self.disturb()
 
-    def summarise(self, store: LockedStore, plan: Plan, receipts: Sequence[Receipt], counts: dict[str, Any]) -> Summary:
+    def summarise(self, store: LockedStore, results: RunResults) -> Summary:
         store.write("_report.json", b"{}")
-        return Summary({"_report.json": describe_bytes(b"{}")}, {"format_version": 1})
+        return Summary({"_report.json": describe_bytes(b"{}")})
 
 
 @pytest.fixture
@@ -169,7 +181,7 @@ def test_repair_removes_a_file_that_belongs_to_no_unit(make: Callable[..., Local
         (lambda out: (out / "b.parquet").unlink(), "b.parquet is missing"),
         (lambda out: (out / "b.parquet").write_bytes(b"half"), "b.parquet has 4 bytes, and"),
         (lambda out: _flip(out / "b.parquet"), "b.parquet is not the file that was written"),
-        (lambda out: (out / "_receipts/b.parquet.json").unlink(), "_receipts/b.parquet.json has been removed"),
+        (lambda out: (out / "_receipts/units-00000.parquet").unlink(), "_receipts/units-00000.parquet is missing"),
         (lambda out: (out / "notes.txt").write_text("mine"), "holds 'notes.txt', which no run wrote"),
     ],
     ids=["missing", "short", "changed", "without a receipt", "foreign"],
@@ -186,7 +198,7 @@ def test_commit_names_what_is_not_as_it_was_written(
     (output / "notes.txt").unlink(missing_ok=True)
     again = make()
     assert _run(again)
-    assert again.work.tries == (0 if "notes" in found else 1)
+    assert again.work.tries == (0 if "notes" in found else 2 if "_receipts" in found else 1)
 
 
 def _flip(path: Path) -> None:
@@ -222,7 +234,7 @@ def test_other_versions_are_refused_when_units_are_missing(make: Callable[..., L
     assert not _run(make(pins=other)), "nothing is to be scored"
     output = Path(job.config.output)
     (output / "_SUCCESS").unlink()
-    (output / "_receipts/a.parquet.json").unlink()
+    (output / "a.parquet").unlink()
     with pytest.raises(ConfigError, match="the engine's version was '1' and is '2' on .* or pass --restart"):
         _run(make(pins=other))
     plan = json.loads((output / "_plan/plan.json").read_text())
@@ -253,9 +265,9 @@ def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest
         guarded = guard(store, "out", lock)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(unit_protocol, "write_receipt", _die)
-            finish_unit(guarded, unit, "p", LocalWork(quarantines=True))
+            finish_unit(guarded, unit, PLAN, LocalWork(quarantines=True))
         assert (tmp_path / "_quarantine/a.parquet").exists()
-        receipt = finish_unit(guarded, unit, "p", LocalWork())
+        receipt = finish_unit(guarded, unit, PLAN, LocalWork())
     assert (receipt.rows, receipt.rows_quarantined, list(receipt.files)) == (2, 0, ["a.parquet"])
     assert not (tmp_path / "_quarantine/a.parquet").exists()
 
@@ -271,7 +283,7 @@ def test_a_fault_that_lasts_ends_the_run_and_is_no_crash(tmp_path: Path, monkeyp
     with hold_lock(store, "out") as lock:
         for _ in range(5):
             with pytest.raises(StorageError, match="/in: not enough memory .* No row was quarantined for this"):
-                finish_unit(guard(store, "out", lock), unit, "p", work)
+                finish_unit(guard(store, "out", lock), unit, PLAN, work)
         assert read_crash_record(store, unit, lock.owner).crashes == 0
     assert work.tries == 5 * unit_protocol.SCORE_ATTEMPTS
     assert not (tmp_path / "_quarantine").exists()

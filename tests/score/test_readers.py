@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas
 import pytest
 
+from tests.score.outputs import list_parts
+
 COLUMNS = (
     "review_id", "year", "sentiment_label", "sentiment_score", "sentiment_negative", "sentiment_neutral",
     "sentiment_positive", "sentiment_tokens", "sentiment_truncated",
@@ -64,9 +66,9 @@ def read_with_spark(scores: Path) -> list[tuple[object, ...]]:
 def expected(scores: Path) -> list[tuple[object, ...]]:
     """The rows of the parts that the manifest names, read one by one; the year comes from the path."""
     rows: list[tuple[object, ...]] = []
-    for part in json.loads((scores / "_MANIFEST.json").read_text())["parts"]:
-        frame = pandas.read_parquet(scores / part["path"], partitioning=None)
-        year = int(part["path"].partition("year=")[2].partition("/")[0])
+    for part in list_parts(scores):
+        frame = pandas.read_parquet(scores / part, partitioning=None)
+        year = int(part.partition("year=")[2].partition("/")[0])
         rows.extend(frame.assign(year=year)[list(COLUMNS)].itertuples(index=False, name=None))
     return sorted(rows)  # type: ignore[type-var]
 

@@ -14,9 +14,11 @@ from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.output_lock import Lock, hold_lock, is_held
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.sample import compare_sample
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
+from tests.score.outputs import drop_receipt, list_parts, rewrite_as_earlier_release
 
 
 @pytest.fixture
@@ -45,20 +47,45 @@ def test_a_finished_run_does_nothing(copied: Path) -> None:
 def test_only_missing_units_are_scored_again_with_the_same_bytes(copied: Path) -> None:
     config, before = _config(copied), _parts(copied)
     (copied / "_SUCCESS").unlink()
-    receipts = sorted((copied / "_receipts").rglob("*.json"))
-    receipts[0].unlink()
-    (copied / json.loads(receipts[1].read_text())["part"]).write_bytes(b"half")
-    kept = {path: path.stat().st_mtime_ns for path in receipts[2:]}
+    first, second, *others = sorted(list_parts(copied))
+    drop_receipt(copied, first)
+    (copied / second).write_bytes(b"half")
+    kept = {copied / name: (copied / name).stat().st_mtime_ns for name in others}
     assert not score_reviews(config.model_copy(update={"num_workers": 1}))["skipped"]
     assert _parts(copied) == before
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_a_finished_output_of_an_earlier_release_stays_as_it_is_and_an_unfinished_one_is_refused(
+    copied: Path, bundle: Path
+) -> None:
+    rewrite_as_earlier_release(copied)
+    before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in copied.rglob("*")}
+    assert score_reviews(_config(copied))["skipped"]
+    verified = verify_scores(str(copied))
+    assert (verified["verified"], verified["files"]) == (
+        True,
+        len(json.loads((copied / "_MANIFEST.json").read_text())["files"]),
+    )
+    assert compare_sample(str(copied), str(bundle), rows=5)["sampled"] == 5
+    after = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in copied.rglob("*")}
+    assert before == after
+    parts = _parts(copied)
+    with pytest.raises(ConfigError, match="a run of an earlier release, whose plan is one document.*--restart"):
+        score_reviews(_config(copied, repair=True))
+    (copied / "_SUCCESS").unlink()
+    with pytest.raises(ConfigError, match="a run of an earlier release, whose plan is one document.*--restart"):
+        score_reviews(_config(copied))
+    assert not score_reviews(_config(copied, restart=True))["skipped"]
+    assert _parts(copied) == parts
+    assert verify_scores(str(copied))["verified"]
 
 
 def test_a_run_whose_rows_an_earlier_release_padded_otherwise_is_kept_if_finished_and_never_resumed(
     copied: Path,
 ) -> None:
     plan = json.loads((copied / "_plan/plan.json").read_text())
-    del plan["wanted"]["bundle"]["padded_lengths"]
+    del plan["bundle"]["padded_lengths"]
     (copied / "_plan/plan.json").write_text(json.dumps(plan))
     assert score_reviews(_config(copied))["skipped"]
     (copied / "_SUCCESS").unlink()

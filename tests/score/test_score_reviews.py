@@ -13,6 +13,7 @@ from sentiment_ray.errors import BundleError, ConfigError, DataError, GateError
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
+from tests.score.outputs import list_parts
 
 ADDED = ["sentiment_label", "sentiment_score", "sentiment_negative", "sentiment_neutral", "sentiment_positive"] + [
     "sentiment_tokens",
@@ -58,7 +59,7 @@ def test_the_manifest_adds_up_and_names_the_bytes_of_every_part(scores: Path, co
     manifest = _manifest(scores)
     assert manifest["rows_in"] == len(_rows(corpus)) == manifest["rows_scored"] + manifest["rows_quarantined"]  # type: ignore[operator]
     assert manifest["rows_quarantined"] == 3
-    parts = {part["path"]: part["sha256"] for part in manifest["parts"]}  # type: ignore[attr-defined]
+    parts = {name: receipt.files[name].sha256 for name, receipt in list_parts(scores).items()}
     assert parts == {path.relative_to(scores).as_posix(): hash_file(path) for path in scores.glob("year=*/*.parquet")}
     assert (scores / "_SUCCESS").exists()
 
@@ -117,7 +118,8 @@ def test_nothing_is_committed_with_too_many_quarantined_rows_until_it_is_allowed
     with pytest.raises(GateError, match="3 of 4 files cannot be scored"):
         score_reviews(config)
     assert not {"_MANIFEST.json", "_SUCCESS"} & {path.name for path in (tmp_path / "out").iterdir()}
-    receipts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/_receipts").rglob("*.json")}
+    receipts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/_receipts").rglob("*.parquet")}
+    assert receipts
     assert score_reviews(config.model_copy(update={"max_quarantined": 1.0}))["rows_scored"] == 200
     assert receipts == {path: path.stat().st_mtime_ns for path in receipts}
 

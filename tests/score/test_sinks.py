@@ -17,13 +17,17 @@ from pyarrow import parquet
 from sentiment_ray.errors import ConfigError, DataError, MissingExtraError
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.identity import Identity, make_file_table
 from sentiment_ray.score.plan import Plan
 from sentiment_ray.score.score import score_reviews
+from sentiment_ray.score.scores_manifest import PartEntry
 from sentiment_ray.score.sinks import check_sink, commit_to_sink
 from sentiment_ray.score.verify import verify_scores
 from sentiment_ray.storage import open_store
+from tests.score.outputs import list_parts
 
-PLAN = Plan("a plan", {}, [], [])
+IDENTITY = Identity({}, {}, make_file_table([]))
+PLAN = Plan("a plan", IDENTITY)
 ROWS = pa.table({"text": ["good", "bad"], "sentiment_score": pa.array([0.9, 0.8], pa.float32())})
 ODD_NAMES = ("year=2024/city=New%20York/a b%20#.parquet", "year=2025/city=__HIVE_DEFAULT_PARTITION__/ü.parquet")
 
@@ -70,9 +74,9 @@ def _commit(
         parquet.write_table(rows, buffer)
         store.fs.makedirs(store.path(name).rpartition("/")[0], exist_ok=True)
         store.write(name, buffer.getvalue().to_pybytes())
-        parts.append({"path": name, "rows": len(rows), "bytes": buffer.getvalue().size})
+        parts.append(PartEntry(name, len(rows), len(rows), 0, buffer.getvalue().size, ""))
     config = ScoreConfig(bundle="-", input="-", output=output, sink=sink, iceberg_table=table)
-    commit_to_sink(store, config, plan, parts)
+    commit_to_sink(store, config, plan.fingerprint, parts)
 
 
 def _parts(scores: Path) -> dict[str, str]:
@@ -82,8 +86,8 @@ def _parts(scores: Path) -> dict[str, str]:
 def _rows_by_year(scores: Path) -> Counter[int]:
     manifest = json.loads((scores / "_MANIFEST.json").read_text())
     years: Counter[int] = Counter()
-    for part in manifest["parts"]:
-        years[int(part["path"].partition("/")[0].removeprefix("year="))] += part["rows"]
+    for part, receipt in list_parts(scores).items():
+        years[int(part.partition("/")[0].removeprefix("year="))] += receipt.rows
     assert years.total() == manifest["rows_scored"]
     return years
 
@@ -178,7 +182,7 @@ def test_a_compacted_iceberg_table_is_refused(tmp_path: Path, catalog: Any) -> N
     table.overwrite(table.scan().to_arrow())
     _commit(output, files, "iceberg", table="tests.compacted")
     with pytest.raises(DataError, match="no longer has 2 of the 2 files .* compacted or rolled back"):
-        _commit(output, files, "iceberg", table="tests.compacted", plan=Plan("another plan", {}, [], []))
+        _commit(output, files, "iceberg", table="tests.compacted", plan=Plan("another plan", IDENTITY))
     assert len(catalog.load_table("tests.compacted").scan().to_arrow()) == 2 * len(ROWS)
 
 
@@ -220,8 +224,8 @@ def test_tables_that_are_not_for_these_parts_are_refused(tmp_path: Path, catalog
         commit_to_sink(
             open_store(str(tmp_path / "delta")),
             ScoreConfig(bundle="-", input="-", output=str(tmp_path / "delta"), sink="delta"),
-            Plan("another plan", {}, [], []),
-            [{"path": "a.parquet", "rows": 2, "bytes": 1}],
+            "another plan",
+            [PartEntry("a.parquet", 2, 2, 0, 1, "")],
         )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sentiment_ray.errors import DataError, GateError
-from sentiment_ray.score import verify
-from sentiment_ray.score.verify import compare_sample, find_problems, verify_scores
+from sentiment_ray.score import sample
+from sentiment_ray.score.sample import compare_sample
+from sentiment_ray.score.verify import find_problems, verify_scores
 from sentiment_ray.storage import open_store
 
 CHANGES = 500
@@ -81,7 +82,7 @@ def test_a_sample_agrees_with_fresh_predictions_of_single_rows(scores: Path, bun
 
 
 def test_a_sample_detects_scores_of_other_texts(scores: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_texts = verify._read_texts
-    monkeypatch.setattr(verify, "_read_texts", lambda *arguments: read_texts(*arguments)[::-1])
+    read_texts = sample._read_texts
+    monkeypatch.setattr(sample, "_read_texts", lambda *arguments: read_texts(*arguments)[::-1])
     with pytest.raises(GateError, match="fresh prediction"):
         compare_sample(str(scores), str(bundle), rows=200)

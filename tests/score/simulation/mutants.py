@@ -1,15 +1,29 @@
 """The protocol with one mend taken out each: the simulation must find every one of these."""
 
+import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import numpy as np
+from pyarrow import parquet
+
 from sentiment_ray import output_lock, storage
 from sentiment_ray.output_lock import Lock, LockedStore
-from sentiment_ray.score import commit, crash_search, protocol, receipts, resume, unit_protocol
+from sentiment_ray.score import (
+    commit,
+    crash_search,
+    finished_units,
+    protocol,
+    receipt_shards,
+    receipts,
+    resume,
+    unit_protocol,
+)
+from sentiment_ray.score.plan import Plan, PlanShard
 from sentiment_ray.score.receipts import Receipt
 from sentiment_ray.score.unit_result import UnitResult
 from sentiment_ray.storage import FileInfo, Store
@@ -44,6 +58,8 @@ def _run(variant: int, *, is_possible: bool = True, at_s: float = 0.0) -> Comman
     return Command(variant, restart=True, wait=True, is_possible=is_possible, at_s=at_s)
 
 
+PARSE_SHARD = receipt_shards.parse_receipt_shard
+WRITE_SHARD = receipt_shards._write_shard
 QUIET = {"read_faults": 0.0, "doubts": 0.0, "loses_files": 0.0}
 FIRST_IMPOSSIBLE_AFTER_DONE = ((_run(0), _run(1, is_possible=False)),)
 RIVALS = ((_run(0), _run(1)), (_run(1), _run(0)), (_run(2),))
@@ -108,7 +124,8 @@ def commit_does_not_compare() -> list[Patch]:
 def commit_believes_receipts_whose_files_are_gone() -> list[Patch]:
     return [
         (commit, "refuse_differences", lambda *_: None),
-        (receipts, "_has_all_files", lambda *_: True),
+        (receipt_shards, "has_all_files", lambda *_: True),
+        (finished_units, "compare_sizes", lambda written, _: (None, np.ones(written.num_rows, np.bool_))),
     ]
 
 
@@ -224,15 +241,60 @@ def receipts_of_another_plan_count() -> list[Patch]:
 
     def read_any(store: Store, unit: Any, fingerprint: str) -> Receipt | None:
         try:
-            found = receipts.parse_receipt(receipts.json.loads(store.read(receipts.name_receipt(unit.part))))
+            values = receipts.json.loads(store.read(receipts.name_receipt(unit.part)))
+            found = receipts.parse_receipt(values | {"fingerprint": fingerprint}, unit.number)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return read(store, unit, fingerprint)
         return found
 
     return [
-        (receipts, "read_bare_receipt", read_any),
+        (receipt_shards, "read_bare_receipt", read_any),
+        (finished_units, "read_bare_receipt", read_any),
+        (receipt_shards, "parse_receipt_shard", _parse_any_shard),
         (resume, "_remove_scores", lambda store: store.remove_file("_SUCCESS")),
     ]
+
+
+@_mutant(faults=Faults(), people=((_run(0), _run(2)),), **QUIET)
+def receipt_shards_of_another_plan_count() -> list[Patch]:
+    return [
+        (receipt_shards, "parse_receipt_shard", _parse_any_shard),
+        (resume, "_remove_scores", lambda store: store.remove_file("_SUCCESS")),
+    ]
+
+
+def _parse_any_shard(data: bytes, fingerprint: str, **options: Any) -> Any:
+    metadata = parquet.ParquetFile(io.BytesIO(data)).metadata.metadata
+    return PARSE_SHARD(data, metadata[receipt_shards.PLAN_KEY].decode(), **options)
+
+
+@_mutant(faults=Faults(), people=((_run(1),),), read_faults=0.6, loses_files=0.7, doubts=0.0, is_repeatable=False)
+def a_receipt_shard_counts_although_a_single_receipt_is_newer() -> list[Patch]:
+    def merge(store: LockedStore, plan: Plan, shard: PlanShard, merged: Iterable[Receipt]) -> None:
+        before = receipt_shards.read_receipts(receipt_shards.read_receipt_shard(store, plan, shard), plan.fingerprint)
+        kept = {receipt.unit: receipt for receipt in merged} | {receipt.unit: receipt for receipt in before}
+        WRITE_SHARD(store, plan, shard, kept.values())
+
+    return [(receipt_shards, "_write_shard", merge)]
+
+
+@_mutant(faults=Faults(), people=((_run(1),),), **QUIET)
+def half_of_a_shard_is_merged() -> list[Patch]:
+    def merge(store: LockedStore, plan: Plan, shard: PlanShard, merged: Iterable[Receipt]) -> None:
+        WRITE_SHARD(store, plan, shard, [receipt for receipt in merged if receipt.unit % 2 == 0])
+
+    return [(receipt_shards, "_write_shard", merge)]
+
+
+@_mutant(faults=Faults(kill=0.03), people=((_run(1),),), scores_once=True, **QUIET)
+def single_receipts_are_removed_before_the_shard_is_written() -> list[Patch]:
+    def merge(store: LockedStore, plan: Plan, shard: PlanShard, merged: Iterable[Receipt]) -> None:
+        kept = list(merged)
+        for receipt in kept:
+            store.remove_file(receipts.name_receipt(receipt.part))
+        WRITE_SHARD(store, plan, shard, kept)
+
+    return [(receipt_shards, "_write_shard", merge)]
 
 
 @_mutant(faults=Faults(kill=0.03), people=RIVALS, **QUIET)

@@ -17,10 +17,21 @@ from pyarrow import parquet
 
 from sentiment_ray import log, output_lock
 from sentiment_ray.errors import DataError, SentimentRayError
-from sentiment_ray.score import compare
+from sentiment_ray.score import compare, resume
+from sentiment_ray.score import plan as plan_module
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.protocol import run_job
-from tests.score.simulation.sim_jobs import ROOT, ROWS, SimJob, list_bad_rows, make_sim_plan, make_store, part_content
+from sentiment_ray.score.receipt_shards import parse_receipt_shard, read_receipts
+from tests.score.simulation.sim_jobs import (
+    ROOT,
+    ROWS,
+    SimJob,
+    list_bad_rows,
+    list_sim_units,
+    make_sim_plan,
+    make_store,
+    part_content,
+)
 from tests.score.simulation.world import Faults, Process, World
 
 HOSTS = ("host-1", "host-2", "host-3")
@@ -54,6 +65,10 @@ class Scenario:
     read_faults: float | None = None
     doubts: float | None = None
     loses_files: float | None = None
+    is_repeatable: bool = True
+    """Whether two tries of a unit write the same bytes."""
+    scores_once: bool = False
+    """Whether it is a fault to score a unit again that was finished."""
 
 
 def run_schedule(seed: int, scenario: Scenario = Scenario()) -> list[str]:
@@ -120,6 +135,9 @@ def _check_refusal(world: World, driver: Process) -> None:
     message, faults = str(driver.error), world.faults
     if "already holds" in message or "without a plan" in message:
         raise Violation(f"{driver.name} takes the output for a foreign one: {message}")
+    is_calm = faults == CALM
+    if is_calm and ("is not the file that was written" in message or "or its receipt is missing" in message):
+        raise Violation(f"{driver.name} does not find what the workers wrote: {message}")
     if "taken over" in message:
         if _find_holder(world).ended_at < driver.started_at:
             raise Violation(f"{driver.name} was stopped by a run that had ended before it began")
@@ -187,6 +205,8 @@ def _make_job(world: World, scenario: Scenario, command: Command) -> SimJob:
         read_faults=choose(scenario.read_faults, 0.0, 0.2, 0.7),
         loses_files=choose(scenario.loses_files, 0.0, 0.0, 0.1),
         doubts=choose(scenario.doubts, 0.0, 0.0, 0.3),
+        is_repeatable=scenario.is_repeatable,
+        scores_once=scenario.scores_once,
     )
 
 
@@ -224,23 +244,28 @@ def _check_output(world: World, when: str, variant: int | None = None) -> None:
             raise Violation(f"the output is not finished {when}")
         return
     manifest = json.loads(data)
-    plan = next(plan for plan in map(make_sim_plan, range(3)) if plan.fingerprint == manifest["fingerprint"])
-    own = int(plan.identity["settings"]["variant"])
+    plans = {make_sim_plan(each).plan.fingerprint: each for each in range(3)}
+    plan, own = manifest["fingerprint"], plans[manifest["fingerprint"]]
     if variant not in (None, own):
         raise Violation(f"the output holds variant {own}, not {variant}, {when}")
     for name, entry in manifest["files"].items():
         if name not in files or hashlib.sha256(files[name]).hexdigest() != entry["sha256"]:
             raise Violation(f"{name} is missing or not what the manifest says {when}")
     known = {*manifest["files"], "_SUCCESS", "_MANIFEST.json"}
+    for name in manifest["receipts"]:
+        shard = parse_receipt_shard(files[name], plan)
+        if shard is None:
+            raise Violation(f"{name} is no receipt shard of the plan {when}")
+        known |= {file for receipt in read_receipts(shard, plan) for file in receipt.files}
     extra = [name for name in files if name not in known and not output_lock.is_lock_name(name)]
     if extra:
         raise Violation(f"{extra} belong to no unit {when}")
-    for unit in plan.units:
-        _check_unit(files, plan.fingerprint, unit.part, list_bad_rows(own, unit.part), unit.first_row, when)
+    for unit in list_sim_units(own):
+        _check_unit(files, plan, unit.part, list_bad_rows(own, unit.part), unit.first_row, when)
 
 
 def _check_unit(files: dict[str, bytes], plan: str, part: str, bad_rows: list[int], first_row: int, when: str) -> None:
-    if files.get(part) != part_content(plan, part):
+    if files.get(part) not in [part_content(plan, part, attempt) for attempt in range(10)]:
         raise Violation(f"{part} is not the part of this plan {when}")
     quarantine = files.get(f"_quarantine/{part}")
     rows = parquet.ParquetFile(io.BytesIO(quarantine)).read().to_pylist() if quarantine else []
@@ -264,7 +289,9 @@ def _in_world(world: World) -> Iterator[None]:
         mock.patch.object(output_lock, "_describe_process", describe),
         mock.patch.object(output_lock, "_start_time", start_time),
         mock.patch.object(output_lock.uuid, "uuid4", lambda: mock.Mock(hex=f"{world.chance.getrandbits(64):x}")),
-        mock.patch.object(compare, "_is_part", lambda store, name: store.read(name).startswith(b"part of plan")),
+        mock.patch.object(compare, "is_part", lambda store, name: store.read(name).startswith(b"part of plan")),
+        mock.patch.object(resume, "is_part", lambda store, name: store.read(name).startswith(b"part of plan")),
+        mock.patch.object(plan_module, "SHARD_UNITS", 2),
         mock.patch.object(tempfile, "tempdir", IN_MEMORY if os.path.isdir(IN_MEMORY) else None),
         mock.patch.object(time, "time", lambda: world.now + world.current.skew_s),
         mock.patch.object(log, "notify", lambda message, **_: world.log.append(message)),

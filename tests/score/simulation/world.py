@@ -94,6 +94,8 @@ class World:
     steps: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
     """Deaths and long sleeps by chance, of the workers of each unit."""
+    finished: set[str] = field(default_factory=set)
+    """Units whose worker has returned their receipt."""
     log: list[str] = field(default_factory=list)
     sleeps: int = 0
     is_over: bool = False
