@@ -43,7 +43,7 @@ class NoOpScorer:
 @click.option("--units-per-task", default=None, type=int, help="Maximum units of a task; the default is the package's.")
 def main(units: int, warm_up_units: int, num_workers: int, units_per_task: int | None) -> None:
     """Run no-op units through the pool of workers and print time and memory of the driver for each."""
-    ray.init(num_cpus=num_workers, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=num_workers, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     with (
         mock.patch.object(workers, "Scorer", NoOpScorer),

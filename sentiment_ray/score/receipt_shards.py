@@ -186,12 +186,15 @@ def _remove_files(store: LockedStore, names: Sequence[str]) -> None:
 
 def _write_shard(store: LockedStore, plan: Plan, shard: PlanShard, receipts: Iterable[Receipt]) -> None:
     ordered = sorted(receipts, key=lambda receipt: receipt.unit)
-    totals = add_totals(map(count_receipt, ordered))
+    write_receipt_table(store, plan, shard, make_receipt_table(ordered), add_totals(map(count_receipt, ordered)))
+
+
+def write_receipt_table(store: Store, plan: Plan, shard: PlanShard, table: pa.Table, totals: Totals) -> None:
+    """Write a receipt shard: rows of RECEIPT_SCHEMA, in the order of their units, and the sums over them."""
     sums = format_json(describe_totals(totals)).encode()
     metadata = {PLAN_KEY: plan.fingerprint, TOTALS_KEY: sums, CHECKSUM_KEY: hashlib.sha256(sums).hexdigest()}
-    table = make_receipt_table(ordered).replace_schema_metadata(metadata)
     buffer = pa.BufferOutputStream()
-    parquet.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    parquet.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd", write_page_checksum=True)
     store.write(name_receipt_shard(shard.index), buffer.getvalue().to_pybytes())
 
 
