@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,8 +89,11 @@ class SlowFileSystem(fsspec.AbstractFileSystem):
         self._wait("PUT")
         local = self._local(path)
         local.parent.mkdir(parents=True, exist_ok=True)
-        with local.open("xb" if mode == "create" else "wb") as file:
-            file.write(value)
+        if mode == "create" and local.exists():
+            raise FileExistsError(path)
+        unfinished = local.with_name(f".{uuid.uuid4().hex}")
+        unfinished.write_bytes(value)
+        unfinished.rename(local)
 
     def put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **_: Any) -> None:
         """Write an object from a file."""
@@ -103,7 +107,7 @@ class SlowFileSystem(fsspec.AbstractFileSystem):
     def find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **_: Any) -> dict[str, Any]:
         """List the objects below a prefix; parts that are only names are not among them."""
         below = self._local(path)
-        files = [file for file in below.rglob("*") if file.is_file()]
+        files = [file for file in below.rglob("*") if file.is_file() and not file.name.startswith(".")]
         self._wait("LIST", 1 + len(files) // PAGE)
         sizes = {str(file.relative_to(self.root)): file.stat().st_size for file in files}
         return {name: {"name": name, "size": size, "ETag": f"{size:032x}"} for name, size in sizes.items()}
@@ -156,7 +160,7 @@ def main(units: int, single: int, delay_ms: float, workdir: Path, step: str | No
         if step.startswith("prepare-"):
             {"plan": prepare_plan, "resume": prepare_resume, "commit": prepare_commit}[step[8:]](units, single)
             return
-        SlowFileSystem.delay_s = delay_ms / 1000
+        SlowFileSystem.delay_s = 0 if step == "unit" else delay_ms / 1000  # a unit's requests are only counted
         SlowFileSystem.num_parts = 0 if step in ("unit", "plan") else units
         started, cpu = time.monotonic(), time.process_time()
         measure = {"unit": measure_unit, "plan": measure_plan, "resume": measure_resume, "commit": measure_commit}
