@@ -13,16 +13,16 @@ from sentiment_ray.score.output_names import RECEIPTS, is_receipt_shard, name_re
 from sentiment_ray.score.plan import Plan, PlanShard, make_unit
 from sentiment_ray.score.plan_file import read_units
 from sentiment_ray.score.receipt_shards import (
-    FILE_COLUMNS,
     RECEIPT_SCHEMA,
-    list_written,
+    SIZE_COLUMNS,
+    list_sizes,
     make_receipt_table,
     read_receipt_shard,
 )
 from sentiment_ray.score.receipts import read_bare_receipt
 from sentiment_ray.storage import Store
 
-COUNTS = ["unit", "rows", "rows_quarantined"]
+COUNTS = ["rows", "rows_quarantined"]
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,20 @@ def find_finished_units(store: Store, plan: Plan) -> FinishedUnits:
     receipts = pa.concat_tables(tables)
     is_finished = np.zeros(plan.num_units, np.bool_)
     is_finished[receipts["unit"].to_numpy()] = True
-    written = list_written(receipts)
+    written = list_sizes(receipts)
     _, is_same = compare_sizes(written, list_files(store))
     is_finished[written["unit"].to_numpy()[~is_same]] = False
     counted = receipts.filter(pa.array(is_finished[receipts["unit"].to_numpy()]))
-    return FinishedUnits(is_finished, *(int(counted[name].to_numpy().sum()) for name in COUNTS[1:]))
+    return FinishedUnits(is_finished, *(int(counted[name].to_numpy().sum()) for name in COUNTS))
 
 
 def _read_shard_receipts(
     store: Store, plan: Plan, shard: PlanShard, single: Collection[str], merged: Collection[str]
 ) -> pa.Table:
-    """Return all receipts of a shard of the plan, as FILE_COLUMNS of RECEIPT_SCHEMA."""
+    """Return all receipts of a shard of the plan, as SIZE_COLUMNS of RECEIPT_SCHEMA."""
     has_shard = name_receipt_shard(shard.index) in merged
-    found = read_receipt_shard(store, plan, shard, columns=FILE_COLUMNS) if has_shard else None
-    table = found.table if found else RECEIPT_SCHEMA.empty_table().select(FILE_COLUMNS)
+    found = read_receipt_shard(store, plan, shard, columns=SIZE_COLUMNS) if has_shard else None
+    table = found.table if found else RECEIPT_SCHEMA.empty_table().select(SIZE_COLUMNS)
     if not single:
         return table
     units = read_units(store, shard)
@@ -107,4 +107,4 @@ def _read_shard_receipts(
         return table
     replaced = pa.array([receipt.unit for receipt in newer])
     kept = table.filter(pc.invert(pc.is_in(table["unit"], value_set=replaced)))
-    return pa.concat_tables([kept.replace_schema_metadata(None), make_receipt_table(newer).select(FILE_COLUMNS)])
+    return pa.concat_tables([kept.replace_schema_metadata(None), make_receipt_table(newer).select(SIZE_COLUMNS)])

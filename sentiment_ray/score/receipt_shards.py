@@ -69,7 +69,9 @@ FILE_COLUMNS = [
     "file_sha256",
     "file_versions",
 ]
-"""What a run reads of a receipt shard to compare it with the output."""
+"""What a commit reads of a receipt shard to compare it with the output."""
+SIZE_COLUMNS = ["unit", "rows", "rows_quarantined", "file_names", "file_bytes"]
+"""What a run reads of a receipt shard to find what is finished."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,14 @@ def drop_receipts(store: LockedStore, plan: Plan, units: Collection[int]) -> Non
 def read_receipts(shard: ReceiptShard | None, fingerprint: str) -> list[Receipt]:
     """Return the receipts of a receipt shard that was read with all columns."""
     return [_parse_row(row, fingerprint) for row in shard.table.to_pylist()] if shard else []
+
+
+def list_sizes(table: pa.Table) -> pa.Table:
+    """Return unit, name and bytes of the files that receipts name, of SIZE_COLUMNS."""
+    counts = table["file_names"].combine_chunks().value_lengths().fill_null(0).to_numpy()
+    names, sizes = (table[name].combine_chunks().flatten() for name in ("file_names", "file_bytes"))
+    units = pa.array(table["unit"].to_numpy().repeat(counts))
+    return pa.table({"unit": units, "name": names.cast(pa.binary()), "bytes": sizes})
 
 
 def list_written(table: pa.Table) -> pa.Table:
