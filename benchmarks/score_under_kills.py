@@ -1,6 +1,6 @@
 """Kills scoring jobs, starts them again, and counts the rows that are lost or doubled; prints a JSON line a contender.
 
-Run `prepare` first, then `measure`. A kill is SIGKILL, at a seeded moment between the first output and the end: of the
+Run `prepare` first, then `measure`. A kill is SIGKILL, at a seeded moment between the first and the last part: of the
 whole job, as when a machine is lost, or of the worker that has used most of the processor. After a kill the same
 command runs again until it ends by itself. The others label texts with a stand-in for a model. README.md in this
 directory has the commands.
@@ -79,23 +79,23 @@ def measure(
     corpus = _write_corpus(workdir / f"kills-{rows}-rows-{files}-files", Path(texts), rows, files)
     bench = Bench(workdir, bundle, bundle, threads=2, timeout_s=timeout_s)
     for contender in (each for each in KILLED if not only or each.name in only):
-        begun_s, whole_s = _time_whole_run(bench, contender, corpus)
+        first_s, last_s = _time_parts(bench, contender, corpus)
         for victim in VICTIMS:
             trials = [Trial(contender, victim, seed) for seed in range(seeds)]
-            results = [run_trial(bench, trial, corpus, begun_s, whole_s) for trial in trials]
+            results = [run_trial(bench, trial, corpus, first_s, last_s) for trial in trials]
             total = Counter[str]()
             for result in results:
                 total.update({key: int(result[key]) for key in ("rows_lost", "rows_doubled", "files_torn", "failed")})
             print_result({
                 "contender": contender.name, "what": contender.what, "victim": victim, "trials": seeds, "rows": rows,
-                "seconds_undisturbed": round(whole_s, 1), **total, "each": results,
+                "first_part_s": round(first_s, 1), "last_part_s": round(last_s, 1), **total, "each": results,
             })  # fmt: skip
 
 
-def run_trial(bench: Bench, trial: Trial, corpus: Path, begun_s: float, whole_s: float) -> dict[str, Any]:
+def run_trial(bench: Bench, trial: Trial, corpus: Path, first_s: float, last_s: float) -> dict[str, Any]:
     """Kill a job once, start it again until it ends, and count the rows of its output."""
     output = _clear_output(bench, trial.contender, corpus)
-    kill_at_s = random.Random(f"{trial.victim} {trial.seed}").uniform(begun_s, whole_s)
+    kill_at_s = random.Random(f"{trial.victim} {trial.seed}").uniform(first_s, last_s)
     result: dict[str, Any] = {"seed": trial.seed, "kill_at_s": round(kill_at_s, 1), "failed": False}
     with _start(bench, trial.contender, corpus) as process:
         started = time.monotonic()
@@ -155,22 +155,23 @@ def _write_corpus(directory: Path, texts: Path, rows: int, files: int) -> Path:
     return unfinished.rename(directory)
 
 
-def _time_whole_run(bench: Bench, contender: Contender, corpus: Path) -> tuple[float, float]:
-    """Return after how many seconds an undisturbed run has written its first part, and has ended."""
+def _time_parts(bench: Bench, contender: Contender, corpus: Path) -> tuple[float, float]:
+    """Return after how many seconds an undisturbed run has written its first part and its last one."""
     output = _clear_output(bench, contender, corpus)
-    started, begun_s = time.monotonic(), 0.0
+    started, first_s, last_s, num_parts = time.monotonic(), 0.0, 0.0, 0
     with _start(bench, contender, corpus) as process:
         while process.poll() is None and time.monotonic() < started + bench.timeout_s:
             time.sleep(POLL_S)
-            if not begun_s and output.exists() and any(output.rglob("*.parquet")):
-                begun_s = time.monotonic() - started
-        whole_s = time.monotonic() - started
+            found = len(list(output.rglob("*.parquet"))) if output.exists() else 0
+            if found > num_parts:
+                last_s, num_parts = time.monotonic() - started, found
+                first_s = first_s or last_s
     if process.returncode != 0:
         raise click.ClickException(f"{contender.name} failed undisturbed; its log is {_log_path(bench, contender)}")
     counts = count_rows(output, corpus)
     if any(counts.values()):
         raise click.ClickException(f"{contender.name} undisturbed: {counts}")
-    return begun_s, whole_s
+    return first_s, last_s
 
 
 def _clear_output(bench: Bench, contender: Contender, corpus: Path) -> Path:

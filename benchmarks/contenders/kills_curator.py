@@ -3,9 +3,10 @@
 https://docs.nvidia.com/nemo/curator/reference/infra/resumable-processing. The checkpoints need a local directory.
 """
 
+import os
 from dataclasses import dataclass
 
-from contender import parse_task, timed
+from contender import parse_task
 from nemo_curator.backends.ray_data import RayDataExecutor
 from nemo_curator.core.client import RayClient
 from nemo_curator.pipeline import Pipeline
@@ -33,6 +34,7 @@ class TextClassifier(ProcessingStage[DocumentBatch, DocumentBatch]):
 def main() -> None:
     """Read, classify, write."""
     task = parse_task(__doc__)
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # Curator asks its cluster without a token
     client = RayClient(num_cpus=task.threads + 2, include_dashboard=False)
     client.start()
     pipeline = Pipeline(
@@ -44,8 +46,7 @@ def main() -> None:
         ],
     )
     try:
-        with timed(task):
-            pipeline.run(RayDataExecutor(), checkpoint_path=f"{task.output}.checkpoint")
+        pipeline.run(RayDataExecutor(), checkpoint_path=f"{task.output}.checkpoint")
     finally:
         client.stop()
 
