@@ -33,6 +33,7 @@ from sentiment_ray.output_lock import LockedStore, refuse_if_taken_over
 from sentiment_ray.score.compare import refuse_differences
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, Files, WrittenFile, make_written_table
 from sentiment_ray.score.finished_units import find_unmerged_shards
+from sentiment_ray.score.identity import decode_name
 from sentiment_ray.score.output_names import (
     CRASH_RECORDS,
     DELTA_LOG,
@@ -41,7 +42,7 @@ from sentiment_ray.score.output_names import (
     SUCCESS_NAME,
     name_receipt_shard,
 )
-from sentiment_ray.score.plan import Plan, PlanShard
+from sentiment_ray.score.plan import Plan, PlanShard, list_parts
 from sentiment_ray.score.plan_file import read_units
 from sentiment_ray.score.receipt_shards import FILE_COLUMNS, list_written, read_receipt_shard
 from sentiment_ray.score.scores_manifest import (
@@ -152,7 +153,9 @@ def iterate_parts(store: Store, plan: Plan) -> Iterator[PartEntry]:
             if row["part"] in row["file_names"]:
                 index = row["file_names"].index(row["part"])
                 counts = {name: row[name] for name in ("rows_in", "rows", "rows_quarantined")}
-                yield PartEntry(row["part"], **counts, bytes=row["file_bytes"][index], sha256=row["file_sha256"][index])
+                yield PartEntry(
+                    decode_name(row["part"]), **counts, bytes=row["file_bytes"][index], sha256=row["file_sha256"][index]
+                )
 
 
 def describe_bytes(data: bytes) -> WrittenFile:
@@ -166,7 +169,7 @@ def _read_shard_results(store: LockedStore, plan: Plan, shard: PlanShard) -> tup
     units = set(found.table["unit"].to_pylist()) if found else set[int]()
     missing = [unit for unit in shard.numbers if unit not in units]
     if missing or found is None:
-        part = read_units(store, shard)["part"][missing[0] - shard.first_unit].as_py()
+        part = list_parts(read_units(store, shard))[missing[0] - shard.first_unit]
         raise StorageError(
             f"output = {store.output!r}: {part} or its receipt is missing or has another size than a worker "
             f"wrote ({len(missing)} of {plan.num_units} units or more). All nodes must see one output. Run the same "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.score.file_tables import compare_sizes, list_files, read_names
 from sentiment_ray.score.output_names import RECEIPTS, is_receipt_shard, name_receipt, name_receipt_shard
-from sentiment_ray.score.plan import Plan, PlanShard, make_unit
+from sentiment_ray.score.plan import Plan, PlanShard, list_parts, make_unit
 from sentiment_ray.score.plan_file import read_units
 from sentiment_ray.score.receipt_shards import (
     RECEIPT_SCHEMA,
@@ -54,7 +54,7 @@ def find_unmerged_shards(store: Store, plan: Plan) -> tuple[list[PlanShard], set
     def is_unmerged(shard: PlanShard) -> bool:
         if name_receipt_shard(shard.index) not in merged:
             return True
-        return any(name_receipt(part) in single for part in read_units(store, shard)["part"].to_pylist())
+        return any(name_receipt(part) in single for part in list_parts(read_units(store, shard)))
 
     if not single:
         return [shard for shard in plan.shards if name_receipt_shard(shard.index) not in merged], single
@@ -100,7 +100,7 @@ def _read_shard_receipts(
     if not single:
         return table
     units = read_units(store, shard)
-    indices = [index for index, part in enumerate(units["part"].to_pylist()) if name_receipt(part) in single]
+    indices = [index for index, part in enumerate(list_parts(units)) if name_receipt(part) in single]
     waiting = [make_unit(units, index, shard.first_unit) for index in indices]
     newer = [each for each in store.map(lambda unit: read_bare_receipt(store, unit, plan.fingerprint), waiting) if each]
     if not newer:

@@ -13,23 +13,26 @@ from sentiment_ray.errors import DataError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import NO_COLUMNS, Footer
-from sentiment_ray.score.identity import Identity, fingerprint_run
+from sentiment_ray.score.identity import Identity, decode_name, encode_name, fingerprint_run
 from sentiment_ray.score.pins import Pins
 
 SHARD_UNITS = 10_000
 """Units of a shard of the plan, and of the receipts."""
 UNIT_SCHEMA = pa.schema(
     [
-        ("path", pa.string()),
+        ("path", pa.binary()),
         ("version", pa.string()),
-        ("part", pa.string()),
+        ("part", pa.binary()),
         ("first_row_group", pa.int64()),
         ("group_rows", pa.list_(pa.int64())),
         ("first_row", pa.int64()),
         ("file_bytes", pa.int64()),
     ]
 )
-"""A unit in a shard of the plan. Its row groups are neighbours, `first_row_group` and the following ones."""
+"""A unit in a shard of the plan. Its row groups are neighbours, `first_row_group` and the following ones.
+
+Names are those of `encode_name`, because on a disk they need not be UTF-8.
+"""
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ def make_unit_tables(units: Iterable[Unit]) -> Iterator[pa.Table]:
         columns = {
             name: [getattr(unit, name) for unit in chunk] for name in UNIT_SCHEMA.names if name != "first_row_group"
         }
+        columns |= {name: list(map(encode_name, columns[name])) for name in ("path", "part")}
         columns["first_row_group"] = [unit.row_groups[0] if unit.row_groups else 0 for unit in chunk]
         yield pa.table(columns, schema=UNIT_SCHEMA)
 
@@ -189,8 +193,14 @@ def make_unit_tables(units: Iterable[Unit]) -> Iterator[pa.Table]:
 def make_unit(table: pa.Table, index: int, first_unit: int) -> Unit:
     """Return a unit of a shard, whose first unit has the number `first_unit`."""
     row = table.slice(index, 1).to_pylist()[0]
+    row |= {name: decode_name(row[name]) for name in ("path", "part")}
     first, rows = row.pop("first_row_group"), tuple(row.pop("group_rows"))
     return Unit(**row, row_groups=tuple(range(first, first + len(rows))), group_rows=rows, number=first_unit + index)
+
+
+def list_parts(table: pa.Table) -> list[str]:
+    """Return the names of the parts of a table of units."""
+    return [decode_name(part) for part in table["part"].to_pylist()]
 
 
 def count_rows(table: pa.Table) -> int:

@@ -18,7 +18,17 @@ from sentiment_ray.score.footers import NO_COLUMNS
 from sentiment_ray.score.identity import FILE_SCHEMA, Identity, decode_name, encode_name, make_file_table
 from sentiment_ray.score.output_names import PLAN_NAME, name_file_shard, name_unit_shard
 from sentiment_ray.score.pins import parse_pins
-from sentiment_ray.score.plan import BadFile, NewPlan, Plan, PlanShard, Unit, count_rows, make_unit, parse_unit
+from sentiment_ray.score.plan import (
+    BadFile,
+    NewPlan,
+    Plan,
+    PlanShard,
+    Unit,
+    count_rows,
+    list_parts,
+    make_unit,
+    parse_unit,
+)
 from sentiment_ray.storage import Store
 
 FORMAT_VERSION = 2
@@ -89,7 +99,7 @@ def iterate_part_names(store: Store, plan: Plan) -> Iterator[str]:
     """Yield the names of the parts of a plan, in order; errors as `read_units`."""
     yield from (unit.part for unit in plan.old_units)
     for shard in plan.shards:
-        yield from read_units(store, shard)["part"].to_pylist()
+        yield from list_parts(read_units(store, shard))
 
 
 @dataclass

@@ -23,8 +23,9 @@ from sentiment_ray.manifest import format_json
 from sentiment_ray.output_lock import REMOVED_AT_ONCE, LockedStore, refuse_if_taken_over
 from sentiment_ray.score.columns import PLAN_KEY
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, WrittenFile
+from sentiment_ray.score.identity import decode_name, encode_name
 from sentiment_ray.score.output_names import RECEIPTS, name_receipt, name_receipt_shard
-from sentiment_ray.score.plan import Plan, PlanShard, Unit, make_unit
+from sentiment_ray.score.plan import Plan, PlanShard, Unit, list_parts, make_unit
 from sentiment_ray.score.plan_file import read_units
 from sentiment_ray.score.receipts import Receipt, has_all_files, read_bare_receipt
 from sentiment_ray.score.totals import Totals, add_totals, count_receipt, describe_totals, parse_totals
@@ -37,8 +38,8 @@ CHECKSUM_KEY = b"sentiment_ray.totals_sha256"
 RECEIPT_SCHEMA = pa.schema(
     [
         ("unit", pa.int64()),
-        ("part", pa.string()),
-        ("input", pa.string()),
+        ("part", pa.binary()),
+        ("input", pa.binary()),
         ("first_row", pa.int64()),
         ("rows_in", pa.int64()),
         ("rows", pa.int64()),
@@ -46,7 +47,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("reasons", pa.string()),
         ("duplicates", pa.int64()),
         ("profile", pa.string()),
-        ("file_names", pa.list_(pa.string())),
+        ("file_names", pa.list_(pa.binary())),
         ("file_bytes", pa.list_(pa.int64())),
         ("file_sha256", pa.list_(pa.string())),
         ("file_versions", pa.list_(pa.string())),
@@ -57,7 +58,7 @@ RECEIPT_SCHEMA = pa.schema(
         ("gpu", pa.string()),
     ]
 )
-"""A receipt; `reasons` and `profile` are JSON. The fields are those of `Receipt`."""
+"""A receipt; `reasons` and `profile` are JSON, names those of `encode_name`. The fields are those of `Receipt`."""
 FILE_COLUMNS = [
     "unit",
     "part",
@@ -135,7 +136,7 @@ def merge_receipts(store: LockedStore, plan: Plan, shard: PlanShard, single: Col
     """
     units = read_units(store, shard)
     present = set(store.list(RECEIPTS)) if single is None else single
-    indices = [index for index, part in enumerate(units["part"].to_pylist()) if name_receipt(part) in present]
+    indices = [index for index, part in enumerate(list_parts(units)) if name_receipt(part) in present]
     waiting = [make_unit(units, index, shard.first_unit) for index in indices]
     found = [
         receipt
@@ -161,8 +162,8 @@ def drop_receipts(store: LockedStore, plan: Plan, units: Collection[int]) -> Non
         kept = [receipt for receipt in read_receipts(before, plan.fingerprint) if receipt.unit not in dropped]
         if before and len(kept) < before.table.num_rows:
             _write_shard(store, plan, shard, kept)
-        parts = read_units(store, shard)["part"]
-        _remove_files(store, [name_receipt(parts[unit - shard.first_unit].as_py()) for unit in sorted(dropped)])
+        parts = list_parts(read_units(store, shard))
+        _remove_files(store, [name_receipt(parts[unit - shard.first_unit]) for unit in sorted(dropped)])
 
 
 def read_receipts(shard: ReceiptShard | None, fingerprint: str) -> list[Receipt]:
@@ -175,7 +176,7 @@ def list_sizes(table: pa.Table) -> pa.Table:
     counts = table["file_names"].combine_chunks().value_lengths().fill_null(0).to_numpy()
     names, sizes = (table[name].combine_chunks().flatten() for name in ("file_names", "file_bytes"))
     units = pa.array(table["unit"].to_numpy().repeat(counts))
-    return pa.table({"unit": units, "name": names.cast(pa.binary()), "bytes": sizes})
+    return pa.table({"unit": units, "name": names, "bytes": sizes})
 
 
 def list_written(table: pa.Table) -> pa.Table:
@@ -184,7 +185,7 @@ def list_written(table: pa.Table) -> pa.Table:
     counts = names.value_lengths().fill_null(0).to_numpy()
     units = table["unit"].to_numpy().repeat(counts)
     values = [table[f"file_{name}"].combine_chunks().flatten() for name in ("names", "bytes", "versions", "sha256")]
-    return pa.table([pa.array(units), values[0].cast(pa.binary()), *values[1:]], schema=WRITTEN_SCHEMA)
+    return pa.table([pa.array(units), *values], schema=WRITTEN_SCHEMA)
 
 
 def _remove_files(store: LockedStore, names: Sequence[str]) -> None:
@@ -219,7 +220,9 @@ def _make_row(receipt: Receipt) -> dict[str, Any]:
     return plain | {
         "reasons": format_json(receipt.reasons),
         "profile": format_json(receipt.profile),
-        "file_names": list(files),
+        "part": encode_name(receipt.part),
+        "input": encode_name(receipt.input),
+        "file_names": list(map(encode_name, files)),
         "file_bytes": [file.bytes for file in files.values()],
         "file_sha256": [file.sha256 for file in files.values()],
         "file_versions": [file.version for file in files.values()],
@@ -228,7 +231,8 @@ def _make_row(receipt: Receipt) -> dict[str, Any]:
 
 def _parse_row(row: dict[str, Any], fingerprint: str) -> Receipt:
     columns = (row[f"file_{name}"] for name in ("names", "bytes", "sha256", "versions"))
-    files = {name: WrittenFile(*rest) for name, *rest in zip(*columns, strict=True)}
+    files = {decode_name(name): WrittenFile(*rest) for name, *rest in zip(*columns, strict=True)}
     plain = {field.name: row[field.name] for field in fields(Receipt) if field.name in row}
     values = {"reasons": json.loads(row["reasons"]), "profile": json.loads(row["profile"])}
+    values |= {name: decode_name(row[name]) for name in ("part", "input")}
     return Receipt(**plain | values, fingerprint=fingerprint, files=files)

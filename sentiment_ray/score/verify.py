@@ -22,6 +22,7 @@ from sentiment_ray.score.file_tables import (
     make_written_table,
     read_names,
 )
+from sentiment_ray.score.identity import decode_name, encode_name
 from sentiment_ray.score.output_names import MANIFEST_NAME, SUCCESS_NAME, name_quarantine
 from sentiment_ray.score.plan import Plan, count_unit_rows
 from sentiment_ray.score.plan_file import read_plan, read_units
@@ -160,12 +161,12 @@ def _iterate_unit_rows(store: Store, plan: Plan, manifest: ScoresManifest) -> It
         planned = count_unit_rows(units).tolist()
         yield [
             UnitRows(
-                row["part"],
+                decode_name(row["part"]),
                 planned[row["unit"] - shard.first_unit],
                 row["rows"],
                 row["rows_quarantined"],
                 row["part"] in row["file_names"],
-                name_quarantine(row["part"]) in row["file_names"],
+                encode_name(name_quarantine(decode_name(row["part"]))) in row["file_names"],
             )
             for row in rows
         ]
