@@ -35,7 +35,12 @@ def place_file(temporary: Path, target: Path) -> None:
 
 
 def place_new_file(temporary: Path, target: Path) -> None:
-    """Give a finished file its name unless a file has it: FileExistsError. Of several calls at once, one succeeds."""
+    """Give a finished file its name unless a file has it: FileExistsError. Of several calls at once, one succeeds.
+
+    Without hard links a crash may leave a part of the file.
+    """
+    _allow_reading(temporary)
+    _sync(temporary)
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -43,10 +48,12 @@ def place_new_file(temporary: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED | {errno.EMLINK, errno.EXDEV}:
             raise
-        with target.open("xb") as file:
-            file.write(temporary.read_bytes())
+        with target.open("xb") as file, temporary.open("rb") as source:
+            shutil.copyfileobj(source, file)
             file.flush()
             _ignore_unsupported(os.fsync, file.fileno())
+    with suppress(PermissionError):  # a directory that cannot be opened
+        _sync(target.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -36,5 +36,5 @@ def local_copy(location: str, key: str, *, max_files: int, max_bytes: int) -> It
                 raise DataError(f"{key} = {location!r} holds {name!r}, which leads out of it. Remove that file.")
         for name, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.fs.get_file(store.path(name), str(target))
+            store.copy_to(name, target)
         yield Path(directory)

@@ -1,7 +1,13 @@
-"""Lists the files below a local directory, without taking a directory that cannot be read for an empty one."""
+"""Lists the files below a local directory, and makes temporary ones; other processes may change it meanwhile."""
 
+import errno
 import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+MAX_TRIES = 16
 
 
 def walk_files(directory: str) -> dict[str, dict[str, Any]]:
@@ -29,3 +35,15 @@ def walk_files(directory: str) -> dict[str, dict[str, Any]]:
                 status = os.lstat(path)
             files[path] = {"size": status.st_size, "mtime": status.st_mtime}
     return files
+
+
+def make_temporary_file(directory: Path | None, prefix: str) -> Path:
+    """Make an empty file in a directory, which another process may remove at any moment as long as it is empty."""
+    for _ in range(MAX_TRIES):
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            handle, name = tempfile.mkstemp(prefix=prefix, dir=directory)
+            os.close(handle)
+            return Path(name)
+    raise OSError(errno.EBUSY, f"no temporary file can be made in {directory}")

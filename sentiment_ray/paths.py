@@ -28,6 +28,8 @@ DISK_FAILURES = {
     errno.EROFS: "the file system is read-only",
     errno.EIO: "the disk reports an error",
     errno.ESTALE: "the network file system has lost the file",
+    errno.EMFILE: "this process has too many open files",
+    errno.ENFILE: "this machine has too many open files",
 }
 """What can befall any file while a stage runs, in words."""
 REASONS = DISK_FAILURES | {

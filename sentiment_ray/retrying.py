@@ -4,7 +4,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
@@ -21,6 +21,7 @@ LASTING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.ENOSYS, errno.ELOOP}
 )
 """Errors of the operating system that stay until a person mends something."""
+KEPT = "No row was quarantined for this. Run the same command again when it is mended: what is finished is kept."
 OWN_MODULES = ("builtins", "json", "pyarrow", "ray", "sentiment_ray", "pydantic_core")
 """Modules whose exceptions are never a store's. Every library of a store has its own for a failing network."""
 
@@ -97,13 +98,28 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, Exception) and type(error).__module__.partition(".")[0] not in OWN_MODULES
 
 
-def retry_passing(call: Callable[[], T], what: str, *, clock: Clock = SYSTEM_CLOCK, attempts: int = ATTEMPTS) -> T:
-    """Call a function, again after each passing fault, and return its result; StorageError when the fault stays.
+def is_machine_fault(error: BaseException) -> bool:
+    """Whether an error says that this machine lacks something for now. Errors of the operating system have a number."""
+    if isinstance(error, PassingFault | MemoryError):
+        return True
+    return isinstance(error, OSError) and error.errno is not None and is_passing(error)
 
-    `what` begins the message: the file, or what was tried.
+
+def retry_passing(
+    call: Callable[[], T],
+    what: str,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    attempts: int = ATTEMPTS,
+    passes: Callable[[BaseException], bool] = is_passing,
+    remedy: str = KEPT,
+) -> T:
+    """Call a function, again after each fault that `passes`, and return its result; StorageError when the fault stays.
+
+    `what` begins the message: the file, or what was tried; nothing if the fault itself says that. `remedy` ends it.
     """
     retrying = Retrying(
-        retry=retry_if_exception(is_passing),
+        retry=retry_if_exception(passes),
         stop=stop_after_attempt(attempts),
         wait=wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S) + wait_random(0, FIRST_WAIT_S),
         sleep=clock.sleep,
@@ -114,15 +130,14 @@ def retry_passing(call: Callable[[], T], what: str, *, clock: Clock = SYSTEM_CLO
     except SentimentRayError:
         raise
     except Exception as error:
-        if not is_passing(error):
+        if not passes(error):
             raise
-        raise StorageError(
-            f"{what}: {_describe(error)}. No row was quarantined for this. Run the same command again when it is "
-            "mended: what is finished is kept."
-        ) from error
+        described = describe_fault(error)
+        raise StorageError(f"{f'{what}: {described}' if what else described}. {remedy}") from error
 
 
-def _describe(error: Any) -> str:
+def describe_fault(error: Exception) -> str:
+    """Return in one line what a passing fault is, without a full stop."""
     if isinstance(error, PassingFault):
         return first_line(error)
     if isinstance(error, MemoryError):

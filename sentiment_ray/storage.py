@@ -4,7 +4,6 @@ import hashlib
 import os
 import posixpath
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,10 +18,11 @@ from fsspec.implementations.local import LocalFileSystem
 from sentiment_ray.atomic_files import place_file, place_new_file
 from sentiment_ray.errors import ConfigError, MissingExtraError, first_line
 from sentiment_ray.listing_pages import find_pages, has_pages
-from sentiment_ray.local_files import walk_files
+from sentiment_ray.local_files import make_temporary_file, walk_files
 from sentiment_ray.manifest import remove_all
 from sentiment_ray.paths import is_url
 from sentiment_ray.retrying import SYSTEM_CLOCK, Clock, PassingFault, retry_passing
+from sentiment_ray.store_faults import find_files, name_existing, watch_faults
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,8 +33,6 @@ TEMPORARY_PREFIX = "sentiment-ray-"
 CHAIN = re.compile(r"::[A-Za-z][\w+.-]*://|^[A-Za-z][\w+.-]*::")
 """How fsspec writes a chain of protocols. Another `::` is part of a name."""
 MAX_PARALLEL_REQUESTS = 16
-PRECONDITION_FAILED = ("PreconditionFailed", "pre-conditions", "conditionNotMet", "412")
-"""How stores say that a file exists already, in the messages of their libraries."""
 PACKAGES = {
     "s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]", "gcs": "sentiment-ray[gcs]",
     "abfss": "adlfs", "wasbs": "adlfs", "oss": "ossfs",
@@ -94,15 +92,19 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> FileInfo:
-        """Write a file in one step, and return what is there then. A crash leaves the old content or the new."""
+    def write(self, name: str, data: bytes, *, replaces: bool = True) -> FileInfo:
+        """Write a file in one step, and return what is there then. A crash leaves the old content or the new.
+
+        FileExistsError, unless it `replaces`, when there is a file.
+        """
         if not self.is_local:
-            return self._put(lambda: self.fs.pipe_file(self.path(name), data), name, len(data))
+            options = {} if replaces else {"mode": "create"}
+            return self._put(lambda: self.fs.pipe_file(self.path(name), data, **options), name, len(data))
 
         def write_once() -> FileInfo:
             with self.temporary_file() as temporary:
                 temporary.write_bytes(data)
-                return self.move_in(temporary, name)
+                return self.move_in(temporary, name, replaces=replaces)
 
         return self._retry(write_once, name)
 
@@ -114,27 +116,19 @@ class Store:
 
         def create_once() -> bool:
             try:
-                self._create(name, data)
+                with name_existing():
+                    self._create(name, data)
             except FileExistsError:
-                return False
-            except OSError as error:
-                if any(words in str(error) for words in PRECONDITION_FAILED):
-                    return False
-                raise
+                return self._holds(name, data)
             return True
 
-        if self._retry(create_once, name):
-            return True
-        try:
-            return self.read(name) == data
-        except FileNotFoundError:
-            return False
+        return self._retry(create_once, name)
 
     @contextmanager
     def temporary_file(self) -> Iterator[Path]:
         """Yield the path of an empty local file, on the store's file system if that is local. Remove it afterwards."""
         directory = Path(self.root) / TEMPORARY if self.is_local else None
-        file = _make_temporary(directory)
+        file = make_temporary_file(directory, TEMPORARY_PREFIX)
         try:
             yield file
         finally:
@@ -143,18 +137,39 @@ class Store:
                 with suppress(OSError):  # other files are in it
                     directory.rmdir()
 
-    def move_in(self, file: Path, name: str) -> FileInfo:
+    def move_in(self, file: Path, name: str, *, replaces: bool = True) -> FileInfo:
         """Give a finished local file its `name` in the store, in one step: a rename, or one upload.
 
         Return what is there then. PassingFault, repeated and at last StorageError, when the object is short.
+        FileExistsError, unless it `replaces`, when there is a file.
         """
         num_bytes = file.stat().st_size
         if not self.is_local:
-            return self._put(lambda: self.fs.put_file(str(file), self.path(name)), name, num_bytes)
+            options = {} if replaces else {"mode": "create"}
+            return self._put(lambda: self.fs.put_file(str(file), self.path(name), **options), name, num_bytes)
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        place_file(file, target)
+        (place_file if replaces else place_new_file)(file, target)
         return self._look(name, num_bytes)
+
+    def parse(self, name: str, function: Callable[[Any], Result]) -> Result:
+        """Return what a function makes of a file that is open for reading. FileNotFoundError when it does not exist."""
+
+        def open_and_parse() -> Result:
+            with self.fs.open(self.path(name), "rb") as handle:
+                return function(handle)
+
+        return self._retry(open_and_parse, name)
+
+    def copy_to(self, name: str, target: Path) -> None:
+        """Copy a file to a local path. FileNotFoundError when it does not exist."""
+
+        def copy_once() -> None:
+            self.fs.get_file(self.path(name), str(target))
+            if target.stat().st_size != self.fs.info(self.path(name))["size"]:
+                raise PassingFault("the file was read only in part")
+
+        self._retry(copy_once, name)
 
     def list(self, under: str = "") -> dict[str, FileInfo]:
         """Return every file below a directory of the store by relative name, sorted; none if there is no directory."""
@@ -163,7 +178,7 @@ class Store:
             if self.is_local:
                 return walk_files(self.path(under))
             self.fs.invalidate_cache()
-            return dict(self.fs.find(self.path(under), detail=True))
+            return find_files(self.fs, self.path(under))
 
         try:
             details = self._retry(find, under)
@@ -226,13 +241,18 @@ class Store:
             return tuple(pool.map(function, items))
 
     def _retry(self, call: Callable[[], Result], name: str) -> Result:
-        return retry_passing(call, full_path(self.fs, self.path(name)), clock=self.clock)
+        def watched_call() -> Result:
+            with watch_faults(self.fs):
+                return call()
+
+        return retry_passing(watched_call, full_path(self.fs, self.path(name)), clock=self.clock)
 
     def _put(self, put: Callable[[], object], name: str, num_bytes: int) -> FileInfo:
         """Write an object and look at it; write it again when it is not whole, as some clients and stores leave it."""
 
         def put_and_look() -> FileInfo:
-            put()
+            with name_existing():
+                put()
             return self._look(name, num_bytes)
 
         return self._retry(put_and_look, name)
@@ -247,6 +267,13 @@ class Store:
             raise PassingFault(f"{info.bytes:,} bytes are there, and {num_bytes:,} were written")
         return info
 
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether a file that is there already holds just these bytes, because an earlier try has written it."""
+        try:
+            return bytes(self.fs.cat_file(self.path(name))) == data
+        except FileNotFoundError:
+            raise PassingFault("the store says that the file exists, and does not show it") from None
+
     def _create(self, name: str, data: bytes) -> None:
         if not self.is_local:
             self.fs.pipe_file(self.path(name), data, mode="create")
@@ -256,18 +283,6 @@ class Store:
             target = Path(self.path(name))
             target.parent.mkdir(parents=True, exist_ok=True)
             place_new_file(temporary, target)
-
-
-def _make_temporary(directory: Path | None) -> Path:
-    """Make an empty file in a directory, which another process may remove at any moment as long as it is empty."""
-    for _ in range(MAX_PARALLEL_REQUESTS):
-        if directory:
-            directory.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=directory)
-            os.close(handle)
-            return Path(name)
-    raise PassingFault(f"no temporary file can be made in {directory}")
 
 
 def open_store(location: str) -> Store:

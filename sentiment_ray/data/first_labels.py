@@ -3,12 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
 
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.label_advice import OTHER_LABELS, advise_on_labels
 from sentiment_ray.data.label_mapping import map_labels, select_left_out
+from sentiment_ray.data.readers.faults import retry_reading
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.readers.rows import read_tables
+from sentiment_ray.data.source_config import Source
 from sentiment_ray.data.validate import count_raw_labels
 from sentiment_ray.errors import DataError
 
@@ -61,8 +66,7 @@ def _read_first_rows(config: PrepareConfig, tasks: Sequence[ReadTask]) -> dict[i
             first.is_complete = False
             continue
         first.num_tasks += 1
-        tables = read_tables(task, source)
-        table = next(tables, None)
+        table, is_alone = retry_reading(partial(_read_first_table, task, source))
         if table is not None:
             raw = table["label"].drop_null()
             values = raw.unique().to_pylist()
@@ -70,5 +74,11 @@ def _read_first_rows(config: PrepareConfig, tasks: Sequence[ReadTask]) -> dict[i
             first.num_unknown += len(raw)
             first.has_label |= any(map_labels(values, source, config.labels)) or bool(select_left_out(values, source))
             first.raw_labels += count_raw_labels(raw, source, config.labels)
-            first.is_complete = first.is_complete and next(tables, None) is None
+            first.is_complete = first.is_complete and is_alone
     return by_source
+
+
+def _read_first_table(task: ReadTask, source: Source) -> tuple[pa.Table | None, bool]:
+    """Return the first rows of a task, None if it has none, and whether these are all."""
+    tables = read_tables(task, source)
+    return next(tables, None), next(tables, None) is None

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import ray.data
 from tqdm import tqdm
 
 from sentiment_ray import log
+from sentiment_ray.data.readers.faults import retry_reading
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.paths import find_disk_failure
 
@@ -18,14 +20,15 @@ Result = TypeVar("Result")
 def run_tasks(function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], *, title: str) -> list[Result]:
     """Call `function` with each tuple of `arguments`, each in a task with one CPU; return the results as they finish.
 
-    When a task fails, Ray Data starts no new tasks and stops the running ones, and the error is raised here.
+    A task that meets a fault of the disk or of memory is called again. When a task fails, Ray Data starts no new tasks
+    and stops the running ones, and the error is raised here.
     """
 
     def call(row: dict[str, int]) -> dict[str, Any]:
         logger.info("task started", extra={"task": f"{title} {row['index']}"})
         # Ray Data passes an exception on as text only, so an error for people is returned as a value.
         try:
-            return {"result": function(*arguments[row["index"]])}
+            return {"result": retry_reading(partial(function, *arguments[row["index"]]))}
         except SentimentRayError as error:
             return {"result": error}
         except Exception as error:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sentiment_ray import log
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.copied_columns import choose_copied_columns
 from sentiment_ray.data.readers.content import read_start
+from sentiment_ray.data.readers.faults import retry_reading
 from sentiment_ray.data.readers.parquet import Footer, read_footer
 from sentiment_ray.data.readers.read_task import ReadTask
 from sentiment_ray.data.source_columns import check_columns, find_types, recognise_chat
@@ -105,20 +107,28 @@ def make_source_files(config: PrepareConfig, listings: Sequence[Listing]) -> lis
 
 
 def make_read_tasks(config: PrepareConfig, files: Sequence[SourceFile]) -> list[ReadTask]:
-    """Check all files and return what to read; DataError names the first file that is unreadable or lacks a column."""
+    """Check all files and return what to read; DataError names the first file that is damaged or lacks a column.
+
+    StorageError if this machine cannot read a file.
+    """
     tasks: list[ReadTask] = []
     types, known_names = [], dict[str, None]()
     for file in files:
-        footer = read_footer(file.path) if file.format == "parquet" else None
-        source = config.sources[file.source_index]
-        file = recognise_chat(file, source)
-        columns = check_columns(file, source, footer, config.columns)
+        file, footer, columns = retry_reading(partial(_examine, file, config))
         tasks.extend(_split_into_tasks(file, footer))
         if config.columns and (footer is None or footer.row_groups):
             types.append((file, find_types(config.columns, file, columns, footer)))
             known_names |= dict.fromkeys([*columns, *file.path_columns])
     copied = choose_copied_columns(config.columns, types, known_names)
     return [replace(task, copied=copied) for task in tasks] if config.columns else tasks
+
+
+def _examine(file: SourceFile, config: PrepareConfig) -> tuple[SourceFile, Footer | None, list[str]]:
+    """Return a file with the format that its content tells, its footer if it is Parquet, and its columns."""
+    footer = read_footer(file.path) if file.format == "parquet" else None
+    source = config.sources[file.source_index]
+    file = recognise_chat(file, source)
+    return file, footer, check_columns(file, source, footer, config.columns)
 
 
 def describe_sources(config: PrepareConfig, listings: Sequence[Listing]) -> list[dict[str, Any]]:
@@ -161,7 +171,7 @@ def _warn_about_shared_files(config: PrepareConfig, listings: Sequence[Listing])
 
 def _refuse_unknown_format(file: InputFile, source: Source) -> str:
     known = ", ".join(FORMATS_BY_SUFFIX)
-    advice = suggest_format(read_start(Path(file.path)))
+    advice = suggest_format(retry_reading(partial(read_start, Path(file.path))))
     if not advice and Path(file.path).suffix.lower() in UNREAD_COMPRESSION:
         advice = "Its ending says that it is compressed, in a way that is not read. Unpack it"
     advice = advice or f"Pass --format, or set format for the source {source.name!r}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -20,26 +21,43 @@ from sentiment_ray.parquet_types import (
     read_texts,
     without_views,
 )
+from sentiment_ray.retrying import PassingFault, retry_passing
 from sentiment_ray.storage import open_location
+from sentiment_ray.watched_file import WatchedFile, open_watched
 
 
 def read_table(file: str) -> pa.Table:
-    """Read a file with plain strings instead of string views; DataError when it cannot be read, or has a name twice."""
+    """Read a file with plain strings instead of string views; DataError when it is damaged, or has a name twice.
+
+    StorageError when it cannot be read now.
+    """
+    return retry_passing(partial(_read_once, file), file, remedy="Run the same command again when it is mended.")
+
+
+def _read_once(file: str) -> pa.Table:
+    fs, path = open_location(file)
     try:
-        fs, path = open_location(file)
-        with fs.open(path, "rb") as handle, parquet.ParquetFile(handle) as opened:
-            name, times = Counter(opened.schema_arrow.names).most_common(1)[0] if opened.schema_arrow.names else ("", 0)
-            if times > 1:
-                raise DataError(f"{file} has {times} columns {name!r}. Rename all but one of them.")
-            table = opened.read()
-            fields = [field.with_type(without_views(field.type)) for field in table.schema]
-            return table.cast(pa.schema(fields, table.schema.metadata))
-    except UNREADABLE as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{file}: not a Parquet file that can be read ({describe_damage(error)}). Restore it, or leave it out."
-        ) from None
+        with open_watched(fs, path) as handle:
+            try:
+                return _parse(handle, file)
+            except UNREADABLE as error:
+                handle.refuse_fault(error)
+                raise DataError(
+                    f"{file}: not a Parquet file that can be read ({describe_damage(error)}). Restore it, or leave it "
+                    "out."
+                ) from None
+    except FileNotFoundError:
+        raise PassingFault("it is listed and is not there any more") from None
+
+
+def _parse(handle: WatchedFile, file: str) -> pa.Table:
+    with parquet.ParquetFile(handle) as opened:
+        name, times = Counter(opened.schema_arrow.names).most_common(1)[0] if opened.schema_arrow.names else ("", 0)
+        if times > 1:
+            raise DataError(f"{file} has {times} columns {name!r}. Rename all but one of them.")
+        table = opened.read()
+        fields = [field.with_type(without_views(field.type)) for field in table.schema]
+        return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def add_path_columns(table: pa.Table, inner: str, names: Sequence[str]) -> pa.Table:

@@ -15,7 +15,9 @@ from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, matches
 from sentiment_ray.input_files.selection import PARQUET, Selection, Wanted, select
 from sentiment_ray.input_files.tables import keep_rows_of_tables
 from sentiment_ray.paths import is_url
+from sentiment_ray.retrying import is_machine_fault, is_passing, retry_passing
 from sentiment_ray.storage import full_path, is_local, open_location
+from sentiment_ray.store_faults import watch_faults
 
 PREPARED = "prepared.json"
 SPLITS = ("train", "validation", "test")
@@ -97,12 +99,18 @@ def list_input(
     wrote, only `splits` are read. With `keep_defective`, broken links, devices and names that are
     not UTF-8 are listed too.
     DataError, which begins with `label`, when there is no file, when a file is a broken link or has no UTF-8 name, and
-    when files belong to a table and do not give its rows.
+    when files belong to a table and do not give its rows. StorageError when the store or the disk does not answer.
     """
+    fs = open_location(location)[0]
+    wanted = Wanted(formats, stated_format, keep_defective)
     try:
-        place = look_up(location, label)
-        wanted = Wanted(formats, stated_format, keep_defective)
-        selection = _select_of_glob(place, wanted) if place.kind == "glob" else select(place, wanted)
+        selection = retry_passing(
+            lambda: _select(location, label, wanted),
+            f"{label} cannot be listed",
+            passes=is_machine_fault if is_local(fs) else is_passing,
+            remedy="Run the same command again when that is mended, or correct the path.",
+        )
+        place = selection.location
         if place.kind == "file" and set(formats) == {PARQUET}:
             _refuse_other_format(selection, location, label)
         if place.kind == "directory":
@@ -112,7 +120,7 @@ def list_input(
     except (SentimentRayError, AssertionError):
         raise
     except Exception as error:  # the library of every store has its own errors for a failing network
-        if is_local(open_location(location)[0]):
+        if is_local(fs):
             raise
         cause = (str(error).splitlines() or [""])[0].rstrip(".")
         raise StorageError(
@@ -171,6 +179,12 @@ def _join(found: Sequence[str]) -> str:
 
 def _find_real_path(path: str) -> str:
     return path if is_url(path) else os.path.realpath(path)
+
+
+def _select(location: str, label: str, wanted: Wanted) -> Selection:
+    with watch_faults(open_location(location)[0]):
+        place = look_up(location, label)
+        return _select_of_glob(place, wanted) if place.kind == "glob" else select(place, wanted)
 
 
 def _select_of_glob(place: Location, wanted: Wanted) -> Selection:

@@ -1,5 +1,6 @@
 """Finds out what an input names, a file, a directory or a glob, and lists what stands there; knows no formats."""
 
+import errno
 import os
 import unicodedata
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sentiment_ray.input_files import names
 from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, has_wildcard, may_lead_to_match, names_hidden
 from sentiment_ray.input_files.suggestions import suggest_path
 from sentiment_ray.input_files.tree import Tree, Walk, describe_defect, describe_file, walk
+from sentiment_ray.retrying import is_machine_fault
 from sentiment_ray.storage import is_local, open_location
 
 
@@ -116,6 +118,8 @@ def _find_info(fs: fsspec.AbstractFileSystem, path: str, label: str) -> dict[str
     try:
         return dict(fs.info(path))
     except PermissionError as error:
+        if not is_local(fs):  # keys may have expired
+            raise
         raise DataError(f"{label} cannot be read ({error}). Give yourself the right to read it.") from None
     except FileNotFoundError as error:
         if isinstance(error.__cause__, OSError):  # so fsspec hides that a server cannot be reached
@@ -124,7 +128,7 @@ def _find_info(fs: fsspec.AbstractFileSystem, path: str, label: str) -> dict[str
                 "command again when it answers."
             ) from None
         return None
-    except (OSError, ValueError):
-        if is_local(fs):  # a name that no file can have
-            return None
+    except (OSError, ValueError) as error:
+        if is_local(fs) and not (is_machine_fault(error) and getattr(error, "errno", None) != errno.EINVAL):
+            return None  # a name that no file can have
         raise

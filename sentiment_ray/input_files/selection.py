@@ -10,6 +10,8 @@ from sentiment_ray.input_files import names
 from sentiment_ray.input_files.location import Location
 from sentiment_ray.input_files.patterns import matches, may_lead_to_match
 from sentiment_ray.input_files.tree import Entry
+from sentiment_ray.retrying import is_passing
+from sentiment_ray.storage import is_local
 
 PARQUET, PARQUET_MAGIC = "parquet", b"PAR1"
 MIN_PARQUET_BYTES = 12
@@ -125,9 +127,17 @@ def _select_by_content(selection: Selection, undecided: Sequence[Entry]) -> list
     paths = [location.path(entry.name) for entry in large]
     starts = location.fs.cat_ranges(paths, [0] * len(large), [4] * len(large), on_error="return") if large else []
     for entry, start in zip(large, starts, strict=True):
+        if isinstance(start, Exception):
+            _refuse_fault(start, location)
         if start == PARQUET_MAGIC:
             selection.add(entry, PARQUET)
     return [entry for entry in undecided if entry.name not in selection.entries]
+
+
+def _refuse_fault(error: Exception, location: Location) -> None:
+    """Raise an error that may pass by itself. A local file without the right to read it is left out."""
+    if is_passing(error) and not (is_local(location.fs) and isinstance(error, PermissionError)):
+        raise error
 
 
 def _drop_repeated(selection: Selection, without_ending: Collection[str]) -> None:

@@ -14,11 +14,13 @@ import fsspec
 import pyarrow as pa
 
 from sentiment_ray import log
-from sentiment_ray.errors import DataError, MissingExtraError, require_extra
+from sentiment_ray.errors import DataError, MissingExtraError, StorageError, first_line, require_extra
 from sentiment_ray.input_files.location import Location
 from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.input_files.selection import Selection
+from sentiment_ray.retrying import is_passing
 from sentiment_ray.storage import full_path, is_local
+from sentiment_ray.store_faults import is_directory
 
 DELTA_LOG = "_delta_log"
 LOGS = {DELTA_LOG: "Delta", ".hoodie": "Hudi"}
@@ -152,6 +154,11 @@ def _read_file_names(fs: fsspec.AbstractFileSystem, found: Table) -> set[str]:
             paths = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
             partitions = table.metadata().partition_columns
     except (DeltaError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and is_passing(error):
+            raise StorageError(
+                f"{shown}: the log of the Delta table cannot be read now ({first_line(error)}). Run the same command "
+                "again when that is mended."
+            ) from None
         raise DataError(
             f"{shown} cannot be read as a Delta table ({str(error).splitlines()[0].rstrip('.')}). {WRITE_OUT}."
         ) from None
@@ -191,7 +198,7 @@ def _open_log(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
 
 def _is_directory(fs: fsspec.AbstractFileSystem, path: str) -> bool:
     try:
-        return bool(fs.isdir(path))
+        return is_directory(fs, path)
     except PermissionError:  # a policy may allow to list the input alone
         return False
 

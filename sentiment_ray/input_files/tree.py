@@ -11,7 +11,9 @@ from typing import Any, Literal
 import fsspec
 
 from sentiment_ray.errors import DataError
+from sentiment_ray.retrying import is_machine_fault
 from sentiment_ray.storage import file_info, is_local
+from sentiment_ray.store_faults import find_files
 
 Walk = Literal["now", "last", "never"]
 """When a directory is walked: `last` after all others, and only if no link led to it."""
@@ -151,22 +153,31 @@ def _scan(path: str) -> list[os.DirEntry[str]]:
         with os.scandir(path) as items:
             return list(items)
     except OSError as error:
+        _refuse_fault(error)
         raise DataError(
             f"{path} cannot be listed ({error.strerror}). Give yourself the right to read it, or leave it out."
         ) from None
 
 
+def _refuse_fault(error: OSError) -> None:
+    """Raise an error again that may pass by itself, as that of a network disk may. A right that is missing stays so."""
+    if is_machine_fault(error) and not isinstance(error, PermissionError):
+        raise error
+
+
 def _is_directory(item: os.DirEntry[str]) -> bool:
     try:
         return item.is_dir()
-    except OSError:  # a link to itself
-        return False
+    except OSError as error:
+        _refuse_fault(error)
+        return False  # a link to itself
 
 
 def _describe_path(path: str, name: str, *, is_link: bool) -> Entry:
     try:
         status = os.stat(path)
     except OSError as error:
+        _refuse_fault(error)
         if not is_link:
             raise DataError(f"{path} cannot be read ({error.strerror}). Restore it, or leave it out.") from None
         return Entry(name, 0, str(os.lstat(path).st_mtime), describe_defect(path), is_link=True)
@@ -176,7 +187,7 @@ def _describe_path(path: str, name: str, *, is_link: bool) -> Entry:
 
 def _list_prefix(fs: fsspec.AbstractFileSystem, root: str, deep: bool) -> Tree:
     tree = Tree()
-    infos = fs.find(root, detail=True) if deep else {info["name"]: info for info in fs.ls(root, detail=True)}
+    infos = find_files(fs, root) if deep else {info["name"]: info for info in fs.ls(root, detail=True)}
     start = len(root.rstrip("/")) + 1
     directories = set()
     for path, info in infos.items():

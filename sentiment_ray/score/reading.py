@@ -15,8 +15,9 @@ from sentiment_ray.parquet_types import UNREADABLE, describe_damage, without_vie
 from sentiment_ray.retrying import PassingFault
 from sentiment_ray.score.chunks import CHUNK_BYTES, RowChunk, count_row_bytes, cut_batch, make_unreadable_chunk
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.score.watched_file import WatchedFile, open_watched
 from sentiment_ray.storage import file_info, open_location
+from sentiment_ray.store_faults import watch_faults
+from sentiment_ray.watched_file import WatchedFile, open_watched
 
 CHUNK_ROWS = 16_384
 """Rows in memory at a time: enough to fill batches with texts of one length, few enough for rows of any size."""
@@ -75,8 +76,9 @@ def check_version(unit: Unit) -> None:
     """
     fs, path = open_location(unit.path)
     try:
-        fs.invalidate_cache()
-        info = file_info(fs.info(path))
+        with watch_faults(fs):
+            fs.invalidate_cache()
+            info = file_info(fs.info(path))
     except FileNotFoundError:
         raise PassingFault(
             f"{unit.path} is not there for {socket.gethostname()}. Mount its directory on every node, or restore it"

@@ -117,8 +117,7 @@ def _read_common_columns(store: Store, parts: Parts, sink: str) -> pa.Schema:
 
 
 def _read_schema(store: Store, name: str) -> pa.Schema:
-    with store.fs.open(store.path(name), "rb") as handle:
-        return parquet.read_schema(handle)
+    return store.parse(name, parquet.read_schema)
 
 
 def _to_stored_type(data_type: pa.DataType) -> pa.DataType:

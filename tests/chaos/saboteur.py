@@ -50,10 +50,10 @@ def install() -> None:
 
 
 def _sabotage(operation: Callable[..., Any], name_index: int) -> Callable[..., Any]:
-    def sabotaged(store: Any, *arguments: Any) -> Any:
+    def sabotaged(store: Any, *arguments: Any, **options: Any) -> Any:
         step = find_step(arguments[name_index])
         _kill_if_ordered(step, "before")
-        result = operation(store, *arguments)
+        result = operation(store, *arguments, **options)
         _kill_if_ordered(step, "after")
         return result
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sentiment_ray import watched_file
 from sentiment_ray.errors import StorageError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.parquet_types import is_damage
 from sentiment_ray.retrying import PassingFault, SystemClock, is_passing, retry_passing
-from sentiment_ray.score import footers, watched_file
+from sentiment_ray.score import footers
 from sentiment_ray.score.chunks import cut_batch
 from sentiment_ray.score.footers import read_footer
 from sentiment_ray.score.plan import Unit

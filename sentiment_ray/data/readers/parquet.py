@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sentiment_ray.column_names import resolve_column
 from sentiment_ray.data.copied_columns import make_text_array
+from sentiment_ray.data.readers.faults import refuse_fault
 from sentiment_ray.data.readers.read_task import CopiedRow, ReadTask, Row
 from sentiment_ray.data.source_config import Source
 from sentiment_ray.errors import DataError
@@ -53,7 +54,10 @@ class Footer:
 
 
 def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
-    """Yield the rows of one row group; DataError with the file and the row group if its pages cannot be read."""
+    """Yield the rows of one row group; DataError with the file and the row group if its pages are damaged.
+
+    PassingFault if this machine cannot read them now.
+    """
     try:
         with pq.ParquetFile(task.path, page_checksum_verification=True) as file:
             group = file.metadata.row_group(task.row_group)
@@ -79,6 +83,7 @@ def read_row_group(task: ReadTask, source: Source) -> Iterator[Row]:
             if number != task.first_row + group.num_rows:
                 raise ValueError(f"{number - task.first_row} rows where the footer promises {group.num_rows}")
     except UNREADABLE as error:
+        refuse_fault(error, task.path)
         raise DataError(
             f"{task.path}: row group {task.row_group} cannot be read ({describe_damage(error)}). "
             "Restore the file, or leave it out."
@@ -92,8 +97,9 @@ def _suggest_format(path: Path) -> str | None:
 
 
 def read_footer(path: Path) -> Footer:
-    """Return what the footer of a Parquet file says; DataError if it cannot be read or its row counts do not add up.
+    """Return what the footer of a Parquet file says; DataError if it is damaged or its row counts do not add up.
 
+    PassingFault if this machine cannot read it now.
     Only the totals of a row group are read: PyArrow can abort on the column metadata of a damaged file.
     """
     try:
@@ -104,6 +110,7 @@ def read_footer(path: Path) -> Footer:
         if min(num_rows, default=0) < 0 or sum(num_rows) != metadata.num_rows:
             raise ValueError(f"the footer promises {metadata.num_rows} rows, its row groups {sum(num_rows)}")
     except UNREADABLE as error:
+        refuse_fault(error, path)
         remedy = _suggest_format(path) or "Restore the file, or leave it out"
         raise DataError(f"{path} is not a readable Parquet file ({describe_damage(error)}). {remedy}.") from error
     max_bytes, first_rows = MAX_EXPANSION * path.stat().st_size, accumulate(num_rows, initial=0)

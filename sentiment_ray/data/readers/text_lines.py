@@ -14,6 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from sentiment_ray.data.readers.encodings import check_marks, get_error_handler, guess_encoding
+from sentiment_ray.data.readers.faults import refuse_fault
 from sentiment_ray.errors import DataError
 
 MAX_LINE_BYTES = 8 << 20
@@ -47,11 +48,15 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[bytes]:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator["io.BufferedReader[Any]"]:
-    """Open a file and decompress it by its ending; DataError if it cannot be read to its end, or is not compressed."""
+    """Open a file and decompress it by its ending; DataError if it is damaged, cut off or not compressed.
+
+    PassingFault if this machine cannot read it now.
+    """
     try:
         with _open(path) as file:
             yield file
     except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeError) as error:
+        refuse_fault(error, path)
         raise DataError(f"{path} cannot be read to its end ({error}). Restore the file, or leave it out.") from error
 
 

@@ -43,6 +43,8 @@ class Faults:
     """The process that sends a request is killed."""
     freeze: float = 0.0
     """The process that lists the store sleeps for minutes before it does."""
+    suspend: float = 0.0
+    """The process that writes where no file is sleeps for minutes between its look at the lock and the write."""
     slow: float = 0.0
     """The request takes seconds to arrive."""
 
@@ -158,6 +160,13 @@ class World:
     def freeze_by_chance(self) -> None:
         """Perhaps let the process that runs now sleep."""
         if self.happens(self.faults.freeze) and self.current.can_die and self.sleeps < MAX_SLEEPS:
+            self.freeze()
+
+    def suspend_by_chance(self) -> None:
+        """Perhaps let the process that writes now sleep. It does not die right after it has woken up."""
+        process = self.current
+        if self.happens(self.faults.suspend) and process.can_die and self.sleeps < MAX_SLEEPS:
+            process.can_die = False
             self.freeze()
 
     def freeze(self) -> None:
@@ -296,7 +305,8 @@ class WorldFileSystem:
         world = self._world
         if mode == "create" and world.happens(world.faults.conflict):
             raise OSError(errno.EBUSY, "409: a conflicting operation is in progress")
-
+        if path not in world.objects:
+            world.suspend_by_chance()
         process = world.current
 
         def put() -> bool:
@@ -308,12 +318,11 @@ class WorldFileSystem:
         if not world.request(f"PUT {path}", put, is_write=True):
             raise FileExistsError(path)
 
-    def put_file(self, local: str, path: str) -> None:
+    def put_file(self, local: str, path: str, mode: str = "overwrite") -> None:
         data = Path(local).read_bytes()
         if self._world.happens(self._world.faults.short_put):
             data = data[: len(data) // 2]
-        process = self._world.current
-        self._world.request(f"PUT {path}", lambda: self._set(process, path, data), is_write=True)
+        self.pipe_file(path, data, mode)
 
     def rm_file(self, path: str) -> None:
         process = self._world.current

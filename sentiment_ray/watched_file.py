@@ -8,6 +8,7 @@ import fsspec
 
 from sentiment_ray.parquet_types import is_damage
 from sentiment_ray.retrying import PassingFault, is_passing
+from sentiment_ray.store_faults import watch_faults
 
 
 class WatchedFile:
@@ -76,7 +77,7 @@ class WatchedFile:
 @contextmanager
 def open_watched(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[WatchedFile]:
     """Open a file for reading. An error of the block that a fault of the store has caused becomes that fault."""
-    with fs.open(path, "rb", cache_type="readahead") as file:
+    with watch_faults(fs), fs.open(path, "rb", cache_type="readahead") as file:
         watched = WatchedFile(file, path)
         try:
             yield watched
