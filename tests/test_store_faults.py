@@ -135,7 +135,6 @@ def test_a_directory_that_cannot_be_listed_is_not_empty_where_fsspec_walks() -> 
     class Busy(AbstractFileSystem):
         """Knows how to list a directory, and nothing else, as the file systems of HDFS and SFTP do."""
 
-        cachable = False
         directories = {"out": ("out/a",), "out/free": ("out/free/b",), "out/busy": ("out/busy/c",)}
 
         def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
