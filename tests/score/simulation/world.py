@@ -15,6 +15,8 @@ MAX_STEPS = 40_000
 MAX_SLEEPS = 12
 SLOW_REPLY = 0.3
 """Share of the replies that take so long that others act before."""
+SPARED_S = 60.0
+"""Seconds in which a process that has slept before a write looks at its lock again."""
 LONGEST_TRANSFER_S = 45.0
 """Seconds within which a request that was sent has arrived."""
 
@@ -69,6 +71,8 @@ class Process:
     can_die: bool = True
     parent: "Process | None" = None
     wake_at: float = 0.0
+    spared_until: float = 0.0
+    """Until when the process does not die, because it has just woken up."""
     started_at: float = 0.0
     ended_at: float = float("inf")
     is_alive: bool = True
@@ -166,8 +170,8 @@ class World:
         """Perhaps let the process that writes now sleep. It does not die right after it has woken up."""
         process = self.current
         if self.happens(self.faults.suspend) and process.can_die and self.sleeps < MAX_SLEEPS:
-            process.can_die = False
             self.freeze()
+            process.spared_until = self.now + SPARED_S
 
     def freeze(self) -> None:
         """Let the process that runs now sleep for minutes with all its threads, as when its machine is suspended."""
@@ -209,13 +213,14 @@ class World:
         if self.is_over:
             raise GreenletExit
         process, faults = self.current, self.faults
-        if process.parent and not process.parent.is_alive and self.happens(0.1):
+        may_die = process.spared_until < self.now
+        if process.parent and not process.parent.is_alive and may_die and self.happens(0.1):
             self.kill(process)
         if process.dies_before and is_write and process.dies_before in what:
             self.kill(process)
         slow = self.happens(faults.slow) and is_write
         self.sleep(self.chance.uniform(1, LONGEST_TRANSFER_S) if slow else self.chance.uniform(0, 0.2))
-        if process.can_die and self.happens(faults.kill):
+        if process.can_die and may_die and self.happens(faults.kill):
             if is_write and self.happens(0.5):
                 self._deliver_later(effect)
             self.kill(process)
