@@ -1,6 +1,6 @@
 """Files on local disks and object stores. A file is there whole or not at all. Knows nothing of their content.
 
-All goes through fsspec, so that inputs and outputs have one resolution of endpoints and keys. obstore was tried instead:
+All goes through fsspec, so inputs and outputs have one resolution of endpoints and keys. obstore was tried instead:
 it takes 409 ("try again") for "exists already", syncs no file on a disk, and refuses some names; docs/scoring.md tells
 more.
 """

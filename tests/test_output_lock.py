@@ -3,7 +3,6 @@
 import errno
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,30 +161,27 @@ def test_a_process_that_slept_before_its_write_changes_nothing(
     """While it slept, another run has taken the output and written what it wanted to write."""
     clock, new = ScriptedClock(), tmp_path / "new"
     new.write_bytes(b"of the process that slept")
-    opened = open_store(str(tmp_path / "out") if place == "local" else f"{s3}/slept")
-    store = Store(opened.fs, opened.root, clock)
+    opened = open_store(str(tmp_path) if place == "local" else f"{s3}/slept")
     put, slept = Store._put if place == "s3" else Store.move_in, list[str]()
 
     def sleep_and_put(own: Store, *arguments: Any, **options: Any) -> Any:
         if isinstance(own, LockedStore) and not slept:
             slept.append("once")
             clock.now += 500
-            store.write("_plan/lock-00002.json", json.dumps({"owner": "another"} | ELSEWHERE).encode())
-            store.write("there", b"of another run")
+            other = Store(own.fs, own.root, clock)
+            other.write("_plan/lock-00002.json", json.dumps({"owner": "another"} | ELSEWHERE).encode())
+            other.write("there", b"of another run")
         return put(own, *arguments, **options)
 
     monkeypatch.setattr(Store, "_put" if place == "s3" else "move_in", sleep_and_put)
     for name, expected in (("there", [b"of another run"]), ("extra", [])):
-        for change in (
-            lambda guarded, name=name: guarded.write(name, b"mine"),
-            lambda guarded, name=name: guarded.move_in(new, name),
-        ):
+        for how in ("write", "move_in"):
             slept.clear()
-            store.remove("")
-            with suppress(ConfigError), hold_lock(store, "scores") as lock:
-                with pytest.raises(ConfigError, match="taken over by another run"):
-                    change(guard(store, "scores", lock))
-                assert [store.read(each) for each in store.list() if each == name] == expected
+            store = Store(opened.fs, opened.path(f"{name}-{how}"), clock)
+            with hold_lock(store, "scores") as lock, pytest.raises(ConfigError, match="taken over by another run"):
+                guarded = guard(store, "scores", lock)
+                guarded.write(name, b"mine") if how == "write" else guarded.move_in(new, name)
+            assert [store.read(each) for each in store.list() if each == name] == expected
 
 
 def test_workers_of_the_run_are_locked_out_by_the_next_number(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_stage_that_cannot_read_its_sources_ends_with_1_and_leaves_nothing(
 
 
 def test_a_listing_that_fails_is_no_missing_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Any, *_: Any) -> None:
+    def fail(path: Any, *_: Any, **__: Any) -> None:
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
 
     (tmp_path / "in").mkdir()
