@@ -83,7 +83,7 @@ def test_a_stage_that_cannot_read_its_sources_ends_with_1_and_leaves_nothing(
     for module, name in ((text_lines, "_open"), (parquet.pq, "read_metadata")):
         monkeypatch.setattr(module, name, fail)
     for path in sources:
-        done = run_job("prepare_reviews", str(path), "--output", str(tmp_path / "out"))
+        done = run_job("prepare_reviews", "--input", str(path), "--output", str(tmp_path / "out"))
         assert done.exit_code == 1, done.stderr
         (line,) = done.error_lines
         assert path.name in line and "Run the same command again" in line
