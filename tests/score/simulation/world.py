@@ -72,7 +72,7 @@ class Process:
     parent: "Process | None" = None
     wake_at: float = 0.0
     spared_until: float = 0.0
-    """Until when the process does not die, because it has just woken up."""
+    """Until when nothing else happens to the process, because it has just woken up."""
     started_at: float = 0.0
     ended_at: float = float("inf")
     is_alive: bool = True
@@ -167,7 +167,7 @@ class World:
             self.freeze()
 
     def suspend_by_chance(self) -> None:
-        """Perhaps let the process that writes now sleep. It does not die right after it has woken up."""
+        """Perhaps let the process that writes now sleep. Nothing else happens to it right after it has woken up."""
         process = self.current
         if self.happens(self.faults.suspend) and process.can_die and self.sleeps < MAX_SLEEPS:
             self.freeze()
@@ -213,23 +213,23 @@ class World:
         if self.is_over:
             raise GreenletExit
         process, faults = self.current, self.faults
-        may_die = process.spared_until < self.now
-        if process.parent and not process.parent.is_alive and may_die and self.happens(0.1):
+        is_spared = process.spared_until >= self.now
+        if process.parent and not process.parent.is_alive and not is_spared and self.happens(0.1):
             self.kill(process)
         if process.dies_before and is_write and process.dies_before in what:
             self.kill(process)
         slow = self.happens(faults.slow) and is_write
         self.sleep(self.chance.uniform(1, LONGEST_TRANSFER_S) if slow else self.chance.uniform(0, 0.2))
-        if process.can_die and may_die and self.happens(faults.kill):
+        if process.can_die and not is_spared and self.happens(faults.kill):
             if is_write and self.happens(0.5):
                 self._deliver_later(effect)
             self.kill(process)
-        if self.happens(faults.error):
+        if not is_spared and self.happens(faults.error):
             raise StoreError(f"{what}: connection reset")
         result = effect()
         if self.happens(SLOW_REPLY):
             self.sleep(self.chance.uniform(0, 0.6))
-        if self.happens(faults.lost_reply):
+        if not is_spared and self.happens(faults.lost_reply):
             raise StoreError(f"{what}: the reply was lost")
         return result
 
