@@ -17,17 +17,16 @@ import posixpath
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from sentiment_ray import log
-from sentiment_ray.errors import ConfigError, SentimentRayError, StorageError
+from sentiment_ray.errors import ConfigError, StorageError
 from sentiment_ray.manifest import format_json
 from sentiment_ray.storage import TEMPORARY, FileInfo, Store, open_store
 
@@ -37,8 +36,6 @@ LOOK_AGAIN_S = 5.0
 """Seconds between two looks at the lock of another run."""
 STALE_S = 120.0
 """Seconds without a change after which a run on another machine counts as dead."""
-LONG_WRITE_S = 30.0
-"""Seconds after which a process looks at its lock again when it has written: it may have slept."""
 SETTLE_S = 60.0
 """Seconds after which a request that a dead process has sent has arrived or never will."""
 REMOVED_AT_ONCE = 256
@@ -65,40 +62,15 @@ class LockedStore(Store):
     """The output as the person wrote it."""
     lock: Lock = Lock("", "")
 
-    def write(self, name: str, data: bytes, *, replaces: bool = True) -> FileInfo:
+    def write(self, name: str, data: bytes) -> FileInfo:
         """Write a file, as `Store.write`."""
-        return self._change(name, partial(super().write, name, data), replaces)
-
-    def move_in(self, file: Path, name: str, *, replaces: bool = True) -> FileInfo:
-        """Give a finished local file its name, as `Store.move_in`."""
-        return self._change(name, partial(super().move_in, file, name), replaces)
-
-    def _change(self, name: str, put: Callable[..., FileInfo], replaces: bool) -> FileInfo:
-        """Put a file; look at the lock before, and again before a file is replaced, and after a write that took long.
-
-        A process may sleep for hours between its look at the lock and its write, as when its machine is suspended. What
-        others have written meanwhile it does not replace, and what it writes where nothing was it takes back.
-        """
-        looked_at = _read_clocks(self)
         refuse_if_taken_over(self, self.output, self.lock)
-        try:
-            info = put(replaces=False)
-        except FileExistsError:
-            refuse_if_taken_over(self, self.output, self.lock)
-            if not replaces:
-                raise
-            return put(replaces=True)
-        if any(now - before > LONG_WRITE_S for now, before in zip(_read_clocks(self), looked_at, strict=True)):
-            self._take_back_unless_held(name, info)
-        return info
+        return super().write(name, data)
 
-    def _take_back_unless_held(self, name: str, info: FileInfo) -> None:
-        try:
-            refuse_if_taken_over(self, self.output, self.lock)
-        except SentimentRayError:
-            if super().describe(name) == info:
-                super().remove_file(name)
-            raise
+    def move_in(self, file: Path, name: str) -> FileInfo:
+        """Give a finished local file its name, as `Store.move_in`."""
+        refuse_if_taken_over(self, self.output, self.lock)
+        return super().move_in(file, name)
 
     def remove(self, name: str) -> None:
         """Remove a file or a directory, as `Store.remove`."""
@@ -223,11 +195,6 @@ def refuse_if_taken_over(store: Store, output: str, lock: Lock) -> None:
             "every node, or remove nothing from the output while a run writes there. Then run the same command again."
         )
     raise ConfigError(f"output = {output!r} has been taken over by another run, so this run ends.")
-
-
-def _read_clocks(store: Store) -> tuple[float, float]:
-    """Return two clocks in seconds. The first one stands still while a machine is suspended; the other one may jump."""
-    return store.clock.monotonic(), store.clock.time()
 
 
 def _list_locks(store: Store) -> list[str]:

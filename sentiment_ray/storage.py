@@ -97,19 +97,15 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes, *, replaces: bool = True) -> FileInfo:
-        """Write a file in one step, and return what is there then. A crash leaves the old content or the new.
-
-        FileExistsError, unless it `replaces`, when there is a file.
-        """
+    def write(self, name: str, data: bytes) -> FileInfo:
+        """Write a file in one step, and return what is there then. A crash leaves the old content or the new."""
         if not self.is_local:
-            options = {} if replaces else {"mode": "create"}
-            return self._put(lambda: self.fs.pipe_file(self.path(name), data, **options), name, len(data))
+            return self._put(lambda: self.fs.pipe_file(self.path(name), data), name, len(data))
 
         def write_once() -> FileInfo:
             with self.temporary_file() as temporary:
                 temporary.write_bytes(data)
-                return self.move_in(temporary, name, replaces=replaces)
+                return self.move_in(temporary, name)
 
         return self._retry(write_once, name)
 
@@ -142,19 +138,17 @@ class Store:
                 with suppress(OSError):  # other files are in it
                     directory.rmdir()
 
-    def move_in(self, file: Path, name: str, *, replaces: bool = True) -> FileInfo:
+    def move_in(self, file: Path, name: str) -> FileInfo:
         """Give a finished local file its `name` in the store, in one step: a rename, or one upload.
 
         Return what is there then. PassingFault, repeated and at last StorageError, when the object is short.
-        FileExistsError, unless it `replaces`, when there is a file.
         """
         num_bytes = file.stat().st_size
         if not self.is_local:
-            options = {} if replaces else {"mode": "create"}
-            return self._put(lambda: self.fs.put_file(str(file), self.path(name), **options), name, num_bytes)
+            return self._put(lambda: self.fs.put_file(str(file), self.path(name)), name, num_bytes)
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        (place_file if replaces else place_new_file)(file, target)
+        place_file(file, target)
         return self._look(name, num_bytes)
 
     def parse(self, name: str, function: Callable[[Any], Result]) -> Result:
@@ -256,8 +250,7 @@ class Store:
         """Write an object and look at it; write it again when it is not whole, as some clients and stores leave it."""
 
         def put_and_look() -> FileInfo:
-            with name_existing():
-                put()
+            put()
             return self._look(name, num_bytes)
 
         return self._retry(put_and_look, name)

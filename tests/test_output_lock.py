@@ -10,7 +10,7 @@ import pytest
 
 from sentiment_ray import log, output_lock
 from sentiment_ray.errors import ConfigError, StorageError
-from sentiment_ray.output_lock import STALE_S, Lock, LockedStore, advance_lock, guard, hold_lock, is_held
+from sentiment_ray.output_lock import STALE_S, Lock, advance_lock, guard, hold_lock, is_held
 from sentiment_ray.retrying import SystemClock
 from sentiment_ray.storage import Store, open_location, open_store
 
@@ -152,36 +152,6 @@ def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path) -> None:
             with pytest.raises(ConfigError, match="has been taken over by another run"):
                 change()
     assert store.read("part") == b"old"
-
-
-@pytest.mark.parametrize("place", ["local", "s3"])
-def test_a_process_that_slept_before_its_write_changes_nothing(
-    place: str, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While it slept, another run has taken the output and written what it wanted to write."""
-    clock, new = ScriptedClock(), tmp_path / "new"
-    new.write_bytes(b"of the process that slept")
-    opened = open_store(str(tmp_path) if place == "local" else f"{s3}/slept")
-    put, slept = Store._put if place == "s3" else Store.move_in, list[str]()
-
-    def sleep_and_put(own: Store, *arguments: Any, **options: Any) -> Any:
-        if isinstance(own, LockedStore) and not slept:
-            slept.append("once")
-            clock.now += 500
-            other = Store(own.fs, own.root, clock)
-            other.write("_plan/lock-00002.json", json.dumps({"owner": "another"} | ELSEWHERE).encode())
-            other.write("there", b"of another run")
-        return put(own, *arguments, **options)
-
-    monkeypatch.setattr(Store, "_put" if place == "s3" else "move_in", sleep_and_put)
-    for name, expected in (("there", [b"of another run"]), ("extra", [])):
-        for how in ("write", "move_in"):
-            slept.clear()
-            store = Store(opened.fs, opened.path(f"{name}-{how}"), clock)
-            with hold_lock(store, "scores") as lock, pytest.raises(ConfigError, match="taken over by another run"):
-                guarded = guard(store, "scores", lock)
-                guarded.write(name, b"mine") if how == "write" else guarded.move_in(new, name)
-            assert [store.read(each) for each in store.list() if each == name] == expected
 
 
 def test_workers_of_the_run_are_locked_out_by_the_next_number(tmp_path: Path) -> None:

@@ -235,20 +235,6 @@ def a_zombie_writes_receipts() -> list[Patch]:
     return [(LockedStore, "write", Store.write), (LockedStore, "move_in", Store.move_in)]
 
 
-@_mutant(faults=Faults(suspend=0.1), people=RIVALS, **QUIET)
-def a_process_that_slept_replaces_what_others_wrote() -> list[Patch]:
-    def change(store: LockedStore, name: str, put: Callable[..., FileInfo], replaces: bool) -> FileInfo:
-        output_lock.refuse_if_taken_over(store, store.output, store.lock)
-        return put(replaces=True)
-
-    return [(LockedStore, "_change", change)]
-
-
-@_mutant(faults=Faults(suspend=0.1), people=RIVALS, **QUIET)
-def a_process_that_slept_leaves_what_it_wrote() -> list[Patch]:
-    return [(output_lock, "LONG_WRITE_S", 1e9)]
-
-
 @_mutant(faults=Faults(), people=((_run(0), _run(2)),), **QUIET)
 def receipts_of_another_plan_count() -> list[Patch]:
     read = receipts.read_bare_receipt

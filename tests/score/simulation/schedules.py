@@ -114,7 +114,7 @@ def _choose_faults(generator: random.Random) -> Faults:
     """Return the disturbances of a schedule: a few kinds, each often enough to meet a step of the protocol."""
     kinds = {
         "error": 0.04, "lost_reply": 0.03, "short_put": 0.1, "conflict": 0.3, "kill": 0.01, "freeze": 0.02,
-        "slow": 0.1, "suspend": 0.05,
+        "slow": 0.1,
     }  # fmt: skip
     chosen = generator.sample(sorted(kinds), generator.randint(0, 4))
     return Faults(**{kind: kinds[kind] for kind in chosen})
@@ -141,7 +141,7 @@ def _check_refusal(world: World, driver: Process) -> None:
     if "taken over" in message:
         if _find_holder(world).ended_at < driver.started_at:
             raise Violation(f"{driver.name} was stopped by a run that had ended before it began")
-        if not (faults.freeze or faults.suspend or faults.error or faults.lost_reply or faults.slow):
+        if not (faults.freeze or faults.error or faults.lost_reply or faults.slow):
             raise Violation(f"{driver.name} was stopped although it was never late")
 
 

@@ -15,8 +15,6 @@ MAX_STEPS = 40_000
 MAX_SLEEPS = 12
 SLOW_REPLY = 0.3
 """Share of the replies that take so long that others act before."""
-SPARED_S = 60.0
-"""Seconds in which a process that has slept before a write looks at its lock again."""
 LONGEST_TRANSFER_S = 45.0
 """Seconds within which a request that was sent has arrived."""
 
@@ -45,8 +43,6 @@ class Faults:
     """The process that sends a request is killed."""
     freeze: float = 0.0
     """The process that lists the store sleeps for minutes before it does."""
-    suspend: float = 0.0
-    """The process that writes where no file is sleeps for minutes between its look at the lock and the write."""
     slow: float = 0.0
     """The request takes seconds to arrive."""
 
@@ -71,8 +67,6 @@ class Process:
     can_die: bool = True
     parent: "Process | None" = None
     wake_at: float = 0.0
-    spared_until: float = 0.0
-    """Until when nothing else happens to the process, because it has just woken up."""
     started_at: float = 0.0
     ended_at: float = float("inf")
     is_alive: bool = True
@@ -166,13 +160,6 @@ class World:
         if self.happens(self.faults.freeze) and self.current.can_die and self.sleeps < MAX_SLEEPS:
             self.freeze()
 
-    def suspend_by_chance(self) -> None:
-        """Perhaps let the process that writes now sleep. Nothing else happens to it right after it has woken up."""
-        process = self.current
-        if self.happens(self.faults.suspend) and process.can_die and self.sleeps < MAX_SLEEPS:
-            self.freeze()
-            process.spared_until = self.now + SPARED_S
-
     def freeze(self) -> None:
         """Let the process that runs now sleep for minutes with all its threads, as when its machine is suspended."""
         process, seconds = self.current, self.chance.uniform(100, 400)
@@ -213,23 +200,22 @@ class World:
         if self.is_over:
             raise GreenletExit
         process, faults = self.current, self.faults
-        is_spared = process.spared_until >= self.now
-        if process.parent and not process.parent.is_alive and not is_spared and self.happens(0.1):
+        if process.parent and not process.parent.is_alive and self.happens(0.1):
             self.kill(process)
         if process.dies_before and is_write and process.dies_before in what:
             self.kill(process)
         slow = self.happens(faults.slow) and is_write
         self.sleep(self.chance.uniform(1, LONGEST_TRANSFER_S) if slow else self.chance.uniform(0, 0.2))
-        if process.can_die and not is_spared and self.happens(faults.kill):
+        if process.can_die and self.happens(faults.kill):
             if is_write and self.happens(0.5):
                 self._deliver_later(effect)
             self.kill(process)
-        if not is_spared and self.happens(faults.error):
+        if self.happens(faults.error):
             raise StoreError(f"{what}: connection reset")
         result = effect()
         if self.happens(SLOW_REPLY):
             self.sleep(self.chance.uniform(0, 0.6))
-        if not is_spared and self.happens(faults.lost_reply):
+        if self.happens(faults.lost_reply):
             raise StoreError(f"{what}: the reply was lost")
         return result
 
@@ -310,8 +296,7 @@ class WorldFileSystem:
         world = self._world
         if mode == "create" and world.happens(world.faults.conflict):
             raise OSError(errno.EBUSY, "409: a conflicting operation is in progress")
-        if path not in world.objects:
-            world.suspend_by_chance()
+
         process = world.current
 
         def put() -> bool:
@@ -323,11 +308,12 @@ class WorldFileSystem:
         if not world.request(f"PUT {path}", put, is_write=True):
             raise FileExistsError(path)
 
-    def put_file(self, local: str, path: str, mode: str = "overwrite") -> None:
+    def put_file(self, local: str, path: str) -> None:
         data = Path(local).read_bytes()
         if self._world.happens(self._world.faults.short_put):
             data = data[: len(data) // 2]
-        self.pipe_file(path, data, mode)
+        process = self._world.current
+        self._world.request(f"PUT {path}", lambda: self._set(process, path, data), is_write=True)
 
     def rm_file(self, path: str) -> None:
         process = self._world.current
