@@ -17,10 +17,10 @@ from sentiment_ray.evaluate.tables import read_table
 from sentiment_ray.input_files.listing import list_input
 from sentiment_ray.local_copy import local_copy
 from sentiment_ray.retrying import SYSTEM_CLOCK
-from sentiment_ray.score.commit import read_committed_manifest
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import read_footer
 from sentiment_ray.score.protocol import run_job
+from sentiment_ray.score.scores_manifest import read_committed_manifest
 from sentiment_ray.storage import Store, open_store
 from tests.faults import Answer, FastClock, Proxy, Request, serve_proxy
 from tests.score.test_protocol import LocalJob
