@@ -14,6 +14,7 @@ SentimentRayError            the input is wrong: exit code 2
 """
 
 import importlib.util
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -86,6 +87,17 @@ def require_extra(extra: str, *modules: str) -> None:
             f"{', '.join(missing)} is not installed; this part of sentiment-ray needs it. "
             f"Run: pip install 'sentiment-ray[{extra}]'"
         )
+
+
+def iterate_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what has caused it, each once: a fault that is raised again may be its own cause."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        # Ray keeps the exception of a task in `cause`.
+        cause = getattr(cause, "cause", None) or cause.__cause__ or cause.__context__
 
 
 def first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sentiment_ray.errors import ConfigError, StorageError
+from sentiment_ray.errors import ConfigError, StorageError, iterate_causes
 
 URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
 """How a URL begins: with a protocol, or with several as fsspec chains them (simplecache::s3://)."""
@@ -106,16 +106,14 @@ def _refuse_impossible(absolute: str, given: str) -> None:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return the reason of an operating system's error in words."""
-    return REASONS.get(error.errno or 0) or error.strerror or str(error)
+    """Return the reason of an error in words. Libraries of object stores use its numbers with words of their own."""
+    is_of_system = error.errno and error.strerror in (None, os.strerror(error.errno))
+    return (REASONS.get(error.errno or 0) if is_of_system else None) or error.strerror or str(error)
 
 
 def find_disk_failure(error: BaseException) -> StorageError | None:
     """Return a StorageError when an exception, or what caused it, says that a disk is full or broken; else None."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in iterate_causes(error):
         if NO_TEMPORARY_DIRECTORY in str(cause):
             return StorageError("no directory for temporary files can be written. Name one that can in TMPDIR.")
         number = _read_error_number(cause)
@@ -125,8 +123,6 @@ def find_disk_failure(error: BaseException) -> StorageError | None:
                 f"{DISK_FAILURES[number]}{f' ({place})' if place else ''}. Mend that, then run the same command again: "
                 "what is finished is kept."
             )
-        # Ray keeps the exception of a task in `cause`.
-        cause = getattr(cause, "cause", None) or cause.__cause__ or cause.__context__
     return None
 
 

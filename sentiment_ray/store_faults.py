@@ -8,7 +8,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
-from sentiment_ray.errors import first_line
+from sentiment_ray.errors import first_line, iterate_causes
 from sentiment_ray.retrying import PassingFault, is_passing
 
 REFUSALS = re.compile(
@@ -50,13 +50,9 @@ def name_existing() -> Iterator[None]:
         raise
 
 
-def refuses_keys(error: BaseException | None) -> bool:
+def refuses_keys(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that the store does not accept the keys, as when they have expired."""
-    while error is not None:
-        if isinstance(error, PermissionError) or REFUSALS.search(str(error)):
-            return True
-        error = error.__cause__
-    return False
+    return any(isinstance(cause, PermissionError) or REFUSALS.search(str(cause)) for cause in iterate_causes(error))
 
 
 def renew_keys(fs: AbstractFileSystem) -> None:
