@@ -107,7 +107,7 @@ def _refuse_impossible(absolute: str, given: str) -> None:
 
 def describe_os_error(error: OSError) -> str:
     """Return the reason of an error in words. Libraries of object stores use its numbers with words of their own."""
-    is_of_system = error.errno and error.strerror in (None, os.strerror(error.errno))
+    is_of_system = error.errno and os.strerror(error.errno) in (error.strerror or os.strerror(error.errno))
     return (REASONS.get(error.errno or 0) if is_of_system else None) or error.strerror or str(error)
 
 
