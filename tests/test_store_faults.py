@@ -35,7 +35,7 @@ ANSWERS = {
 }
 
 
-OUTAGES = 8
+OUTAGES = 5
 """Starts of a run during which the store stops to answer well."""
 
 
