@@ -23,7 +23,7 @@ from sentiment_ray.score.turns import count_units_at_once
 MAX_START_CRASHES = 100
 """Workers in a row that may die before they have loaded their engine, before the run fails. A growing pool needs many:
 Ray (2.60) counts those that it asked for and took back before there was room."""
-MAX_UNITS_OF_TASK = 64
+MAX_UNITS_OF_TASK = 256
 """Units that a worker gets at once. Each task costs the driver about a millisecond and a few kilobytes."""
 TASKS_LEFT_PER_WORKER = 4
 """Tasks into which the units that are left are cut for each worker, so that all workers end at about the same time."""
