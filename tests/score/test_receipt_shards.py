@@ -1,5 +1,6 @@
 """Receipts are merged a shard at a time: none is lost, none of another plan counts, and the newest one wins."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from sentiment_ray.score.receipt_shards import (
 )
 from sentiment_ray.score.receipts import Receipt, write_receipt
 from sentiment_ray.score.totals import add_totals, count_receipt, describe_totals, parse_totals
-from sentiment_ray.score.workers import MAX_UNITS_OF_TASK, cut_into_tasks
+from sentiment_ray.score.workers import MAX_UNITS_OF_TASK, TASKS_LEFT_PER_WORKER, cut_into_tasks
 from sentiment_ray.storage import Store, open_store
 
 NUM_UNITS = 7
@@ -189,7 +190,10 @@ def test_tasks_are_large_while_many_units_are_left_and_single_at_the_end(num_uni
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] <= MAX_UNITS_OF_TASK
     assert sizes[-1] == 1
-    assert len(tasks) <= num_units / MAX_UNITS_OF_TASK + 20 * num_workers
+    at_the_end = (
+        TASKS_LEFT_PER_WORKER * (1 + math.log(MAX_UNITS_OF_TASK)) * num_workers
+    )  # each takes a share of the rest
+    assert len(tasks) <= num_units / MAX_UNITS_OF_TASK + at_the_end + 1
 
 
 def test_names_that_are_not_utf8_are_listed(store: LockedStore) -> None:
