@@ -192,7 +192,7 @@ def test_tasks_are_large_while_many_units_are_left_and_single_at_the_end(num_uni
     assert sizes[-1] == 1
     at_the_end = (
         TASKS_LEFT_PER_WORKER * (1 + math.log(MAX_UNITS_OF_TASK)) * num_workers
-    )  # each takes a share of the rest
+    )
     assert len(tasks) <= num_units / MAX_UNITS_OF_TASK + at_the_end + 1
 
 
