@@ -27,9 +27,14 @@ def hash_file(path: Path) -> str:
 
 def fingerprint(value: Any) -> str:
     """Return the sha256 of a JSON-like value: the same for equal content on every machine."""
+    return hashlib.sha256(encode_canonically(value)).hexdigest()
+
+
+def encode_canonically(value: Any) -> bytes:
+    """Return a JSON-like value as JSON that is the same for equal content on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     # A file name may have bytes that are not UTF-8; Python keeps them as lone surrogates.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return text.encode("utf-8", "surrogatepass")
 
 
 def describe_files(paths: list[Path]) -> list[dict[str, Any]]:

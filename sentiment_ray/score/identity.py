@@ -1,7 +1,6 @@
 """Everything that the scores of a run depend on, and the difference between two runs in words; reads no files."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import InputFile
+from sentiment_ray.manifest import encode_canonically
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.pins import Pins
 from sentiment_ray.text.batching import PADDED_LENGTHS
@@ -82,13 +82,19 @@ def fingerprint_run(identity: Identity, pins: Pins | None) -> str:
     all files in memory at once.
     """
     digest = hashlib.sha256()
-    digest.update(b'{"identity":{"bundle":' + _format(identity.bundle) + b',"files":[')
+    digest.update(b'{"identity":{"bundle":' + encode_canonically(identity.bundle) + b',"files":[')
     separator = b""
     for start in range(0, identity.num_files, ROWS_AT_ONCE):
         rows = identity.files.slice(start, ROWS_AT_ONCE).to_pylist()
-        digest.update(separator + b",".join(_format(_decode_file(row)) for row in rows))
+        digest.update(separator + b",".join(encode_canonically(_decode_file(row)) for row in rows))
         separator = b","
-    digest.update(b'],"settings":' + _format(identity.settings) + b'},"pins":' + _format(pins and asdict(pins)) + b"}")
+    digest.update(
+        b'],"settings":'
+        + encode_canonically(identity.settings)
+        + b'},"pins":'
+        + encode_canonically(pins and asdict(pins))
+        + b"}"
+    )
     return digest.hexdigest()
 
 
@@ -133,9 +139,3 @@ def describe_difference(old: Identity, new: Identity) -> str:
 
 def _decode_file(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"path": decode_name(row["path"]), "name": decode_name(row["name"])}
-
-
-def _format(value: Any) -> bytes:
-    """Return a value as `manifest.fingerprint` writes it."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.encode("utf-8", "surrogatepass")

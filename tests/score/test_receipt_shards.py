@@ -190,9 +190,7 @@ def test_tasks_are_large_while_many_units_are_left_and_single_at_the_end(num_uni
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] <= MAX_UNITS_OF_TASK
     assert sizes[-1] == 1
-    at_the_end = (
-        TASKS_LEFT_PER_WORKER * (1 + math.log(MAX_UNITS_OF_TASK)) * num_workers
-    )
+    at_the_end = TASKS_LEFT_PER_WORKER * (1 + math.log(MAX_UNITS_OF_TASK)) * num_workers
     assert len(tasks) <= num_units / MAX_UNITS_OF_TASK + at_the_end + 1
 
 
