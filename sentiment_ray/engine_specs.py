@@ -21,7 +21,7 @@ class Batching:
     """Numbers of rows that a batch may have, in ascending order; empty rows are added. Without any, every number."""
     encodes_ahead: bool = False
     """Whether texts are turned into token ids beside the engine, which does not need the CPU then."""
-    serving_tokens_per_batch: int = 512
+    serving_tokens_per_batch: int = 256
     """Largest number of tokens of a batch of a service, for which other requests wait."""
 
     def for_serving(self) -> "Batching":

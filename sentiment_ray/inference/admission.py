@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sentiment_ray.engine_specs import Batching
 
-MIN_BATCHES = 2
-"""So many batches may always be ahead, the one that is computed and the next one, however slow the engine is."""
+MIN_BATCHES = 4
+"""So many full batches may always be ahead, however slow the engine is: a short text of each of 32 clients."""
 REMEMBERED_TOKENS = 16_384
 """The rate of the engine is that of about so many last tokens. A batch counts by its tokens, as a full one is faster
 per token, and a queue that is long makes full batches."""

@@ -57,7 +57,7 @@ async def _send(answering: AsyncPredictor, share: float) -> tuple[list[Answer], 
 
 
 def test_at_twice_the_load_calls_are_refused_and_no_other_waits_for_long(slow: Predictor) -> None:
-    limit_s = 0.2  # four full batches of 512 tokens
+    limit_s = 0.2  # 2,000 tokens, several full batches
     answers, num_refused = use(slow, lambda answering: _send(answering, 2), limits=QueueLimits(max_wait_s=limit_s))
     wait_ms = [answer.timings.queue_ms for answer in answers]
     assert num_refused > 0.2 * len(answers)
