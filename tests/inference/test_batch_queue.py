@@ -127,7 +127,7 @@ def test_the_largest_group_is_first_and_the_oldest_call_once_it_is_overdue() -> 
 
 
 def test_large_calls_take_turns_row_by_row() -> None:
-    queue = _fill([[128] * 100, [128] * 50])
+    queue = _fill([[64] * 100, [64] * 50])
     batch = queue.take(0.0)
     assert batch is not None and [call for call, _ in batch.rows] == [0, 1, 0, 1]
 
