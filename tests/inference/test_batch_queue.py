@@ -151,6 +151,6 @@ def test_row_counts_come_from_the_ladder_with_few_empty_rows(batching: Batching,
 
 
 def test_rows_that_would_need_many_empty_ones_wait_for_company() -> None:
-    chosen = [choose_num_rows(count, 16, SERVING) for count in (5, 7, 9, 10, 13, 14, 17, 23)]
+    chosen = [choose_num_rows(count, 8, SERVING) for count in (5, 7, 9, 10, 13, 14, 17, 23)]
     assert chosen == [(4, 4), (7, 8), (8, 8), (8, 8), (12, 12), (14, 16), (16, 16), (23, 24)]
     assert np.all(np.diff(SERVING_ROW_COUNTS) > 0)
