@@ -208,3 +208,18 @@ def _try_to_write(directory: Path, *, rename_directory: bool) -> None:
     finally:
         for path in (probe, renamed):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def encode_name(name: str) -> bytes:
+    """Return a file name as bytes; what is not UTF-8 in it comes back with `decode_name`."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def decode_name(name: bytes) -> str:
+    """Return the file name that `encode_name` has encoded."""
+    return name.decode("utf-8", "surrogatepass")
+
+
+def to_utf8(text: str) -> str:
+    """Return a text with a question mark for what is not UTF-8 in it, as a column of strings needs it."""
+    return text.encode("utf-8", "replace").decode()

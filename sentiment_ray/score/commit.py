@@ -30,10 +30,10 @@ import pyarrow as pa
 
 from sentiment_ray.errors import GateError, StorageError
 from sentiment_ray.output_lock import LockedStore, refuse_if_taken_over
+from sentiment_ray.paths import decode_name
 from sentiment_ray.score.compare import refuse_differences
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, Files, WrittenFile, make_written_table
 from sentiment_ray.score.finished_units import find_unmerged_shards
-from sentiment_ray.score.identity import decode_name
 from sentiment_ray.score.output_names import (
     CRASH_RECORDS,
     DELTA_LOG,

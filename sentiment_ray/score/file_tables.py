@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiment_ray.score.identity import decode_name, encode_name
+from sentiment_ray.paths import decode_name, encode_name, to_utf8
 from sentiment_ray.storage import FileInfo, Store
 
 LISTING_SCHEMA = pa.schema([("name", pa.binary()), ("bytes", pa.int64()), ("version", pa.string())])
@@ -48,7 +48,7 @@ def make_written_table(files: Mapping[str, WrittenFile]) -> pa.Table:
         "unit": [NO_UNIT] * len(files),
         "name": [encode_name(name) for name in files],
         "bytes": [file.bytes for file in files.values()],
-        "version": [_to_utf8(file.version) for file in files.values()],
+        "version": [to_utf8(file.version) for file in files.values()],
         "sha256": [file.sha256 for file in files.values()],
     }
     return pa.table(columns, schema=WRITTEN_SCHEMA)
@@ -81,9 +81,5 @@ def iterate_files(table: pa.Table, rows_at_once: int = 10_000) -> Iterator[Files
 
 def _make_listing(page: Mapping[str, FileInfo]) -> pa.Table:
     names, infos = [encode_name(name) for name in page], page.values()
-    columns = [names, [info.bytes for info in infos], [_to_utf8(info.version) for info in infos]]
+    columns = [names, [info.bytes for info in infos], [to_utf8(info.version) for info in infos]]
     return pa.table(columns, schema=LISTING_SCHEMA)
-
-
-def _to_utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

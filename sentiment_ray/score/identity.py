@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from sentiment_ray.inference.predictor import PackedBundle
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.manifest import encode_canonically
+from sentiment_ray.paths import decode_name, encode_name
 from sentiment_ray.score.config import EXECUTION_KEYS, ScoreConfig
 from sentiment_ray.score.pins import Pins
 from sentiment_ray.text.batching import PADDED_LENGTHS
@@ -63,16 +64,6 @@ def make_file_table(files: Iterable[tuple[str, str, int, str]]) -> pa.Table:
     columns = list(zip(*files, strict=True)) or [(), (), (), ()]
     encoded = [[encode_name(name) for name in column] for column in columns[:2]]
     return pa.table([*encoded, *map(list, columns[2:])], schema=FILE_SCHEMA)
-
-
-def encode_name(name: str) -> bytes:
-    """Return a file name as bytes; what is not UTF-8 in it comes back with `decode_name`."""
-    return name.encode("utf-8", "surrogatepass")
-
-
-def decode_name(name: bytes) -> str:
-    """Return the file name that `encode_name` has encoded."""
-    return name.decode("utf-8", "surrogatepass")
 
 
 def fingerprint_run(identity: Identity, pins: Pins | None) -> str:

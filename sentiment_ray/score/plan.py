@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from sentiment_ray.errors import DataError
 from sentiment_ray.input_files.listing import InputFile
+from sentiment_ray.paths import decode_name, encode_name
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.footers import NO_COLUMNS, Footer
-from sentiment_ray.score.identity import Identity, decode_name, encode_name, fingerprint_run
+from sentiment_ray.score.identity import Identity, fingerprint_run
 from sentiment_ray.score.pins import Pins
 
 SHARD_UNITS = 10_000

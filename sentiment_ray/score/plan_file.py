@@ -14,8 +14,9 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import format_json
+from sentiment_ray.paths import decode_name, encode_name, to_utf8
 from sentiment_ray.score.footers import NO_COLUMNS
-from sentiment_ray.score.identity import FILE_SCHEMA, Identity, decode_name, encode_name, make_file_table
+from sentiment_ray.score.identity import FILE_SCHEMA, Identity, make_file_table
 from sentiment_ray.score.output_names import PLAN_NAME, name_file_shard, name_unit_shard
 from sentiment_ray.score.pins import parse_pins
 from sentiment_ray.score.plan import (
@@ -157,13 +158,9 @@ def _make_file_shards(plan: Plan) -> list[pa.Table]:
     for start in range(0, max(1, plan.identity.num_files), SHARD_FILES):
         files = plan.identity.files.slice(start, SHARD_FILES)
         found = [bad.get(path) for path in files["path"].to_pylist()] if bad else [None] * files.num_rows
-        rows, reasons = [each and each.rows for each in found], [each and _to_utf8(each.reason) for each in found]
+        rows, reasons = [each and each.rows for each in found], [each and to_utf8(each.reason) for each in found]
         tables.append(pa.table([*files.columns, rows, reasons], schema=FILE_SHARD_SCHEMA))
     return tables
-
-
-def _to_utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _parse_plan(store: Store, value: dict[str, Any]) -> Plan:

@@ -21,9 +21,9 @@ from pyarrow import parquet
 
 from sentiment_ray.manifest import format_json
 from sentiment_ray.output_lock import REMOVED_AT_ONCE, LockedStore, refuse_if_taken_over
+from sentiment_ray.paths import decode_name, encode_name
 from sentiment_ray.score.columns import PLAN_KEY
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, WrittenFile
-from sentiment_ray.score.identity import decode_name, encode_name
 from sentiment_ray.score.output_names import RECEIPTS, name_receipt, name_receipt_shard
 from sentiment_ray.score.plan import Plan, PlanShard, Unit, list_parts, make_unit
 from sentiment_ray.score.plan_file import read_units

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sentiment_ray import log
 from sentiment_ray.errors import DataError
 from sentiment_ray.output_lock import is_lock_name
-from sentiment_ray.paths import absolute_location
+from sentiment_ray.paths import absolute_location, decode_name, encode_name
 from sentiment_ray.score.file_tables import (
     WRITTEN_SCHEMA,
     Files,
@@ -22,7 +22,6 @@ from sentiment_ray.score.file_tables import (
     make_written_table,
     read_names,
 )
-from sentiment_ray.score.identity import decode_name, encode_name
 from sentiment_ray.score.output_names import MANIFEST_NAME, SUCCESS_NAME, name_quarantine
 from sentiment_ray.score.plan import Plan, count_unit_rows
 from sentiment_ray.score.plan_file import read_plan, read_units

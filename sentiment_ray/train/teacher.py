@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from sentiment_ray.errors import DataError
 from sentiment_ray.manifest import read_json
-from sentiment_ray.paths import local_path
+from sentiment_ray.paths import decode_name, local_path
 from sentiment_ray.train.config import Distill
 from sentiment_ray.train.shards import Source
 
@@ -53,7 +53,7 @@ def _list_parts(path: Path, manifest: dict[str, Any]) -> list[str]:
         if not (path / shard).resolve().is_relative_to(path.resolve()):
             raise DataError(f"{path / SCORES_NAME} names {shard[:200]!r}, which is outside that directory.")
         receipts = parquet.read_table(path / shard, columns=["part", "file_names"], partitioning=None).to_pylist()
-        names += [row["part"].decode("utf-8", "surrogatepass") for row in receipts if row["part"] in row["file_names"]]
+        names += [decode_name(row["part"]) for row in receipts if row["part"] in row["file_names"]]
     return names
 
 
