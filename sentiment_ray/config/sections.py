@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from sentiment_ray import log
 from sentiment_ray.errors import ConfigError
 
-SECTIONS = ("prepare", "train", "tune", "export", "evaluate", "score", "serve")
+SECTIONS = ("prepare", "train", "tune", "export", "evaluate", "score", "serve", "openai_api")
 
 
 def _split_commas(value: Any) -> Any:

@@ -1,0 +1,18 @@
+"""Makes the ids of objects, and tells the time as the API has it."""
+
+import secrets
+import string
+import time
+
+LETTERS = string.ascii_letters + string.digits
+NUM_LETTERS = 24
+
+
+def make_id(prefix: str, *, num_letters: int = NUM_LETTERS) -> str:
+    """Return a new random id such as file-4jJ…; it is safe as a file name and in a shell."""
+    return f"{prefix}{''.join(secrets.choice(LETTERS) for _ in range(num_letters))}"
+
+
+def now_s() -> int:
+    """Return the seconds since 1970."""
+    return int(time.time())
