@@ -54,7 +54,7 @@ test-lowest: ## The light tests on the lowest versions that pyproject.toml allow
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
 	@$(PYTHON) .ci/lowest_versions.py cpu serve > $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[cpu,serve]' \
-		$$(grep -E '^(fastapi|httpx|pytest)==' constraints.txt)
+		$$(grep -E '^(fastapi|httpx|pytest|pytest-timeout)==' constraints.txt)
 	@$(LOWEST)/bin/python -m pytest --noconftest $(LOWEST_TESTS)
 
 test-slow: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## The long runs only

@@ -22,6 +22,8 @@ from sentiment_ray.thread_waiting import let_waiting_threads_sleep
 ROOT = Path(__file__).parent.parent
 LABELS = ("negative", "neutral", "positive")
 EXPORT = {"variants": ("fp32", "optimized", "fp16", "int8_weights", "int8"), "max_batch_flips": 5, "threads": 2}
+SLOW_TEST_S = 4 * 3600
+"""The longest that a test of `make test-slow` may take; for other tests pyproject.toml says it."""
 NASTY_TEXTS = (
     "x",
     "word " * 10_000,
@@ -45,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     `make test` runs two processes of about equal length, because the tests of one cluster leave a third of two cores
     idle: one with the tests of the cluster but for those of training, which the second one runs after all others.
-    `make test-kills` runs those that kill.
+    `make test-kills` runs those that kill. Slow tests have a longer time limit.
     """
     for item in items:
         if item.path.is_relative_to(ROOT / "tests/train"):
@@ -54,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kills)
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TEST_S))
 
 
 def make_in_chain(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
