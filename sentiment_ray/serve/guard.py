@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Set
 
 from sentiment_ray.bundle.files import quote
-from sentiment_ray.serve.access_log import log_request
+from sentiment_ray.http_server.access_log import log_request
 from sentiment_ray.serve.http import (
     Receive,
     Refusal,

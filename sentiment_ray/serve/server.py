@@ -12,14 +12,14 @@ import uvicorn
 
 from sentiment_ray import log
 from sentiment_ray.errors import ConfigError, SentimentRayError
+from sentiment_ray.http_server.access_log import start_access_log
+from sentiment_ray.http_server.address import bind, describe_address, is_loopback, listen
+from sentiment_ray.http_server.draining import Server
+from sentiment_ray.http_server.protocol import make_protocol
 from sentiment_ray.inference.async_predictor import AsyncPredictor
-from sentiment_ray.serve.access_log import start_access_log
-from sentiment_ray.serve.address import bind, describe_address, is_loopback, listen
 from sentiment_ray.serve.api_key import ApiKeys, read_api_keys
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
-from sentiment_ray.serve.draining import Server
-from sentiment_ray.serve.protocol import make_protocol
 from sentiment_ray.serve.reload import Reloader, load_predictor
 from sentiment_ray.serve.scoring import log_bug
 from sentiment_ray.serve.service import Service, State

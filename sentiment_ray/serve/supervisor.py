@@ -19,8 +19,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from sentiment_ray import log
 from sentiment_ray.cpu_quota import count_usable_cpus
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.http_server.address import describe_address
 from sentiment_ray.manifest import format_json
-from sentiment_ray.serve.address import describe_address
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.metrics import MULTIPROCESS_DIRECTORY
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from sentiment_ray.serve.address import bind
-from sentiment_ray.serve.draining import Server
-from sentiment_ray.serve.protocol import make_protocol
+from sentiment_ray.http_server.address import bind
+from sentiment_ray.http_server.draining import Server
+from sentiment_ray.http_server.protocol import make_protocol
 
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from sentiment_ray import Predictor
 from sentiment_ray.errors import ConfigError
-from sentiment_ray.serve.address import bind, describe_address, listen
+from sentiment_ray.http_server.address import bind, describe_address, listen
 from sentiment_ray.serve.api_key import read_api_key
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.server import serve

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from sentiment_ray.serve.protocol import SharedState
+from sentiment_ray.http_server.protocol import SharedState
 
 SILENCE_S = 1.0
 """How long a connection without a request is kept when the service ends; a request may be on its way."""

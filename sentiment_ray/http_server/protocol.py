@@ -17,6 +17,8 @@ from uvicorn.server import ServerState
 MAX_DISCARDED_BYTES = 64 << 20
 """How much of an upload is read and thrown away after its answer. A client reads the answer when it has sent all."""
 MAX_DISCARDING_S = 10.0
+SLOW_HEAD_BODY = b'{"error":"The head of the request came too slowly.","error_type":"Timeout"}'
+"""What a service answers a slow head with, unless its errors have another form."""
 MAX_HEAD_BYTES = 64 << 10
 """A larger head of a request is answered with 400."""
 
@@ -32,6 +34,8 @@ class Protocol(HttpToolsProtocol):
 
     read_limit_s: float
     """How long the head of a request may take; set by `make_protocol`."""
+    slow_head_body: bytes
+    """The JSON that answers a head which takes longer; set by `make_protocol`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of a connection that may never send anything."""
@@ -172,8 +176,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse_slow_head(self) -> None:
         """Answer 408 to a client that sends the head of its request too slowly, and close."""
         if self._is_reading_head and not self._discard_timer and not self.transport.is_closing():
-            body = b'{"error":"The head of the request came too slowly.","error_type":"Timeout"}'
-            self._refuse_head(b"408 Request Timeout", b"application/json", body)
+            self._refuse_head(b"408 Request Timeout", b"application/json", self.slow_head_body)
 
     def _refuse_head(self, status: bytes, content_type: bytes, body: bytes) -> None:
         if self.cycle is not None and not self.cycle.response_complete:  # the answer before it is not out yet
@@ -212,9 +215,9 @@ class _Transport:
         self.close = close
 
 
-def make_protocol(read_limit_s: float) -> type[Protocol]:
+def make_protocol(read_limit_s: float, slow_head_body: bytes = SLOW_HEAD_BODY) -> type[Protocol]:
     """Return the protocol class with its time limit, as uvicorn makes instances of it without further arguments."""
-    return type("Protocol", (Protocol,), {"read_limit_s": read_limit_s})
+    return type("Protocol", (Protocol,), {"read_limit_s": read_limit_s, "slow_head_body": slow_head_body})
 
 
 def _has_unread_bytes(transport: asyncio.Transport) -> bool:
