@@ -1,14 +1,17 @@
 """Connects the driver to a Ray cluster without Ray's own log lines. Knows nothing of what runs there."""
 
+import atexit
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from sentiment_ray import log
 from sentiment_ray.errors import ClusterError, ConfigError, SentimentRayError, require_extra
@@ -19,6 +22,8 @@ require_extra("data", "ray")
 
 LOST_S = 10.0
 START_ATTEMPTS = 3
+END_S = 2.0
+"""Seconds in which the processes of a cluster may end by themselves after it was shut down."""
 START_TIMEOUT = "timed out during startup"
 """What Ray says when its processes have not started within 30 s, which happens on a busy machine."""
 OWN_CLUSTER = {
@@ -105,20 +110,24 @@ def _warn_when_lost(address: str) -> None:
 
 
 def _start_cluster(settings: dict[str, Any]) -> None:
-    """Start a cluster on this machine. ClusterError when it has not started after some attempts."""
-    import psutil
+    """Start a cluster on this machine that ends with this process.
+
+    ClusterError when it has not started after some attempts.
+    """
     import ray
 
     directory = choose_temporary_directory()
     for name, value in OWN_CLUSTER.items():
         os.environ.setdefault(name, value)
     for _ in range(START_ATTEMPTS):
-        before = {process.pid for process in psutil.Process().children()}
+        before = psutil.Process().children()
         try:
             ray.init("local", include_dashboard=False, _temp_dir=directory, **settings)
+            atexit.register(end_cluster, _list_children_except(before))
             return
         except Exception as error:  # Ray raises a bare Exception here
-            _end_children_except(before)
+            # What a failed start has left would slow down the next one.
+            _kill(_add_descendants(_list_children_except(before)))
             if START_TIMEOUT not in str(error):
                 raise
     raise ClusterError(
@@ -127,15 +136,37 @@ def _start_cluster(settings: dict[str, Any]) -> None:
     )
 
 
-def _end_children_except(pids: set[int]) -> None:
-    """End the processes that a failed start has left, so that they do not slow down the next one."""
-    import psutil
+def end_cluster(started: Sequence[psutil.Process]) -> None:
+    """Shut down the cluster that this process has started, and end what is left of it.
 
-    for child in psutil.Process().children():
-        if child.pid not in pids:
-            for process in (*child.children(recursive=True), child):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+    Ray ends its workers through its raylet, which it kills after a second. On a busy machine that is too early. A
+    worker that does not notice it, such as the controller of a training, would stay with all its memory.
+    """
+    import ray
+
+    processes = _add_descendants(started)
+    ray.shutdown()
+    _, left = psutil.wait_procs(processes, timeout=END_S)
+    _kill(left)
+
+
+def _list_children_except(others: Sequence[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child not in others]
+
+
+def _add_descendants(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found += [*process.children(recursive=True), process]
+    return found
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    """End processes; psutil compares the time of their start, so that no other process with the same id is ended."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -114,7 +115,10 @@ def ray_cluster(s3: str) -> Iterator[None]:
     """
     import ray
 
+    from sentiment_ray.cluster import end_cluster
+
     os.environ.setdefault("RAY_worker_niceness", "0")  # as in the clusters that the jobs start
+    before = psutil.Process().children()
     keep_idle = {"num_workers_soft_limit": 8, "idle_worker_killing_time_threshold_ms": 600_000}
     ray.init(
         "local",
@@ -124,8 +128,9 @@ def ray_cluster(s3: str) -> Iterator[None]:
         include_dashboard=False,
         _system_config=keep_idle,
     )
+    started = [child for child in psutil.Process().children() if child not in before]
     yield
-    ray.shutdown()
+    end_cluster(started)
 
 
 @pytest.fixture(scope="session")

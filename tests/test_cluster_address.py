@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import psutil
 import pytest
 import ray
 from ray.exceptions import AuthenticationError, RpcError
@@ -28,6 +29,7 @@ SAME_VERSIONS = {"ray_version": ray.__version__, "python_version": platform.pyth
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_address, "LISTEN_S", 0.0)
     monkeypatch.setattr(cluster_address, "ANSWER_S", 0.5)
+    monkeypatch.setattr(cluster, "atexit", Mock())
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     timeout = Exception("The current node timed out during startup. This could happen because ...")
     init = Mock(side_effect=[timeout, None])
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(cluster, "_end_children_except", Mock())
+    monkeypatch.setattr(cluster, "_list_children_except", Mock(return_value=[]))
     cluster._start_cluster({})
     assert init.call_count == 2
     init.side_effect = timeout
@@ -153,15 +155,44 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     assert init.call_count == 2 + 3 + 1
 
 
+USE_OWN_CLUSTER = """
+import os, psutil, signal
+import ray
+from ray._private.node import Node
+from sentiment_ray.cluster import connect
+
+@ray.remote(num_cpus=0)
+class Holder:
+    def read_pid(self):
+        return os.getpid()
+
+connect()
+holder = Holder.remote()
+worker = psutil.Process(ray.get(holder.read_pid.remote()))
+raylet = worker.parent()
+print(ray.nodes()[0]["MetricsExportPort"], worker.pid, worker.create_time(), raylet.name())
+
+def kill_on_a_busy_machine(node, kill=Node.kill_all_processes, **options):
+    raylet.send_signal(signal.SIGSTOP)
+    kill(node, **options)
+
+# The raylet has no time to end its workers before it is killed, and a worker does not notice that.
+worker.send_signal(signal.SIGSTOP)
+Node.kill_all_processes = kill_on_a_busy_machine
+"""
+
+
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_cluster_of_a_job_exports_no_metrics() -> None:
-    program = (
-        "import ray; from sentiment_ray.cluster import connect; connect(); print(ray.nodes()[0]['MetricsExportPort'])"
-    )
+def test_a_cluster_of_a_job_exports_no_metrics_and_leaves_no_process() -> None:
     environment = os.environ | {"RAY_ADDRESS": "local"}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", USE_OWN_CLUSTER]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == "-1"
+    port, pid, started_at, parent = done.stdout.split()
+    assert (port, parent) == ("-1", "raylet")
+    left = [each for each in psutil.process_iter() if (each.pid, each.create_time()) == (int(pid), float(started_at))]
+    for process in left:
+        process.kill()
+    assert not left, "the worker has outlived its driver"
 
 
 def test_what_is_set_for_a_cluster_of_a_job_stays(monkeypatch: pytest.MonkeyPatch) -> None:
