@@ -159,6 +159,7 @@ def _build(config: ExportConfig, run: dict[str, Any], opened: OpenedModel, direc
         reference=compute_profile(held_out.texts, measured.results[best].scores, labels),
         temperature=held_out.temperature,
         self_test=_make_self_test(held_out, measured),
+        metadata=config.metadata,
         versions=installed_versions(
             "torch", "transformers", "optimum", "optimum-onnx", "onnx", *engine_packages(), "ftfy"
         ),

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from export.variants import VARIANTS
-from sentiment_ray.config.sections import Names, Share, StageConfig
+from sentiment_ray.bundle.manifest import Metadata
+from sentiment_ray.config.sections import Names, Share, StageConfig, is_unset
 
 
 class ExportConfig(StageConfig):
@@ -44,6 +45,8 @@ class ExportConfig(StageConfig):
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the engines while they are measured; by default one for each core, at most the CPU quota."""
 
+    metadata: Annotated[Metadata, Field(exclude_if=is_unset)] = {}
+    """Table of texts and lists of texts that bundle.json shall hold as `metadata`, such as `source = "orders"`."""
     triton: str | None = None
     """Directory to write a Triton model repository of the bundle to, as well."""
     sign_key: str | None = None

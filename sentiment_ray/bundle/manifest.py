@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sentiment_ray.config.sections import Share
+from sentiment_ray.config.sections import Share, is_unset
 from sentiment_ray.engine_specs import cpu_engines
 from sentiment_ray.labels import is_label
 from sentiment_ray.manifest import fingerprint
@@ -37,6 +37,7 @@ MAX_BYTES = {
 """The files that a bundle may hold beside its manifest, its signature and its models, and the largest size of each."""
 MAX_BUNDLE_BYTES = 8 << 30
 REQUIRED_FILES = ("config.json", "tokenizer.json")
+MAX_METADATA_CHARACTERS = 1 << 20
 MAX_MESSAGE_CHARACTERS = 500
 """A message may quote the manifest, which may hold a text of any length."""
 
@@ -60,6 +61,20 @@ def _check_engine(name: str) -> str:
 
 
 EngineName = Annotated[str, AfterValidator(_check_engine)]
+
+
+def _check_metadata(metadata: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+    texts = [text for value in metadata.values() for text in ((value,) if isinstance(value, str) else value)]
+    num_characters = sum(map(len, texts))
+    if num_characters > MAX_METADATA_CHARACTERS:
+        raise ValueError(f"it has {num_characters:,} characters, at most {MAX_METADATA_CHARACTERS:,} are kept")
+    return metadata
+
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")], str | tuple[str, ...]], AfterValidator(_check_metadata)
+]
+"""Texts and lists of texts by name."""
 
 
 class FileEntry(BaseModel):
@@ -179,6 +194,8 @@ class Manifest(BaseModel):
     temperature: Annotated[float, Field(gt=0, lt=1000)] = 1.0
     """Every ONNX file divides the checkpoint's logits by this number."""
     self_test: SelfTest | None = None
+    metadata: Annotated[Metadata, Field(exclude_if=is_unset)] = {}
+    """What `[export.metadata]` said, such as the system messages of a chat file; no answer depends on it."""
     versions: dict[str, str]
     fingerprint: Digest
 
