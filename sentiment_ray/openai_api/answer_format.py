@@ -64,7 +64,8 @@ def read_schema(value: Mapping[str, Any], param: str) -> AnswerFormat:
     properties = schema.get("properties")
     if schema.get("type") != "object" or not isinstance(properties, Mapping):
         raise unsupported(place, WANTED)
-    label_field, choices = None, ()
+    label_field: str | None = None
+    choices: tuple[str, ...] = ()
     for name, described in properties.items():
         described = _resolve(described, schema)
         found = _read_enum(described)

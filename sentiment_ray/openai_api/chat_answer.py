@@ -17,7 +17,7 @@ UNREAD_TURNS = "The last user message alone is read; earlier turns change nothin
 def make_completion(request: ChatRequest, row: ScoresRow, model: ModelAnswers) -> dict[str, Any]:
     """Return the body of a chat that is not streamed. ApiError when the format asks for an unknown label."""
     answer = choose_answer(row, model, request.answer_format)
-    choices = [
+    choices: list[dict[str, Any]] = [
         {
             "index": index,
             "message": {"role": "assistant", "content": answer.content, "refusal": None, "annotations": []},
