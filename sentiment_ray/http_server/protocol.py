@@ -21,6 +21,9 @@ SLOW_HEAD_BODY = b'{"error":"The head of the request came too slowly.","error_ty
 """What a service answers a slow head with, unless its errors have another form."""
 MAX_HEAD_BYTES = 64 << 10
 """A larger head of a request is answered with 400."""
+HEAD_START = b"HTTP/1.1 "
+INTERIM_START = b"HTTP/1.1 1"
+"""`100 Continue`, for which a client waits before it sends the body."""
 
 
 class SharedState(ServerState):
@@ -133,6 +136,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, if the body of this one has been read whole."""
         self.last_activity_s = self.loop.time()
+        self._transport_of_cycles.flush()
         if not self.pipeline and self.cycle.response_complete and self.cycle.more_body:
             self._close_after_upload()
         if self._discard_timer:
@@ -207,12 +211,35 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Transport:
-    """What an answer writes to: the connection, with another `close`."""
+    """What an answer writes to: the connection, with another `close`.
+
+    uvicorn writes the head of an answer and its body apart. Here the head waits for the body, so both take one call of
+    the system and one packet.
+    """
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
+        self._transport = transport
+        self._close = close
+        self._head = b""
         self.is_closing = transport.is_closing
-        self.close = close
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; the head of an answer is kept until the next ones."""
+        if not self._head and data.startswith(HEAD_START) and not data.startswith(INTERIM_START):
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that no body follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is kept, and close as the protocol wishes."""
+        self.flush()
+        self._close()
 
 
 def make_protocol(read_limit_s: float, slow_head_body: bytes = SLOW_HEAD_BODY) -> type[Protocol]:

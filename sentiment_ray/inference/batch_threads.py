@@ -66,6 +66,9 @@ class BatchThreads:
     ) -> None:
         self._max_tokens = encoder.max_tokens
         self._batching = get_batching(engine.name).for_serving()
+        lengths = np.arange(encoder.max_tokens + 1, dtype=np.int32)
+        self._padded_lengths = pad_lengths(lengths, self._batching, max_tokens=encoder.max_tokens).tolist()
+        """To which length a row of each length is padded."""
         self._observe = observe
         self._changed = threading.Condition()
         """Held by whoever uses what is below."""
@@ -87,8 +90,7 @@ class BatchThreads:
 
     def add(self, call: Call) -> None:
         """Let the rows of a call wait. QueueFullError when it would wait for too long."""
-        lengths = np.array([len(ids) for ids in call.ids], dtype=np.int32)
-        padded = pad_lengths(lengths, self._batching, max_tokens=self._max_tokens).tolist()
+        padded = [self._padded_lengths[len(ids)] for ids in call.ids]
         call.num_missing = len(padded)
         with self._changed:
             self._check_room(padded)

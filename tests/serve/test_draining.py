@@ -6,6 +6,7 @@ import json
 import random
 import re
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -89,6 +90,12 @@ def read_answer(connection: socket.socket) -> bytes:
 def ask(connection: socket.socket) -> bytes:
     connection.sendall(REQUEST + b"body")
     return read_answer(connection)
+
+
+def count_packets(connection: socket.socket) -> int:
+    """Return how many packets with bytes have come: `tcpi_data_segs_in` of linux/tcp.h."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+    return int.from_bytes(info[152:156], sys.byteorder)
 
 
 class Load:
@@ -256,3 +263,24 @@ def test_a_client_that_uploads_nonsense_sees_the_400() -> None:
     with running() as service, service.connect() as connection:
         connection.sendall(b"nonsense " * 1_000_000)
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_an_answer_is_one_packet() -> None:
+    with running() as service, service.connect() as connection:
+        for number in range(1, 4):
+            assert ask(connection).startswith(b"HTTP/1.1 200 ")
+            assert count_packets(connection) == number
+
+
+def test_a_client_that_waits_to_send_its_body_is_told_to_go_on() -> None:
+    with running() as service, service.connect() as connection:
+        connection.sendall(REQUEST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"body")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_head_of_an_answer_without_a_body_is_sent() -> None:
+    with running() as service, service.connect() as connection:
+        connection.sendall(b"HEAD /early HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
