@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from jobs.pipeline import STAGES
 from sentiment_ray.cli import commands
+from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.train.tune_config import TuneConfig
 
@@ -66,7 +67,8 @@ def _default(field: FieldInfo) -> str:
 def all_sections() -> dict[str, type[BaseModel]]:
     """Return every section of a configuration file, the tables inside sections after their section."""
     sections: dict[str, type[BaseModel]] = {}
-    stages = {name: config for name, (config, _) in STAGES.items()} | {"tune": TuneConfig, "serve": ServeConfig}
+    stages = {name: config for name, (config, _) in STAGES.items()}
+    stages |= {"tune": TuneConfig, "serve": ServeConfig, "openai_api": OpenAiApiConfig}
     for name, model in stages.items():
         sections[name] = model
         for key, field in model.model_fields.items():
@@ -78,7 +80,11 @@ def all_sections() -> dict[str, type[BaseModel]]:
 
 
 def command_lines(name: str, command: click.Command) -> Iterator[str]:
-    """Yield what `--help` says of one command."""
+    """Yield what `--help` says of one command, or of each command of a group."""
+    if isinstance(command, click.Group):
+        for part, each in command.commands.items():
+            yield from command_lines(f"{name} {part}", each)
+        return
     context = click.Context(command, info_name=name, max_content_width=100)
     yield from (f"## {name}", "", "```text", command.get_help(context), "```", "")
 

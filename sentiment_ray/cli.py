@@ -14,6 +14,7 @@ from sentiment_ray.config.flags import make_flags, make_verbose_flag
 from sentiment_ray.engine_specs import list_engines
 from sentiment_ray.errors import ConfigError, require_extra
 from sentiment_ray.manifest import format_json
+from sentiment_ray.openai_api.command import openai_api_commands
 from sentiment_ray.serve.config import ServeConfig
 
 LINES_PER_BATCH = 1024
@@ -182,8 +183,9 @@ commands.add_command(
         context_settings={"max_content_width": 110},
     )
 )
+commands.add_command(openai_api_commands)
 for name, command in commands.commands.items():
-    if name != "serve":  # which has the flag already, as a command with a section
+    if name not in ("serve", "openai-api"):  # whose commands have the flag already, as those of a section
         command.params.append(make_verbose_flag(name))
 
 

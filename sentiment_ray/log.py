@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +63,12 @@ def notify(message: str, *, level: int = logging.INFO) -> None:
         _notices.log(level, message)
     else:
         sys.stderr.write(f"{PREFIXES.get(level, '')}{message}\n")
+
+
+def log_bug(error: BaseException, where: str) -> None:
+    """Log where an unexpected error was raised, without its message, in which a text may stand."""
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    _notices.error("%s failed with %s:\n%s", where, type(error).__name__, lines)
 
 
 def collect_fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -25,8 +25,8 @@ JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" i
 CONFIGS = sorted((ROOT / "jobs/configs").glob("*.toml"))
 HEAVY = {"ray", "torch", "transformers", "pandas", "pyarrow", "optimum", "model_signing"}
 README = (ROOT / "README.md").read_text()
-PARTS_OF_OTHERS = {"markupsafe", "pydantic_core"}
-"""Libraries that always come with another one: with jinja2, and with pydantic."""
+PARTS_OF_OTHERS = {"markupsafe", "pydantic_core", "starlette"}
+"""Libraries that always come with another one: with jinja2, with pydantic, and with fastapi."""
 
 
 def _python(code: str) -> str:
@@ -143,6 +143,7 @@ def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
     folders = {path.parent.name for path in (ROOT / "sentiment_ray").glob("*/__init__.py")} - {
         "bundle",
         "config",
+        "http_server",
         "inference",
         "input_files",
         "pretrained",
@@ -155,6 +156,7 @@ def test_every_folder_has_an_extra_and_kernels_is_not_pinned() -> None:
         "gpu",
         "rayserve",
         "otel",
+        "postgres",
         "clean",
         "export",
         "s3",

@@ -1,12 +1,63 @@
-"""The application: routes, the form of errors, and what is around every request."""
+"""The application: routes below /v1, the form of errors, and the OpenAPI document."""
 
-from fastapi import FastAPI
+from typing import Any
 
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from sentiment_ray.openai_api.api_error import ApiError
+from sentiment_ray.openai_api.request_shell import RequestShell, make_server_error
+from sentiment_ray.openai_api.routes import batches, chat, decisions, files, fine_tuning, models, responses
 from sentiment_ray.openai_api.service import Service
+from sentiment_ray.openai_api.validation_errors import explain
+
+MODULES = (files, models, fine_tuning, batches, chat, responses, decisions)
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> RequestShell:
     """Return the ASGI application of a service."""
-    app = FastAPI(title="sentiment-ray", docs_url=None, redoc_url=None)
+    app = FastAPI(title="sentiment-ray", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
-    return app
+    for module in MODULES:
+        app.include_router(module.router, prefix="/v1")
+    app.add_api_route("/health", _answer_health, methods=["GET"], include_in_schema=False)
+    app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_bug)
+    return RequestShell(app, service)
+
+
+async def _answer_health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def _answer_error(error: ApiError) -> Response:
+    body = orjson.dumps(error.make_body())
+    return Response(body, error.status, {"content-type": "application/json", **error.headers})
+
+
+async def _answer_api_error(request: Request, error: Any) -> Response:
+    return _answer_error(error)
+
+
+async def _answer_invalid(request: Request, error: Any) -> Response:
+    return _answer_error(explain(error.errors()))
+
+
+async def _answer_http_error(request: Request, error: Any) -> Response:
+    """Answer what the router itself refuses: an unknown path or method, or a body that it cannot read."""
+    method, path = request.method, request.url.path
+    if error.status_code == 404:
+        return _answer_error(ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url"))
+    if error.status_code == 405:
+        message = f"Not allowed to {method} on {path}."
+        return _answer_error(ApiError(405, message, code="method_not_supported", headers=error.headers))
+    return _answer_error(ApiError(error.status_code, str(error.detail)))
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    """Answer a bug of ours; the request's shell logs it, as the framework raises it again."""
+    return _answer_error(make_server_error())

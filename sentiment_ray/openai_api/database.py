@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, update
+from sqlalchemy import Connection, Engine, create_engine, event, update
 from sqlalchemy.orm import Session
 
 from sentiment_ray.openai_api.tables import Table
 
 SQLITE_WAIT_S = 10
 """How long a write waits for another process's write."""
+POOL_SIZE = 20
+"""Connections that are kept; twice as many may be open. Routes run in up to 40 threads."""
 
 
 class Database:
@@ -19,11 +21,21 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _make_engine(url)
+        self._reading_engine = self.engine.execution_options(is_reading=True)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Yield a session whose changes become visible together at its end, or not at all."""
+        """Yield a session whose changes become visible together at its end, or not at all.
+
+        On SQLite it waits until no other session of this kind is open, in any process.
+        """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read_session(self) -> Iterator[Session]:
+        """Yield a session that only reads; it waits for nobody."""
+        with Session(self._reading_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -47,13 +59,18 @@ def change_status(session: Session, row: Any, *, expected: str, new: str, **valu
 
 def _make_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
+        return create_engine(url, pool_pre_ping=True, pool_size=POOL_SIZE, max_overflow=POOL_SIZE)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S}, pool_size=POOL_SIZE, max_overflow=POOL_SIZE)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        connection.isolation_level = None  # the driver begins no transaction on its own
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        is_reading = connection.get_execution_options().get("is_reading", False)
+        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     return engine

@@ -11,3 +11,6 @@ class LoadedModels:
 
     def __init__(self, config: OpenAiApiConfig, database: Database, state: Path) -> None:
         self.config, self.database, self.state = config, database, state
+
+    async def close(self) -> None:
+        """Unload all models."""

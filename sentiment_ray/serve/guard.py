@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Set
 
 from sentiment_ray.bundle.files import quote
 from sentiment_ray.http_server.access_log import log_request
+from sentiment_ray.log import log_bug
 from sentiment_ray.serve.http import (
     Receive,
     Refusal,
@@ -19,7 +20,7 @@ from sentiment_ray.serve.http import (
     make_error_response,
     make_request,
 )
-from sentiment_ray.serve.scoring import ClientGoneError, log_bug
+from sentiment_ray.serve.scoring import ClientGoneError
 from sentiment_ray.serve.service import Service, State
 
 Answer = Callable[[Request], Awaitable[Response]]

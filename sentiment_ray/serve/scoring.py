@@ -1,9 +1,7 @@
 """The one way from the texts of a request to their scores: every contract counts, limits and fails alike here."""
 
 import asyncio
-import logging
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import QueueFullError, TextTooLongError
 from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
 from sentiment_ray.inference.scoring import Scores
+from sentiment_ray.log import log_bug
 from sentiment_ray.serve.http import Refusal, Request
 from sentiment_ray.serve.service import Service
 from sentiment_ray.text.truncation import describe_limit
@@ -26,8 +25,6 @@ WATCHED_AFTER_S = 0.1
 """From then on a request ends when its client leaves. Most are answered sooner, and need no task that watches."""
 RETRY_AFTER_S = 1
 """How long a client is asked to wait when the queue is full."""
-
-logger = logging.getLogger(__name__)
 
 
 class ClientGoneError(Exception):
@@ -101,12 +98,6 @@ def _make_headers(request: Request, texts: Sequence[str], answer: Answer, engine
         "x-queue-time": str(int(timings.queue_ms)),
         "x-inference-time": str(int(timings.inference_ms)),
     }
-
-
-def log_bug(error: Exception, where: str) -> None:
-    """Log where an unexpected error was raised, without its message, in which a text may stand."""
-    lines = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s failed with %s:\n%s", where, type(error).__name__, lines)
 
 
 def check_texts(texts: Sequence[str], max_texts: int, name_text: NameText) -> None:

@@ -21,7 +21,6 @@ from sentiment_ray.serve.api_key import ApiKeys, read_api_keys
 from sentiment_ray.serve.app import create_app
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.reload import Reloader, load_predictor
-from sentiment_ray.serve.scoring import log_bug
 from sentiment_ray.serve.service import Service, State
 from sentiment_ray.serve.shadow import Shadow
 from sentiment_ray.serve.tracing import start_tracing
@@ -118,7 +117,7 @@ async def _update_metrics(service: Service) -> None:
         try:
             service.metrics.update(service.predictor)
         except Exception as error:  # a mistake in counting must not end the counting
-            log_bug(error, "the metrics")
+            log.log_bug(error, "the metrics")
 
 
 @contextlib.contextmanager

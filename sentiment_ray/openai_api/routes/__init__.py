@@ -1,1 +1,1 @@
-"""The routes below /v1: one module for each kind of object."""
+"""The routes below /v1, a module for each kind of object."""

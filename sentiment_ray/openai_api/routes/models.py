@@ -1,0 +1,5 @@
+"""Routes of models: list, retrieve, delete."""
+
+from sentiment_ray.openai_api.routing import make_router
+
+router = make_router()
