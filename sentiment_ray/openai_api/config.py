@@ -26,6 +26,10 @@ class OpenAiApiConfig(SectionConfig):
     """Port to listen on; 0 takes a free one."""
     max_running_jobs: Annotated[int, Field(ge=1)] | None = None
     """Jobs that run at once, others stay queued. By default 1, and on a Ray cluster as many as it has room for."""
+    cpus_per_job: Annotated[float, Field(gt=0)] = 1.0
+    """On a Ray cluster: CPUs with which a job trains."""
+    max_tokens: Annotated[int, Field(ge=3)] = 128
+    """Largest number of tokens that a fine-tuned model reads of a text."""
     use_gpu: bool = False
     """Train on a GPU."""
     unknown_system_message: Literal["notice", "refuse"] = "notice"
