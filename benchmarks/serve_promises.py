@@ -23,6 +23,7 @@ import click
 import numpy as np
 from harness import ROOT, Bench, Result, spread
 from load_generator import Load, run_load
+from numpy.typing import NDArray
 from serve_contenders import OURS
 from serve_running import read_texts, run_wrk, started, take_core
 
@@ -30,7 +31,9 @@ from sentiment_ray import Predictor
 from sentiment_ray.config.shell import print_result, run
 
 HERE = Path(__file__).parent
-FIRST_REPEATS = 30
+LATER_REQUESTS = 15
+MAX_FIRST_SHARE = 1.5
+"""The first request of a length shall take at most so many times the p50 of its length."""
 NUM_NEIGHBOUR_TEXTS = 1000
 SINGLE_PERIOD_S = 0.02
 MEMORY_PERIOD_S = 60.0
@@ -91,29 +94,45 @@ class _Client:
 @click.option("--rounds", default=5, show_default=True, help="Starts of the service.")
 @click.pass_obj
 def first_requests(setup: Setup, rounds: int) -> None:
-    """Compare the first request of each length with the median of its length."""
+    """Compare the first request of each length with later ones of its length.
+
+    The lengths come in random order, again and again. So the first request and the later ones all follow a request of
+    another length, for which an engine prepares itself anew.
+    """
     encoder = Predictor.load(setup.bench.bundle, threads=1).encoder
     texts = {count: "good " * (count - 2) for count in range(3, encoder.max_tokens + 1, 3)}
-    shares: dict[int, list[float]] = {count: [] for count in texts}
+    lengths = sorted(texts)
+    times_ms = np.empty((rounds, 1 + LATER_REQUESTS, len(lengths)))
+    again_ms = np.empty((rounds, len(lengths)))
     for number in range(rounds):
+        generator = random.Random(number)
         with setup.serve() as port:
             client = _Client(port)
             for _ in range(50):
                 client.ask("This is a cherry pie.")
-            for count in random.Random(number).sample(sorted(texts), len(texts)):
-                first = client.ask(texts[count])
-                shares[count].append(first / float(np.median([client.ask(texts[count]) for _ in range(FIRST_REPEATS)])))
-    medians = {count: float(np.median(values)) for count, values in shares.items()}
-    all_shares = np.array(list(shares.values()))
+            for turn in times_ms[number]:
+                for index in generator.sample(range(len(lengths)), len(lengths)):
+                    turn[index] = client.ask(texts[lengths[index]])
+            for index, count in enumerate(lengths):
+                again_ms[number, index] = np.median([client.ask(texts[count]) for _ in range(LATER_REQUESTS)])
+    p50_ms = np.median(times_ms[:, 1:], axis=1)
+    first, later = times_ms[:, 0] / p50_ms, times_ms[:, 1:] / p50_ms[:, None]
     print_result(
         {
-            "lengths": len(texts),
-            "largest_median_of_a_length": round(max(medians.values()), 3),
-            "above_1.5": int((all_shares > 1.5).sum()),
-            "measured": all_shares.size,
-            "p50_p99_max": [round(float(value), 3) for value in np.percentile(all_shares, [50, 99, 100])],
+            "lengths": len(lengths),
+            "largest_median_of_a_length": round(float(np.median(first, axis=0).max()), 3),
+            "first": _summarise_shares(first),
+            "later": _summarise_shares(later),
+            "ms_less_after_a_request_of_the_same_length": round(float(np.median(p50_ms - again_ms)), 2),
         }
     )
+
+
+def _summarise_shares(shares: NDArray[np.float64]) -> Result:
+    """Return percentiles of the times of requests as shares of the p50 of their length."""
+    percentiles = [round(float(value), 3) for value in np.percentile(shares, [50, 90, 99, 100])]
+    is_above = shares > MAX_FIRST_SHARE
+    return {"p50_p90_p99_max": percentiles, "measured": shares.size, "above_1.5": round(float(is_above.mean()), 4)}
 
 
 @main.command()

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from sentiment_ray.engine_specs import Batching
 
-MIN_BATCHES = 4
-"""So many full batches may always be ahead, however slow the engine is: a short text of each of 32 clients."""
+MIN_BATCHES = 3.5
+"""So many full batches may always be ahead, however slow the engine is: with batches of 256 tokens, a text of 28 tokens
+of each of 32 clients."""
 REMEMBERED_TOKENS = 16_384
 """The rate of the engine is that of about so many last tokens. A batch counts by its tokens, as a full one is faster
 per token, and a queue that is long makes full batches."""
@@ -20,7 +21,7 @@ class QueueLimits:
     max_backlog_s: float = 15.0
     """How long the engine may need for what waits when a large call comes."""
     max_tokens: int = 200_000
-    """How many tokens may wait, however fast the engine is."""
+    """When so many tokens wait, no call is taken, however fast the engine is."""
 
 
 class Admission:
@@ -39,7 +40,7 @@ class Admission:
     def __init__(self, limits: QueueLimits, batching: Batching, *, num_threads: int) -> None:
         self._limits = limits
         self._num_threads = num_threads
-        self._min_tokens = MIN_BATCHES * num_threads * batching.tokens_per_batch
+        self._min_tokens = int(MIN_BATCHES * num_threads * batching.tokens_per_batch)
         self._tokens = 0.0
         self._seconds = 0.0
 

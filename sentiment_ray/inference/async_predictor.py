@@ -96,7 +96,7 @@ class AsyncPredictor:
         texts = check_texts(texts)
         if not texts:
             return Answer(score_no_texts(len(self.predictor.labels)), Timings(0.0, 0.0, 0.0))
-        self._threads.check_room(len(texts))
+        self._threads.check_room()
         encoded = await self._encode(texts)
         if not truncate:
             self._refuse_truncated(encoded)
@@ -129,7 +129,7 @@ class AsyncPredictor:
         return await asyncio.get_running_loop().run_in_executor(self._encoding, self._threads.warm_up, seconds)
 
     def check_room(self) -> None:
-        """Raise QueueFullError when even a call of one short text would wait for too long."""
+        """Raise QueueFullError when no call is taken at the moment, however small it is."""
         self._threads.check_room()
 
     def read_statistics(self) -> Statistics:

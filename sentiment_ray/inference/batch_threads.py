@@ -93,17 +93,17 @@ class BatchThreads:
         padded = [self._padded_lengths[len(ids)] for ids in call.ids]
         call.num_missing = len(padded)
         with self._changed:
-            self._check_room(padded)
+            self._check_room(is_small=self._queue.is_small(padded))
             call.added_s = time.perf_counter()
             if not self._queue.num_rows:
                 self._counter.note_work()
             self._queue.add(call, padded, now_s=call.added_s)
             self._changed.notify_all()
 
-    def check_room(self, num_rows: int = 1) -> None:
-        """Raise QueueFullError when a call of so many rows would be refused even if each had one token."""
+    def check_room(self) -> None:
+        """Raise QueueFullError when no call is taken at the moment, however small it is."""
         with self._changed:
-            self._check_room([1] * num_rows)
+            self._check_room(is_small=True)
 
     def remove(self, call: Call) -> None:
         """Drop the rows of a call that still wait."""
@@ -143,22 +143,23 @@ class BatchThreads:
         for thread in self._threads:
             thread.join(timeout=max(0.0, end_s - time.perf_counter()))
 
-    def _check_room(self, lengths: Sequence[int]) -> None:
-        """Raise QueueFullError if a call with rows of these padded lengths would wait for too long.
+    def _check_room(self, *, is_small: bool) -> None:
+        """Raise QueueFullError if a call would wait for too long.
 
-        A small call waits for the small ones before it. A large one gives way to all, and waits until what waits now is
-        computed. Where nothing waits every call is taken.
+        Every call waits for the small ones before it. A large one gives way to all, and waits until what waits now is
+        computed. Where nothing waits every call is taken. What the call itself needs does not count, so most calls are
+        refused before their texts become tokens.
         """
         if self._is_closed:
             raise RuntimeError("this AsyncPredictor is closed")
-        if self._queue.is_small(lengths):
-            waiting, added, limit = self._queue.num_small_tokens, sum(lengths), self._admission.get_limit()
-        else:
-            waiting, added, limit = self._queue.num_tokens, 0, self._admission.get_backlog_limit()
-        if waiting and self._running_tokens + waiting + added > limit:
-            raise QueueFullError(
-                f"{waiting} tokens of other texts wait for the model, and {limit} may. Try again in a moment."
-            )
+        bounds = [(self._queue.num_small_tokens, self._admission.get_limit())]
+        if not is_small:
+            bounds.append((self._queue.num_tokens, self._admission.get_backlog_limit()))
+        for waiting, limit in bounds:
+            if waiting and self._running_tokens + waiting >= limit:
+                raise QueueFullError(
+                    f"{waiting} tokens of other texts wait for the model, and {limit} may. Try again in a moment."
+                )
 
     def _run(self, runner: BatchRunner, cold: deque[Shape]) -> None:
         free_since_s = time.perf_counter()

@@ -37,7 +37,7 @@ class ServeConfig(SectionConfig):
     max_wait_ms: Annotated[float, Field(gt=0)] = 50
     """How long a request may wait for the model; one that would wait for longer is answered with 429 at once."""
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 200_000
-    """Most tokens that may wait for the model, however fast it is."""
+    """When so many tokens wait for the model, requests are answered with 429, however fast it is."""
     api_key_file: Names = ()
     """Files, with commas between them, whose first lines are API keys; requests send `Authorization: Bearer KEY`."""
     keep_alive_s: Annotated[float, Field(gt=0)] = 75

@@ -27,7 +27,7 @@ def test_before_the_first_batch_nothing_but_the_number_of_tokens_is_bounded() ->
     assert Admission(LIMITS, BATCHING, num_threads=1).get_limit() == LIMITS.max_tokens
 
 
-def test_the_batch_that_is_computed_and_the_next_one_are_allowed_on_the_slowest_engine() -> None:
+def test_some_full_batches_are_allowed_on_the_slowest_engine() -> None:
     assert _after_batches(1.0).get_limit() == MIN_BATCHES * BATCHING.tokens_per_batch
     assert _after_batches(1.0, num_threads=3).get_limit() == 3 * MIN_BATCHES * BATCHING.tokens_per_batch
 

@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from sentiment_ray.errors import QueueFullError
+from sentiment_ray.inference import async_predictor
 from sentiment_ray.inference.admission import QueueLimits
 from sentiment_ray.inference.async_predictor import Answer, AsyncPredictor
 from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.text.encoding import encode
 from tests.inference.asynchronous import GOLDEN, use, with_engine
 
 TOKENS_PER_S = 10_000
@@ -56,14 +58,25 @@ async def _send(answering: AsyncPredictor, share: float) -> tuple[list[Answer], 
     return [answer for answer in await asyncio.gather(*calls) if answer], num_refused
 
 
-def test_at_twice_the_load_calls_are_refused_and_no_other_waits_for_long(slow: Predictor) -> None:
+def test_at_twice_the_load_calls_are_refused_and_no_other_waits_for_long(
+    slow: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit_s = 0.2  # 2,000 tokens, several full batches
+    num_encoded = 0
+
+    def count_and_encode(*arguments: Any) -> Any:
+        nonlocal num_encoded
+        num_encoded += 1
+        return encode(*arguments)
+
+    monkeypatch.setattr(async_predictor, "encode", count_and_encode)
     answers, num_refused = use(slow, lambda answering: _send(answering, 2), limits=QueueLimits(max_wait_s=limit_s))
     wait_ms = [answer.timings.queue_ms for answer in answers]
     assert num_refused > 0.2 * len(answers)
     assert len(answers) > 0.6 * SECONDS * TOKENS_PER_S / 32, "the engine has work all the time"
     assert np.percentile(wait_ms, 99) < 1000 * limit_s + 100
     assert np.percentile(wait_ms, 50) > 1000 * limit_s / 4, "no more is refused than must be"
+    assert num_encoded < 1.05 * len(answers), "texts become tokens after their call is taken"
 
 
 def test_below_its_speed_no_call_is_refused(slow: Predictor) -> None:
