@@ -131,7 +131,8 @@ def learn_head(problem: Problem, model: Path) -> tuple[float, NDArray[np.int64]]
     """Fit a logistic regression on the frozen encoder's mean embeddings."""
     from sklearn.linear_model import LogisticRegression
 
-    from sentiment_ray.train.embedding import embed, load_base
+    from sentiment_ray.pretrained.base_encoder import load_base
+    from sentiment_ray.train.embedding import embed
 
     base = load_base(str(model), max_tokens=128)
     started = time.process_time()

@@ -12,8 +12,12 @@ from sentiment_ray.config.sections import Names, Share, StageConfig, is_unset
 class ExportConfig(StageConfig):
     """Keys of [export]."""
 
-    run: str
+    run: str | None = None
     """Directory that train_encoder wrote."""
+    encoder: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    """Instead of a run: an encoder that is not fine-tuned, a directory or a name on the Hub; see --labels."""
+    labels: Annotated[Names, Field(exclude_if=is_unset)] = ()
+    """Labels that the encoder chooses from: the answer is the one whose description has the nearest embedding."""
     checkpoint: str | None = None
     """Checkpoint of the run to export; by default the best one."""
     variants: Names = Field(
@@ -53,6 +57,18 @@ class ExportConfig(StageConfig):
     """File with a private key of an elliptic curve (PEM, no password) that signs the bundle, as model.sig in it."""
     push: str | None = None
     """Where to copy the bundle: a Hub repository as hf://OWNER/NAME, or s3://, gs:// or another URL."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ExportConfig":
+        if self.run is None and self.encoder is None:
+            raise ValueError("the key 'run' is missing. Set it in the file or pass --run")
+        if self.encoder is not None and (self.run is not None or self.checkpoint is not None):
+            raise ValueError("encoder stands instead of run and checkpoint: give one of them")
+        if bool(self.labels) != (self.encoder is not None):
+            raise ValueError("labels and encoder belong together: a run has its own labels, an encoder has none")
+        if self.encoder is not None and "int8_static" in self.variants:
+            raise ValueError("int8_static needs reviews to be calibrated on, and an encoder comes without any")
+        return self
 
     @model_validator(mode="after")
     def _check_variants(self) -> "ExportConfig":

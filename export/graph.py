@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import onnx
 from optimum.exporters.onnx import main_export
@@ -22,18 +23,23 @@ def export_graph(checkpoint: Path, target: Path) -> None:
 
     The last layer computes only the rows that are used; see `export.first_token`.
     """
+    onnx.save(keep_first_token(convert(checkpoint, "text-classification")), target)
+
+
+def convert(checkpoint: Path, task: Literal["text-classification", "feature-extraction"]) -> onnx.ModelProto:
+    """Return the graph that Optimum makes of a checkpoint; its output is `logits` or `last_hidden_state`."""
     with tempfile.TemporaryDirectory() as directory, quiet(), without_scripted_positions():
         main_export(
             str(checkpoint),
             output=directory,
-            task="text-classification",
+            task=task,
             opset=OPSET,
             device="cpu",
             do_validation=False,  # the gate compares on real reviews instead of random input
             trust_remote_code=False,
             local_files_only=True,
         )
-        onnx.save(keep_first_token(onnx.load(Path(directory) / "model.onnx")), target)
+        return onnx.load(Path(directory) / "model.onnx")
 
 
 @contextlib.contextmanager

@@ -1,14 +1,20 @@
 """Makes the model card of a bundle, README.md in the Hugging Face layout. Knows only what the manifest will say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from sentiment_ray.bundle.manifest import Default, Variant
-from sentiment_ray.text.encoding import TextEncoder
+from export.exported_model import CardContent
 from sentiment_ray.text.truncation import describe_part_read
 
+FINE_TUNED = """Fine-tuned from `{model}`. It reads {read}{cleaned}.
+On {rows} {split} rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
+Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
+({base_model[method]}).
+The files divide the logits by a temperature, which changes no label."""
+NOT_FINE_TUNED = """The encoder `{model}` without any fine-tuning. It reads {read}.
+A text gets the label whose description has the nearest embedding; the logits are {scale:g} times the cosines."""
 SPLIT_NAMES = {"validation": "validation", "train": "training"}
 TEMPLATE = """---
 {front_matter}
@@ -16,11 +22,7 @@ TEMPLATE = """---
 
 # Sentiment of reviews: {labels}
 
-Fine-tuned from `{model}`. It reads {read}{cleaned}.
-On {rows} {split} rows the checkpoint reached macro-F1 {macro_f1:.3f} and accuracy {accuracy:.3f}.
-Before fine-tuning, the encoder had macro-F1 {base_model[macro_f1]:.3f} on {base_model[rows]} {base_model[split]} rows
-({base_model[method]}).
-The files divide the logits by a temperature, which changes no label.
+{introduction}
 
 {notes}
 
@@ -41,38 +43,49 @@ Predictor.load("path/to/this/directory").predict(["This is a cherry pie."])
 """
 
 
-def make_model_card(
-    labels: tuple[str, ...],
-    encoder: TextEncoder,
-    training: dict[str, Any],
-    variants: dict[str, Variant],
-    default: Default,
-    notes: Sequence[str],
-) -> str:
-    """Return the card as Markdown: what the model is, how close each file is to torch, and how to load it.
-
-    `notes` are sentences that a user of the bundle should know.
-    """
-    rows = [
-        f"| {name} | {engine} | {variant.file} | {_format_share(gate, 'label_agreement')} "
-        f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} | {gate['suite_share'] or 0:.3f} "
-        f"| {variant.bench[engine]['rows_per_s']:,.0f} |"
-        for name, variant in variants.items()
-        for engine, gate in variant.gate.items()
-    ]
-    return TEMPLATE.format(
-        front_matter=_make_front_matter(training),
-        labels=", ".join(labels),
+def make_fine_tuned_card(labels: tuple[str, ...], content: CardContent) -> str:
+    """Return the card of a checkpoint as Markdown: what it is, how close each file is to torch, and how to load it."""
+    encoder, training = content.encoder, content.training
+    introduction = FINE_TUNED.format(
         model=training["model"],
         read=describe_part_read(encoder.truncation, encoder.max_tokens),
         cleaned=f", after the cleaning steps {', '.join(encoder.cleaning_steps)}" if encoder.cleaning_steps else "",
         base_model=training["base_model"],
-        notes="\n".join(f"- {note}" for note in notes),
-        table="\n".join(rows),
-        variant=default.variant,
-        engine=default.engine,
         split=SPLIT_NAMES[training["best"].get("split", "validation")],
         **training["best"]["metrics"],
+    )
+    return _fill_template(labels, content, introduction, _list_results(training["best"]))
+
+
+def make_encoder_card(labels: tuple[str, ...], content: CardContent) -> str:
+    """Return the card of an encoder that answers with the nearest label, as Markdown."""
+    encoder, training = content.encoder, content.training
+    introduction = NOT_FINE_TUNED.format(
+        model=training["model"],
+        read=describe_part_read(encoder.truncation, encoder.max_tokens),
+        scale=training["scale"],
+    )
+    return _fill_template(labels, content, introduction, None)
+
+
+def _fill_template(
+    labels: tuple[str, ...], content: CardContent, introduction: str, results: list[EvalResult] | None
+) -> str:
+    rows = [
+        f"| {name} | {engine} | {variant.file} | {_format_share(gate, 'label_agreement')} "
+        f"| {gate['mean_probability_difference']:.5f} | {gate['macro_f1']:.3f} | {gate['suite_share'] or 0:.3f} "
+        f"| {variant.bench[engine]['rows_per_s']:,.0f} |"
+        for name, variant in content.variants.items()
+        for engine, gate in variant.gate.items()
+    ]
+    return TEMPLATE.format(
+        front_matter=_make_front_matter(content.training, results),
+        labels=", ".join(labels),
+        introduction=introduction,
+        notes="\n".join(f"- {note}" for note in content.notes),
+        table="\n".join(rows),
+        variant=content.default.variant,
+        engine=content.default.engine,
     )
 
 
@@ -81,28 +94,32 @@ def _format_share(gate: dict[str, Any], figure: str) -> str:
     return f"{gate[figure]:.4f} ({low:.3f} to {high:.3f})"
 
 
-def _make_front_matter(training: dict[str, Any]) -> str:
-    """Return the metadata that the Hub shows and searches, as YAML (https://huggingface.co/docs/hub/model-cards)."""
-    name, metrics = training["model"].partition("@")[0], training["best"]["metrics"]
-    results = [
+def _list_results(best: dict[str, Any]) -> list[EvalResult]:
+    """Return the metrics of a checkpoint as the Hub shows them."""
+    return [
         EvalResult(
             task_type="text-classification",
             dataset_type="reviews",
             dataset_name="held-out reviews",
-            dataset_split=training["best"].get("split", "validation"),
+            dataset_split=best.get("split", "validation"),
             metric_type=kind,
             metric_name=name,
-            metric_value=round(metrics[key], 4),
+            metric_value=round(best["metrics"][key], 4),
         )
         for key, kind, name in (("macro_f1", "f1", "macro-F1"), ("accuracy", "accuracy", "accuracy"))
     ]
+
+
+def _make_front_matter(training: Mapping[str, Any], results: list[EvalResult] | None) -> str:
+    """Return the metadata that the Hub shows and searches, as YAML (https://huggingface.co/docs/hub/model-cards)."""
+    name = training["model"].partition("@")[0]
     card = ModelCardData(
         model_name=f"{name.rpartition('/')[2]}-sentiment",
         base_model=name if training["model_source"] == "hub" else None,
         pipeline_tag="text-classification",
         library_name="transformers.js",
         tags=["sentiment-analysis", "onnx", "onnxruntime", "openvino"],
-        metrics=["f1", "accuracy"],
+        metrics=["f1", "accuracy"] if results else None,
         eval_results=results,
     )
     return str(card.to_yaml())

@@ -1,13 +1,17 @@
-"""Copies the files beside the ONNX files, which every loader reads, from a checkpoint to a bundle."""
+"""Writes the files beside the ONNX files, which every loader reads, from a model to a bundle."""
 
 import shutil
+import tempfile
 from pathlib import Path
+
+from transformers import PretrainedConfig
 
 from sentiment_ray.bundle.manifest import MODELS_FOLDER
 from sentiment_ray.bundle.model_config import check_model_files
 from sentiment_ray.manifest import read_json, write_json
 from sentiment_ray.pretrained.open import OpenedModel
-from sentiment_ray.text.truncation import Truncation
+from sentiment_ray.pretrained.tokenizer_files import load_tokenizer_files
+from sentiment_ray.text.truncation import HEAD, Truncation
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 TRUNCATION_SIDES = {"head": "right", "tail": "left"}
@@ -26,6 +30,22 @@ def copy_model_files(
     _limit_tokenizer(directory / "tokenizer_config.json", max_tokens, truncation)
     contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
     check_model_files(contents, opened.root, labels=labels, max_tokens=max_tokens)
+
+
+def write_encoder_files(
+    encoder: str, config: PretrainedConfig, directory: Path, *, labels: tuple[str, ...], max_tokens: int
+) -> None:
+    """Write config.json and the tokenizer's files of an encoder without a head, and check them."""
+    (directory / MODELS_FOLDER).mkdir()
+    with tempfile.TemporaryDirectory() as saved:
+        load_tokenizer_files(encoder, Path(saved))
+        config.save_pretrained(saved)
+        for name in ("config.json", *TOKENIZER_FILES):
+            if (Path(saved) / name).is_file():
+                shutil.copy(Path(saved) / name, directory)
+    _limit_tokenizer(directory / "tokenizer_config.json", max_tokens, HEAD)
+    contents = {file.name: file.read_bytes() for file in directory.glob("*.json")}
+    check_model_files(contents, directory, labels=labels, max_tokens=max_tokens)
 
 
 def _limit_tokenizer(path: Path, max_tokens: int, truncation: Truncation) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from export.benchmark import BENCH_TEXTS, Pair, measure_rate
-from export.calibration import fold_temperature
 from export.config import ExportConfig
+from export.exported_model import ExportedModel
 from export.gate import GateResult, check
-from export.graph import export_graph
 from export.held_out import HeldOut
 from export.variants import VARIANTS, Source
 from sentiment_ray.bundle.manifest import Variant
@@ -36,11 +35,10 @@ class Measured:
 
 def write_and_check(
     config: ExportConfig,
-    checkpoint: Path,
+    model: ExportedModel,
     directory: Path,
     encoder: TextEncoder,
     held_out: HeldOut,
-    labels: tuple[str, ...],
     bar: Any,
 ) -> Measured:
     """Write the configured ONNX files and compare each, with every engine, with torch."""
@@ -52,15 +50,14 @@ def write_and_check(
             encoder,
             held_out.static_calibration.texts if held_out.static_calibration else [],
         )
-        fold_temperature(checkpoint, held_out.temperature, source.checkpoint)
-        export_graph(source.checkpoint, source.model)
+        model.write_graph(source, held_out)
         bar.update()
         for name in config.variants:
             file = directory / VARIANTS[name].file
             VARIANTS[name].write(source, file)
             for kind in installed_engines():
                 engine = load_engine(kind, file.read_bytes(), threads=config.threads, source=file)
-                measured.results[name, kind] = check(engine, encoder, held_out, labels, config)
+                measured.results[name, kind] = check(engine, encoder, held_out, model.labels, config)
                 measured.rates[name, kind] = measure_rate(engine, encoder, held_out.texts[:BENCH_TEXTS])
             bar.update()
     return measured

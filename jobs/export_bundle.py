@@ -10,6 +10,7 @@ from sentiment_ray.config.shell import run, stage_job
 def main(config: ExportConfig) -> dict[str, Any]:
     """Export the best checkpoint of a run as ONNX files, each compared with torch on held-out reviews.
 
+    --encoder exports an encoder that is not fine-tuned, with --labels to choose from; it answers with the nearest one.
     Runs on one machine without Ray. A file that differs too much from the checkpoint is left out. If it is the required
     one, no bundle is written and the exit code is 3. --sign-key signs the bundle.
     """

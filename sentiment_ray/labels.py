@@ -7,6 +7,8 @@ from sentiment_ray.errors import ConfigError
 
 DEFAULT_LABELS = ("negative", "neutral", "positive")
 MAX_CHARACTERS = 256
+NEAREST_LABEL = "nearest label by embedding"
+"""How an encoder that is not fine-tuned answers: with the label whose description has the nearest embedding."""
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories of control characters, surrogates, and separators of lines and paragraphs."""
 
@@ -36,3 +38,8 @@ def label2id(labels: Sequence[str]) -> dict[str, int]:
 def id2label(labels: Sequence[str]) -> dict[int, str]:
     """Map each index of the logits to its label."""
     return dict(enumerate(labels))
+
+
+def describe_labels(labels: Sequence[str]) -> list[str]:
+    """Return a sentence for each label, whose embedding an encoder compares with that of a text."""
+    return [f"The sentiment of this text is {label}." for label in labels]

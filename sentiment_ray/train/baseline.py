@@ -9,21 +9,20 @@ import pyarrow as pa
 import torch
 from pyarrow import parquet
 
-from sentiment_ray.labels import label2id
+from sentiment_ray.labels import NEAREST_LABEL, describe_labels, label2id
 from sentiment_ray.metrics.classification import classification_metrics, confusion_counts
+from sentiment_ray.pretrained.base_encoder import load_base
 from sentiment_ray.pretrained.load import load_classifier
 from sentiment_ray.sampling import evenly_spaced_rows
 from sentiment_ray.text.encoding import load_encoder
 from sentiment_ray.text.truncation import Truncation
 from sentiment_ray.train.batches import evaluation_batches
 from sentiment_ray.train.device import choose_device
-from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed, load_base
+from sentiment_ray.train.embedding import TOKENS_PER_BATCH, embed
 from sentiment_ray.train.model import compute_logits
 from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.rows import build_chunk
 
-METHOD = "nearest label by embedding"
-DESCRIPTION = "The sentiment of this text is {label}."
 MAX_ROWS = 2000
 
 
@@ -47,10 +46,10 @@ def base_model_metrics(
     ids = label2id(labels)
     label_ids = np.array([ids[label] for label in table.column("label").to_pylist()], dtype=np.int64)
     texts = embed(network, encoder, table.column("text").to_pylist())
-    descriptions = embed(network, encoder, [DESCRIPTION.format(label=label) for label in labels])
+    descriptions = embed(network, encoder, describe_labels(labels))
     predicted_ids = (texts @ descriptions.T).argmax(axis=1)
     metrics = classification_metrics(confusion_counts(label_ids, predicted_ids, len(labels)))
-    return {"method": METHOD, "split": split.name, **metrics}
+    return {"method": NEAREST_LABEL, "split": split.name, **metrics}
 
 
 @torch.no_grad()

@@ -1,19 +1,15 @@
 """Embeds texts with a base encoder that is not fine-tuned; knows nothing of labels or Ray."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment_ray.bundle.model_config import find_longest_input
-from sentiment_ray.pretrained.load import load_headless
+from sentiment_ray.pretrained.base_encoder import load_base, pool_states
 from sentiment_ray.text.batching import length_sorted_batches, pad
-from sentiment_ray.text.encoding import TextEncoder, encode, load_encoder
+from sentiment_ray.text.encoding import TextEncoder, encode
 from sentiment_ray.train.device import copy_together
-from sentiment_ray.train.model import load_tokenizer_files
 from sentiment_ray.train.precision import use_bf16
 
 TOKENS_PER_BATCH = 4096
@@ -23,18 +19,6 @@ TOKENS_PER_BATCH = 4096
 def embed_texts(model: str, texts: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
     """Load a base encoder and return a unit vector for each text, float32 `(texts, width)`."""
     return embed(*load_base(model, max_tokens=max_tokens), texts)
-
-
-def load_base(model: str, *, max_tokens: int, revision: str | None = None) -> tuple[torch.nn.Module, TextEncoder]:
-    """Load an encoder without a head, and the text encoder for it; `revision` is a commit of a model on the Hub.
-
-    Texts are cut at `max_tokens`, or at the longest input of the model where that is shorter.
-    """
-    with tempfile.TemporaryDirectory() as workspace:
-        load_tokenizer_files(model, Path(workspace), revision)
-        network = load_headless(model, revision)
-        longest = find_longest_input(network.config.to_dict()) or max_tokens
-        return network, load_encoder(Path(workspace) / "tokenizer.json", max_tokens=min(max_tokens, longest))
 
 
 @torch.no_grad()
@@ -51,8 +35,6 @@ def embed(network: torch.nn.Module, encoder: TextEncoder, texts: Sequence[str]) 
         input_ids, mask = copy_together([torch.from_numpy(array) for array in padded], device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             states = network(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).float()
-        means = (states.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        for row, vector in zip(batch, torch.nn.functional.normalize(means).cpu().numpy(), strict=True):
+        for row, vector in zip(batch, pool_states(states, mask).cpu().numpy(), strict=True):
             vectors[row] = vector
     return np.stack(vectors)

@@ -56,7 +56,9 @@ def _load_tokenizer(config: TrainConfig) -> TextEncoder:
         path = opened.directory / "tokenizer.json"
         if path.is_file():
             return load_encoder(path, **settings)
-    from sentiment_ray.train.model import load_tokenizer_files  # needs torch; only for models without tokenizer.json
+    from sentiment_ray.pretrained.tokenizer_files import (
+        load_tokenizer_files,  # needs torch; only for models without tokenizer.json
+    )
 
     with tempfile.TemporaryDirectory() as directory:
         load_tokenizer_files(config.model, Path(directory), config.revision)

@@ -11,6 +11,7 @@ import torch
 
 from sentiment_ray.bundle.model_config import check_encoder
 from sentiment_ray.errors import ConfigError
+from sentiment_ray.pretrained.tokenizer_files import load_tokenizer_files
 from sentiment_ray.text.encoding import TextEncoder, load_encoder
 from sentiment_ray.text.truncation import read_truncation
 from sentiment_ray.train.batches import Chunk
@@ -21,7 +22,7 @@ from sentiment_ray.train.contrast import add_contrast
 from sentiment_ray.train.device import prepare_device
 from sentiment_ray.train.divergence import find_non_finite_weight
 from sentiment_ray.train.loss import Loss, build_loss
-from sentiment_ray.train.model import choose_trained, load_model, load_tokenizer_files
+from sentiment_ray.train.model import choose_trained, load_model
 from sentiment_ray.train.optimizer import build_optimizers
 from sentiment_ray.train.precision import use_bf16
 from sentiment_ray.train.step_log import StepResult

@@ -13,12 +13,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from sentiment_ray.bundle.model_config import FAMILIES, known_keys
 from sentiment_ray.errors import ConfigError
 from sentiment_ray.pretrained.patches import BUILT_LIKE_BERT, compute_first_token_only
+from sentiment_ray.pretrained.tokenizer_files import load_tokenizer_files
 from sentiment_ray.train import precision
 from sentiment_ray.train.embedding import embed_texts
 from sentiment_ray.train.model import (
     choose_trained,
     load_model,
-    load_tokenizer_files,
     merge_additions,
 )
 from sentiment_ray.train.precision import use_bf16

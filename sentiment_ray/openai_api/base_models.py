@@ -1,0 +1,106 @@
+"""Exports each base model once, as a command that runs in the background, and says when its bundle is there."""
+
+import asyncio
+import hashlib
+import logging
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from sentiment_ray import log
+from sentiment_ray.bundle.manifest import MANIFEST_NAME
+from sentiment_ray.openai_api.api_error import NO_RETRY, ApiError
+from sentiment_ray.openai_api.config import OpenAiApiConfig
+from sentiment_ray.pretrained.runs import RUN_NAME
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The directory of the package `jobs`."""
+WAIT_LIMIT_S = 20.0
+"""How long a request waits for a base model that is being exported; then it is asked to come again."""
+RETRY_AFTER_S = 5
+POLL_S = 0.1
+STOP_LIMIT_S = 5.0
+
+
+class BaseModels:
+    """The bundles of the base models, in `base_models` of the state directory."""
+
+    def __init__(self, config: OpenAiApiConfig, state: Path) -> None:
+        self._config = config
+        self._state = state
+        self._failed: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._command: subprocess.Popen[bytes] | None = None
+
+    def find_bundle(self, model_id: str) -> Path:
+        """Return where the bundle of a base model is or will be. It depends on all that the bundle is made from."""
+        source = self._config.models[model_id]
+        made_from = "\0".join((model_id, source, *self._config.labels))
+        readable = re.sub(r"[^A-Za-z0-9.-]+", "_", model_id)[:40].strip(".")
+        name = f"{readable}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
+        return self._state / "base_models" / name / "bundle"
+
+    def is_ready(self, model_id: str) -> bool:
+        """Whether the bundle of a base model is there."""
+        return (self.find_bundle(model_id) / MANIFEST_NAME).is_file()
+
+    async def wait_until_ready(self, model_id: str) -> None:
+        """Wait until a base model can be asked. ApiError when that takes long or its export failed."""
+        deadline_s = asyncio.get_running_loop().time() + WAIT_LIMIT_S
+        while not self.is_ready(model_id):
+            self.start()
+            if model_id in self._failed:
+                message = f"The base model `{model_id}` could not be exported; the log of the service says why."
+                raise ApiError(500, message, param="model", error_type="server_error", headers=NO_RETRY)
+            if asyncio.get_running_loop().time() > deadline_s:
+                message = f"The base model `{model_id}` is being exported. Ask again in {RETRY_AFTER_S} s."
+                headers = {"retry-after": str(RETRY_AFTER_S)}
+                raise ApiError(503, message, param="model", error_type="server_error", headers=headers)
+            await asyncio.sleep(POLL_S)
+
+    def start(self) -> None:
+        """Export what is not there yet, one model after the other, in a thread; it is started once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._export_all, name="base models", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the export that runs; the next service begins it again."""
+        self._stopped.set()
+        command, thread = self._command, self._thread
+        if command is not None and command.poll() is None:
+            command.terminate()
+        if thread is not None:
+            thread.join(STOP_LIMIT_S)
+
+    def _export_all(self) -> None:
+        for model_id in self._config.models:
+            if not self.is_ready(model_id) and not self._stopped.is_set():
+                self._export(model_id)
+
+    def _export(self, model_id: str) -> None:
+        bundle = self.find_bundle(model_id)
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        log_path = bundle.parent / "log"
+        with log_path.open("wb") as output:
+            self._command = subprocess.Popen(
+                self.make_command(model_id), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+            exit_code = self._command.wait()
+        if exit_code and not self._stopped.is_set() and not self.is_ready(model_id):
+            log.notify(f"the base model {model_id} could not be exported: see {log_path}", level=logging.ERROR)
+            self._failed.add(model_id)
+
+    def make_command(self, model_id: str) -> list[str]:
+        """Return the command that exports a base model: a run as it is, an encoder with the nearest label."""
+        source, labels = self._config.models[model_id], self._config.labels
+        command = [sys.executable, "-m", "jobs.export_bundle", "--output", str(self.find_bundle(model_id))]
+        if (Path(source) / RUN_NAME).is_file():
+            return [*command, "--run", str(Path(source).resolve())]
+        encoder = str(Path(source).resolve()) if Path(source).is_dir() else source
+        quoted = ",".join(f'"{label}"' if "," in label else label for label in labels)
+        return [*command, "--encoder", encoder, "--labels", quoted]
