@@ -58,13 +58,18 @@ def choose_answer(row: ScoresRow, model: ModelAnswers, answer_format: AnswerForm
         probabilities = tuple(map(float, row.probabilities))
         best = probabilities.index(max(probabilities))
         return Answer((model.labels[best],), 0, model.labels, probabilities, best)
-    chosen = [float(row.probabilities[index]) for index in find_labels(answer_format, model)]
-    total = sum(chosen)
-    probabilities = tuple(value / total if total else 1 / len(chosen) for value in chosen)
+    probabilities = limit_choice(row, find_labels(answer_format.choices, model, answer_format.param))
     best = probabilities.index(max(probabilities))
     tokens, label_token = _write_json(answer_format, best, probabilities[best])
     words = tuple(_escape(choice) for choice in answer_format.choices)
     return Answer(tokens, label_token, words, probabilities, best)
+
+
+def limit_choice(row: ScoresRow, indices: Sequence[int]) -> tuple[float, ...]:
+    """Return the probabilities of some labels when no other label may be chosen; their sum is 1."""
+    chosen = [float(row.probabilities[index]) for index in indices]
+    total = sum(chosen)
+    return tuple(value / total if total else 1 / len(chosen) for value in chosen)
 
 
 def make_logprobs(answer: Answer, num_top: int) -> list[dict[str, Any]]:

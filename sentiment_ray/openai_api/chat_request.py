@@ -9,7 +9,7 @@ from pydantic import Field
 from sentiment_ray.openai_api.answer_format import AnswerFormat, read_response_format
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.messages import NO_TOOLS, Conversation, read_messages
-from sentiment_ray.openai_api.request_body import RequestBody, read_body, unsupported
+from sentiment_ray.openai_api.request_body import StrictBody, read_body, unsupported
 
 NO_AUDIO = "The model answers with one of its labels as text. Leave it out."
 REFUSED = {
@@ -30,14 +30,14 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 Text = Annotated[str, Field(max_length=10_000)]
 
 
-class StreamOptions(RequestBody):
+class StreamOptions(StrictBody):
     """Options of an answer that is streamed."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class WithoutEffect(RequestBody):
+class WithoutEffect(StrictBody):
     """Fields of a chat that are checked and change nothing: the answer is the label that the model finds."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -12,11 +12,11 @@ from pathlib import Path
 from sqlalchemy import select
 
 from sentiment_ray import log
-from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.errors import QueueFullError, SentimentRayError
 from sentiment_ray.inference.async_predictor import AsyncPredictor
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.openai_api.answer import ScoresRow
-from sentiment_ray.openai_api.api_error import NO_RETRY, ApiError, unknown_model
+from sentiment_ray.openai_api.api_error import NO_RETRY, ApiError, over_quota, unknown_model
 from sentiment_ray.openai_api.base_models import BaseModels
 from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.openai_api.database import Database
@@ -37,8 +37,11 @@ class LoadedModel:
     num_users: int = 0
 
     async def score(self, text: str) -> ScoresRow:
-        """Return the scores of a text. QueueFullError when it would wait for too long."""
-        scores = (await self.predictor.score([text])).scores
+        """Return the scores of a text. ApiError with 429 when it would wait for too long."""
+        try:
+            scores = (await self.predictor.score([text])).scores
+        except QueueFullError:
+            raise over_quota("The model is overloaded. Try again a little later.", retry_after_s=1) from None
         return ScoresRow(scores.probabilities[0].tolist(), int(scores.tokens[0]))
 
 

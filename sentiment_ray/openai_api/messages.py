@@ -22,7 +22,8 @@ UNREAD_FIELDS = ("name", "refusal", "annotations", "audio", "id", "status", "pha
 """Fields that a message of an answer has when it is sent back; none of them is read."""
 NO_TOOLS = "The model answers with one of its labels and calls no tools. Leave it out."
 NO_OTHER_CONTENT = "The model reads text alone. Send a part of type '{text_type}'."
-CHAT_TEXT_TYPES = ("text",)
+CHAT_TEXT_TYPES, INPUT_TEXT_TYPES = ("text",), ("input_text", "output_text")
+"""The types of parts that hold text: in a chat, and in the input of a response or a decision."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,26 @@ def read_messages(messages: list[Any], *, param: str, text_types: Collection[str
 def _read_role(message: Any, place: str) -> str:
     if not isinstance(message, Mapping):
         raise invalid_type(place, "an object", message)
-    if "role" not in message:
+    if message.get("type", "message") != "message":
+        raise unsupported(f"{place}.type", NO_TOOLS)
+    role = message.get("role")
+    if role is None:
         raise missing(f"{place}.role")
-    role = message["role"]
-    if not isinstance(role, str):
-        raise invalid_type(f"{place}.role", "a string", role)
     if role in TOOL_ROLES:
         raise unsupported(f"{place}.role", NO_TOOLS)
     if role not in ROLES:
-        raise invalid_value(f"{place}.role", f"'{quote(role)}' is none of {', '.join(ROLES)}.")
-    for field in TOOL_FIELDS:
-        if message.get(field):
-            raise unsupported(f"{place}.{field}", NO_TOOLS)
+        found = f"'{quote(role)}'" if isinstance(role, str) else "it"
+        raise invalid_value(f"{place}.role", f"{found} is none of {', '.join(ROLES)}.")
+    _check_fields(message, place)
+    return str(role)
+
+
+def _check_fields(message: Mapping[str, Any], place: str) -> None:
     for field in message:
+        if field in TOOL_FIELDS and message[field]:
+            raise unsupported(f"{place}.{field}", NO_TOOLS)
         if field not in ("role", "content", *UNREAD_FIELDS, *TOOL_FIELDS):
             raise unknown_parameter(f"{place}.{field}")
-    return role
 
 
 def _read_content(message: Mapping[str, Any], place: str, role: str, text_types: Collection[str]) -> str:
@@ -106,3 +111,17 @@ def _read_part(part: Any, place: str, role: str, text_types: Collection[str]) ->
     if not isinstance(part.get("text"), str):
         raise invalid_type(f"{place}.text", "a string", part.get("text"))
     return str(part["text"])
+
+
+def read_input(value: Any, *, param: str, instructions: str | None = None) -> Conversation:
+    """Return what is read of the input of a response or a decision: a text, or messages.
+
+    `instructions` are read as one more system message.
+    """
+    if isinstance(value, str):
+        return Conversation(value, instructions or None, 0)
+    if not isinstance(value, list):
+        raise invalid_type(param, "a string or an array of messages", value)
+    conversation = read_messages(value, param=param, text_types=INPUT_TEXT_TYPES)
+    joined = join_texts([instructions, conversation.system_message])
+    return Conversation(conversation.text, joined, conversation.num_unread_turns)

@@ -1,10 +1,10 @@
 """What a model may answer, as its bundle says: its labels, and the system messages of its training."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentiment_ray.bundle.manifest import Manifest
-from sentiment_ray.openai_api.answer_format import AnswerFormat
 from sentiment_ray.openai_api.request_body import invalid_value, quote
 
 MAX_NAMED_LABELS = 20
@@ -35,25 +35,23 @@ def read_model_answers(model: str, manifest: Manifest) -> ModelAnswers:
     )
 
 
-def find_labels(answer_format: AnswerFormat, model: ModelAnswers) -> list[int]:
-    """Return the index of the model's label for each choice of a format, which may differ by case.
+def find_labels(choices: Sequence[str], model: ModelAnswers, param: str) -> list[int]:
+    """Return the index of the model's label for each choice, which may differ from it by case.
 
-    ApiError for a choice that is no label of the model.
+    ApiError, naming `param`, for a choice that is no label of the model.
     """
     exact = {label: index for index, label in enumerate(model.labels)}
-    folded_counts = Counter(label.casefold() for label in model.labels)
-    folded = {
-        label.casefold(): index for index, label in enumerate(model.labels) if folded_counts[label.casefold()] < 2
-    }
+    counts = Counter(label.casefold() for label in model.labels)
+    folded = {label.casefold(): index for index, label in enumerate(model.labels) if counts[label.casefold()] == 1}
     indices = []
-    for choice in answer_format.choices:
+    for choice in choices:
         index = exact.get(choice, folded.get(choice.casefold()))
         if index is None:
             named = ", ".join(map(quote, model.labels[:MAX_NAMED_LABELS]))
             more = ", …" if len(model.labels) > MAX_NAMED_LABELS else ""
             problem = f"'{quote(choice)}' is no label of the model, whose labels are {named}{more}."
-            raise invalid_value(answer_format.param, problem)
+            raise invalid_value(param, problem)
         indices.append(index)
     if len(set(indices)) < len(indices):
-        raise invalid_value(answer_format.param, "two values of the enum stand for one label.")
+        raise invalid_value(param, "two of the values stand for one label.")
     return indices

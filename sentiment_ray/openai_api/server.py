@@ -34,6 +34,7 @@ def serve(config: OpenAiApiConfig) -> None:
     ConfigError when the address cannot be taken or the state cannot be opened.
     """
     with bind(config.host, config.port) as listener, open_service(config) as service:
+        service.models.base_models.start()
         server = make_server(service)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(serve_on(listener, service, server))
