@@ -16,12 +16,13 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from sentiment_ray.errors import ConfigError, DataError
 from sentiment_ray.pretrained.open import open_model
 from sentiment_ray.pretrained.runs import find_checkpoint
+from sentiment_ray.pretrained.tokenizer_files import load_tokenizer_files
 from sentiment_ray.text.encoding import encode, load_encoder
 from sentiment_ray.text.truncation import HEAD
 from sentiment_ray.train.baseline import checkpoint_metrics
 from sentiment_ray.train.config import Distill, TrainConfig
 from sentiment_ray.train.embedding import embed_texts
-from sentiment_ray.train.model import load_model, load_tokenizer_files
+from sentiment_ray.train.model import load_model
 from sentiment_ray.train.preflight import with_absolute_paths
 from sentiment_ray.train.teacher import find_teacher_rows
 from tests.export.test_families import MORE
