@@ -6,11 +6,25 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sentiment_ray.openai_api.service import Service
 
-Metadata = dict[str, str]
+MAX_METADATA_PAIRS = 16
+
+
+def _check_metadata(pairs: dict[str, str]) -> dict[str, str]:
+    if len(pairs) > MAX_METADATA_PAIRS:
+        raise ValueError(f"at most {MAX_METADATA_PAIRS} pairs")
+    if any("\0" in text for pair in pairs.items() for text in pair):
+        raise ValueError("the character U+0000 is not allowed")
+    return pairs
+
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], AfterValidator(_check_metadata)
+]
+"""Pairs that a job or a batch is given, and shows again."""
 
 
 class RequestBody(BaseModel):

@@ -2,23 +2,41 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ID_LENGTH = 64
 
 
+class AnyText(TypeDecorator[str]):
+    """Text of strangers: what PostgreSQL cannot hold, U+0000 and halves of surrogate pairs, becomes U+FFFD or ?."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return the text that is sent to the database."""
+        return None if value is None else value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+class AnyId(AnyText):
+    """An id, which may be a stranger's too when it is looked for."""
+
+    impl = String(ID_LENGTH)  # type: ignore[assignment]
+    cache_ok = True
+
+
 class Table(DeclarativeBase):
     """The base class of all tables."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, int: BigInteger, str: Text}  # noqa: RUF012
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, int: BigInteger, str: AnyText}  # noqa: RUF012
 
 
 class Project(Table):
     """Whoever owns keys, files, jobs, models and batches; one project sees nothing of another."""
 
     __tablename__ = "projects"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[int]
 
@@ -37,7 +55,7 @@ class File(Table):
     """An upload or a result; its bytes are `files/ID` in the state directory."""
 
     __tablename__ = "files"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
@@ -46,6 +64,10 @@ class File(Table):
     created_at: Mapped[int]
     request_digest: Mapped[str | None] = mapped_column(String(64))
     """What was asked; a create that is sent again finds the first one by it."""
+    last_retry: Mapped[int] = mapped_column(default=0)
+    """How often the create had been sent before it was answered last."""
+    deleted_at: Mapped[int | None]
+    """A deleted row stays, so that a page after it can be listed; its bytes are removed."""
     __table_args__ = (Index("files_in_order", "project_id", "created_at", "id"),)
 
 
@@ -53,7 +75,7 @@ class Job(Table):
     """A fine-tuning job."""
 
     __tablename__ = "jobs"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     created_at: Mapped[int]
     status: Mapped[str] = mapped_column(String(20))
@@ -61,8 +83,8 @@ class Job(Table):
     wanted: Mapped[str] = mapped_column(String(10), default="run")
     """What the project asked for last: run, pause or cancel."""
     model: Mapped[str]
-    training_file: Mapped[str] = mapped_column(String(ID_LENGTH))
-    validation_file: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    training_file: Mapped[str] = mapped_column(AnyId)
+    validation_file: Mapped[str | None] = mapped_column(AnyId)
     suffix: Mapped[str | None]
     seed: Mapped[int]
     hyperparameters: Mapped[dict[str, Any]]
@@ -78,6 +100,7 @@ class Job(Table):
     fine_tuned_model: Mapped[str | None]
     result_files: Mapped[list[str]] = mapped_column(default=list)
     request_digest: Mapped[str | None] = mapped_column(String(64))
+    last_retry: Mapped[int] = mapped_column(default=0)
     __table_args__ = (Index("jobs_in_order", "project_id", "created_at", "id"),)
 
 
@@ -85,7 +108,7 @@ class Event(Table):
     """Something that happened to a job. `key` names it, so that it is told once whoever finds it again."""
 
     __tablename__ = "events"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     number: Mapped[int]
     """Counts the events of a job from 1."""
@@ -102,7 +125,7 @@ class Checkpoint(Table):
     """A finished epoch of a job."""
 
     __tablename__ = "checkpoints"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[int]
     step_number: Mapped[int]
@@ -114,12 +137,13 @@ class Model(Table):
     """A fine-tuned model."""
 
     __tablename__ = "models"
-    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
     created_at: Mapped[int]
     bundle: Mapped[str]
     """Its bundle, as a path in the state directory."""
+    deleted_at: Mapped[int | None]
     __table_args__ = (Index("models_in_order", "project_id", "created_at", "id"),)
 
 
@@ -127,21 +151,22 @@ class Batch(Table):
     """Requests in a file, answered in a file."""
 
     __tablename__ = "batches"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     created_at: Mapped[int]
     status: Mapped[str] = mapped_column(String(20))
     """validating, in_progress, finalizing, completed, failed, cancelling, cancelled or expired."""
     endpoint: Mapped[str]
-    input_file: Mapped[str] = mapped_column(String(ID_LENGTH))
+    input_file: Mapped[str] = mapped_column(AnyId)
     model: Mapped[str | None]
-    output_file: Mapped[str | None] = mapped_column(String(ID_LENGTH))
-    error_file: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    output_file: Mapped[str | None] = mapped_column(AnyId)
+    error_file: Mapped[str | None] = mapped_column(AnyId)
     details: Mapped[dict[str, Any]]
     """`metadata`, `completion_window`, and the time of each change of the status."""
     counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     errors: Mapped[dict[str, Any] | None]
     request_digest: Mapped[str | None] = mapped_column(String(64))
+    last_retry: Mapped[int] = mapped_column(default=0)
     __table_args__ = (Index("batches_in_order", "project_id", "created_at", "id"),)
 
 
@@ -149,8 +174,8 @@ class Attempt(Table):
     """One try to run the command of a job, of a batch, or of the export of a base model."""
 
     __tablename__ = "attempts"
-    id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
-    owner_id: Mapped[str] = mapped_column(String(ID_LENGTH))
+    id: Mapped[str] = mapped_column(AnyId, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(AnyId)
     number: Mapped[int]
     """Counts the attempts of an owner from 1."""
     created_at: Mapped[int]
@@ -165,6 +190,6 @@ class Lease(Table):
 
     __tablename__ = "leases"
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
-    holder: Mapped[str] = mapped_column(String(ID_LENGTH))
+    holder: Mapped[str] = mapped_column(AnyId)
     changes: Mapped[int]
     """Rises with each renewal; who sees no change for long takes the lease over."""

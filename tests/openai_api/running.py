@@ -15,8 +15,10 @@ import openai
 from sentiment_ray.http_server.address import bind
 from sentiment_ray.openai_api.authentication import create_key
 from sentiment_ray.openai_api.config import OpenAiApiConfig
+from sentiment_ray.openai_api.ids import make_id, now_s
 from sentiment_ray.openai_api.server import make_server, open_service, serve_on
 from sentiment_ray.openai_api.service import Service
+from sentiment_ray.openai_api.tables import File, Job
 
 MODEL = "gpt-3.5-turbo"
 
@@ -100,3 +102,31 @@ def run_service(state: Path, **keys: Any) -> Iterator[RunningService]:
             server.drain(skip_pause=True)
             thread.join(timeout=30)
             assert not thread.is_alive()
+
+
+def get_project_id(service: RunningService, file_id: str) -> str:
+    with service.service.database.read_session() as session:
+        file = session.get(File, file_id)
+        assert file
+        return file.project_id
+
+
+def add_job(service: RunningService, project_id: str, file_id: str, **values: Any) -> Job:
+    """Add the row of a job that learns from a file; nothing runs it."""
+    job = Job(
+        **{
+            "id": make_id("ftjob-"),
+            "project_id": project_id,
+            "created_at": now_s(),
+            "status": "failed",
+            "model": MODEL,
+            "training_file": file_id,
+            "seed": 0,
+            "hyperparameters": {},
+            "details": {},
+            **values,
+        }
+    )
+    with service.service.database.session() as session:
+        session.add(job)
+    return job
