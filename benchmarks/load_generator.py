@@ -31,10 +31,13 @@ class Load:
 
 
 class Connection:
-    """One connection that is kept open."""
+    """One connection that is kept open; `headers` are more lines of each request's head, each after a line break."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, headers: str = "") -> None:
         self._address = host, port
+        self._headers = headers
+        self.first_byte_s = 0.0
+        """When the first byte of the last answer's body was read, on the clock of `perf_counter`."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> int:
@@ -44,10 +47,12 @@ class Connection:
         reader, writer = self._streams
         try:
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-            writer.write(head.encode() + b"\r\n\r\n" + body)
+            writer.write(f"{head}{self._headers}".encode() + b"\r\n\r\n" + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
+            await reader.readexactly(min(length, 1))
+            self.first_byte_s = time.perf_counter()
+            await reader.readexactly(max(length - 1, 0))
             if b"connection: close" in answer:
                 self.close()
             return int(answer[9:12])

@@ -1,23 +1,26 @@
 """Exports each base model once, as a command that runs in the background, and says when its bundle is there."""
 
 import asyncio
+import csv
 import hashlib
+import io
 import logging
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from sentiment_ray import log
 from sentiment_ray.bundle.manifest import MANIFEST_NAME
+from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.openai_api.api_error import NO_RETRY, ApiError
 from sentiment_ray.openai_api.config import OpenAiApiConfig
+from sentiment_ray.openai_api.project_root import find_project_root
 from sentiment_ray.pretrained.runs import RUN_NAME
 
-PROJECT = Path(__file__).resolve().parents[2]
-"""The directory of the package `jobs`."""
-WAIT_LIMIT_S = 20.0
+WAIT_LIMIT_S = 60.0
 """How long a request waits for a base model that is being exported; then it is asked to come again."""
 RETRY_AFTER_S = 5
 POLL_S = 0.1
@@ -78,8 +81,13 @@ class BaseModels:
 
     def _export_all(self) -> None:
         for model_id in self._config.models:
-            if not self.is_ready(model_id) and not self._stopped.is_set():
+            if self.is_ready(model_id) or self._stopped.is_set():
+                continue
+            try:
                 self._export(model_id)
+            except (OSError, SentimentRayError) as error:
+                log.notify(f"the base model {model_id} could not be exported: {error}", level=logging.ERROR)
+                self._failed.add(model_id)
 
     def _export(self, model_id: str) -> None:
         bundle = self.find_bundle(model_id)
@@ -87,7 +95,7 @@ class BaseModels:
         log_path = bundle.parent / "log"
         with log_path.open("wb") as output:
             self._command = subprocess.Popen(
-                self.make_command(model_id), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output,
+                self.make_command(model_id), cwd=find_project_root(), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             exit_code = self._command.wait()
@@ -102,5 +110,11 @@ class BaseModels:
         if (Path(source) / RUN_NAME).is_file():
             return [*command, "--run", str(Path(source).resolve())]
         encoder = str(Path(source).resolve()) if Path(source).is_dir() else source
-        quoted = ",".join(f'"{label}"' if "," in label else label for label in labels)
-        return [*command, "--encoder", encoder, "--labels", quoted]
+        return [*command, "--encoder", encoder, "--labels", _join_names(labels), "--variants", "fp32"]
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """Return several names as the value of one flag, with those in double quotes that have a comma."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
