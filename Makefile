@@ -42,7 +42,7 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.fetch_samples
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
-test: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## All tests but the slow ones and those that kill; needs Chromium (apt-get install chromium)
+test: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## All tests but the slow ones and those that kill; needs Chromium and PostgreSQL (apt-get install chromium postgresql)
 	@$(BIN)/python -m pytest -m "not slow and not kills and (train or not ray)" > .pytest-second.txt 2>&1 & second=$$!; \
 		$(BIN)/python -m pytest -m "not slow and not kills and ray and not train"; code=$$?; \
 		wait $$second || code=1; cat .pytest-second.txt; exit $$code

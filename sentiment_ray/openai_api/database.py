@@ -5,13 +5,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, update
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, update
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from sentiment_ray.openai_api.tables import Table
+from sentiment_ray.errors import ConfigError, require_extra
+from sentiment_ray.openai_api.migrations import upgrade
 
 SQLITE_WAIT_S = 10
 """How long a write waits for another process's write."""
+POSTGRES = "postgresql+psycopg"
+MIGRATION_LOCK = 7_303_014_522
+"""The number of PostgreSQL's lock that one process at a time holds to bring the tables up to date."""
 POOL_SIZE = 20
 """Connections that are kept; twice as many may be open. Routes run in up to 40 threads."""
 
@@ -44,9 +50,24 @@ class Database:
 
 
 def open_database(state: Path, url: str | None) -> Database:
-    """Open the database of a state directory, with its tables as this release has them."""
-    database = Database(url or f"sqlite:///{state / 'state.sqlite'}")
-    Table.metadata.create_all(database.engine)
+    """Open the database of a state directory, with its tables as this release has them.
+
+    ConfigError when it cannot be opened, or when a newer release has written it. No message has the password of a URL.
+    """
+    database = Database(_complete_url(url) if url else f"sqlite:///{state / 'state.sqlite'}")
+    try:
+        with database.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            upgrade(connection)
+    except DatabaseError as error:
+        database.close()
+        reason = str(error.orig).splitlines()[0]
+        raise ConfigError(f"database: {_hide_password(url, state)} cannot be opened ({reason}).") from None
+    except CommandError:
+        database.close()
+        name = _hide_password(url, state)
+        raise ConfigError(f"database: {name} was written by a newer release. Upgrade sentiment-ray.") from None
     return database
 
 
@@ -74,3 +95,17 @@ def _make_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _complete_url(url: str) -> str:
+    """Return a URL of PostgreSQL with the driver that is installed."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("postgres", "postgresql", POSTGRES) or not rest:
+        name = f"{scheme}://…" if rest else "this"
+        raise ConfigError(f"database: {name} is no URL of PostgreSQL. Write {POSTGRES}://USER:PASSWORD@HOST/NAME.")
+    require_extra("postgres", "psycopg")
+    return f"{POSTGRES}://{rest}"
+
+
+def _hide_password(url: str | None, state: Path) -> str:
+    return repr(make_url(_complete_url(url)).render_as_string()) if url else str(state / "state.sqlite")

@@ -2,10 +2,27 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ID_LENGTH = 64
+CONSTRAINT_NAMES = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+}
+"""A later migration finds a constraint by its name."""
 
 
 class AnyText(TypeDecorator[str]):
@@ -29,6 +46,7 @@ class AnyId(AnyText):
 class Table(DeclarativeBase):
     """The base class of all tables."""
 
+    metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
     type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, int: BigInteger, str: AnyText}  # noqa: RUF012
 
 

@@ -93,6 +93,7 @@ def run_service(state: Path, **keys: Any) -> Iterator[RunningService]:
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(serve_on(listener, service, server))
 
+        listener.listen()  # a request may come before the thread does the same
         thread = threading.Thread(target=serve)
         port = listener.getsockname()[1]
         thread.start()
