@@ -178,9 +178,9 @@ def _measure_singles(port: int, texts: list[str], seconds: float) -> Result:
 
 @main.command()
 @click.option("--rounds", default=5, show_default=True, help="Rounds in turns.")
-@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of each load.")
+@click.option("--seconds", default=3.0, show_default=True, help="Length of each load.")
 @click.pass_obj
-def overhead(setup: Setup, rounds: int, seconds: int) -> None:
+def overhead(setup: Setup, rounds: int, seconds: float) -> None:
     """Compare the service with Predictor.score and AsyncPredictor in a process on the same core."""
     texts = setup.texts
     figures: dict[str, list[float]] = {}
@@ -191,7 +191,7 @@ def overhead(setup: Setup, rounds: int, seconds: int) -> None:
         file.flush()
         for _ in range(rounds):
             with setup.serve() as port:
-                run_wrk(OURS, port, bodies.name, "8", 2)
+                run_wrk(OURS, port, bodies.name, "8", 2.0)
                 one = run_wrk(OURS, port, bodies.name, "1", seconds)
                 many = run_wrk(OURS, port, bodies.name, "32", seconds)
             inside = _run_in_process(setup, Path(file.name), seconds)

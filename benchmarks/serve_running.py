@@ -98,10 +98,10 @@ def answers(service: Service, port: int) -> bool:
     return True
 
 
-def run_wrk(service: Service, port: int, bodies: str, connections: str, seconds: int) -> Result:
+def run_wrk(service: Service, port: int, bodies: str, connections: str, seconds: float) -> Result:
     """Return what a closed loop gave: `bodies` is a file with the body of a request on each line."""
     url = f"http://127.0.0.1:{port}{service.path}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "closed_loop.lua"), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(HERE / "closed_loop.lua"), url]
     done = subprocess.run([*command, "--", bodies], capture_output=True, text=True, check=True)
     result: Result = json.loads(done.stdout.splitlines()[-1])
     answered = result["answers"] - result["refused"]

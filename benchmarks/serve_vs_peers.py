@@ -31,7 +31,7 @@ main.add_command(prepare_command(SERVICES))  # type: ignore[arg-type]
 
 @main.command()
 @bench_options
-@click.option("--seconds", default=10, show_default=True, type=click.IntRange(1), help="Length of each load.")
+@click.option("--seconds", default=10.0, show_default=True, help="Length of each load.")
 @click.option("--connections", default="1,32", show_default=True, help="Connections of each closed loop.")
 @click.option("--shares", default="0.8,2", show_default=True, help="Open loops: shares of the service's own most.")
 @click.option("--min-agreement", default=0.9, show_default=True, help="Least share of labels equal to the fp32 file's.")
@@ -40,7 +40,7 @@ main.add_command(prepare_command(SERVICES))  # type: ignore[arg-type]
 )
 @click.option("--only", multiple=True, type=click.Choice([service.name for service in SERVICES]), help="[all]")
 def measure(
-    bench: Bench, samples: Path, rounds: int, seconds: int, connections: str, shares: str, min_agreement: float,
+    bench: Bench, samples: Path, rounds: int, seconds: float, connections: str, shares: str, min_agreement: float,
     int8_bundle: Path | None, only: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Ask all services in turns, in each round, and print one JSON line."""
@@ -80,14 +80,14 @@ def _check(service: Service, port: int, texts: Sequence[str], labels: Sequence[s
 
 
 def _load(
-    service: Service, port: int, texts: Sequence[str], seconds: int, connections: Sequence[str], shares: Sequence[str]
+    service: Service, port: int, texts: Sequence[str], seconds: float, connections: Sequence[str], shares: Sequence[str]
 ) -> Result:
     """Return what each load gave: closed loops, then open ones at shares of the most answers of a closed one."""
     bodies = [service.encode(text) for text in texts]
     with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
         file.write(b"\n".join(bodies))
         file.flush()
-        run_wrk(service, port, file.name, "8", 2)  # warms the service up
+        run_wrk(service, port, file.name, "8", 2.0)  # warms the service up
         figures: Result = {f"c={count}": run_wrk(service, port, file.name, count, seconds) for count in connections}
     most = max(figures[f"c={count}"]["answers_per_s"] for count in connections)
     for share in shares:

@@ -72,10 +72,11 @@ def make_in_chain(factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
 @pytest.fixture
 def free_ports() -> list[int]:
     """Four ports on loopback on which nobody listens."""
-    return [_free_port() for _ in range(4)]
+    return [find_free_port() for _ in range(4)]
 
 
-def _free_port() -> int:
+def find_free_port() -> int:
+    """A port on loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -84,7 +85,7 @@ def _free_port() -> int:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket on an S3-compatible server that listens on loopback."""
-    port = _free_port()
+    port = find_free_port()
     command = [sys.executable, "-c", f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.environ.update(

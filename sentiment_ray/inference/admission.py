@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sentiment_ray.engine_specs import Batching
 
-MIN_BATCHES = 3.75
-"""So many full batches may always be ahead, however slow the engine is. With batches of 256 tokens these are texts of
-about 28 tokens of 32 clients, and some empty rows."""
+MIN_BATCHES = 3.5
+"""So many full batches may always be ahead, however slow the engine is: with batches of 256 tokens, a text of 28 tokens
+of each of 32 clients."""
 REMEMBERED_TOKENS = 16_384
 """The rate of the engine is that of about so many last tokens. A batch counts by its tokens, as a full one is faster
 per token, and a queue that is long makes full batches."""

@@ -47,19 +47,14 @@ class _Group(Generic[Call]):
     num_rows: int = 0
     num_small_rows: int = 0
 
-    @property
-    def num_rows_in_turn(self) -> int:
-        """The rows of small calls, or if there are none, of large ones."""
-        return self.num_small_rows or self.num_rows
-
 
 class BatchQueue(Generic[Call]):
     """Rows in groups of one padded length.
 
     The next batch is made of the largest group, or of a group of the call that has waited longest, once that is
     OLDEST_FIRST_S. A call of several rows that have more tokens than a batch is large. The rows of all other calls
-    come before its rows, and calls take turns row by row. So a small call that comes among large ones is in the next
-    batch, which is no larger for their sake: rows of large calls only take the place of empty ones there.
+    count before its rows, and calls take turns row by row. So a small call that comes among large ones is in the next
+    batch.
     """
 
     def __init__(self, batching: Batching) -> None:
@@ -110,14 +105,12 @@ class BatchQueue(Generic[Call]):
         is_overdue = now_s - waiting.since_s >= OLDEST_FIRST_S
         length = max(waiting.rows if is_overdue else self._groups, key=self._rank)
         group = self._groups[length]
-        is_for_large = is_overdue and not waiting.is_small
-        num_waiting = group.num_rows if is_for_large else group.num_rows_in_turn
-        _, num_rows = choose_num_rows(num_waiting, length, self._batching)
+        size, num_rows = choose_num_rows(group.num_rows, length, self._batching)
         rows: list[tuple[Call, int]] = []
         if is_overdue:
             rows.append(self._take_row(oldest, length))
         for calls in (group.small, group.large):
-            while calls and len(rows) < num_rows:
+            while calls and len(rows) < size:
                 rows.append(self._take_row(next(iter(calls)), length))
         self.finish(rows, now_s=now_s)
         return QueuedBatch(rows, length, num_rows)
@@ -129,11 +122,11 @@ class BatchQueue(Generic[Call]):
                 self._calls[call].since_s = now_s
                 self._calls.move_to_end(call)
 
-    def _rank(self, length: int) -> tuple[bool, int]:
-        """Return how good a batch of a group would be: whether it has rows of small calls, and how many rows it has."""
+    def _rank(self, length: int) -> tuple[int, int]:
+        """Return how good a batch of a group would be: its rows of small calls, then all its rows."""
         group = self._groups[length]
-        size, _ = choose_num_rows(group.num_rows_in_turn, length, self._batching)
-        return bool(group.num_small_rows), size
+        largest, _ = choose_num_rows(group.num_rows, length, self._batching)
+        return min(group.num_small_rows, largest), largest
 
     def _take_row(self, call: Call, length: int) -> tuple[Call, int]:
         waiting, group = self._calls[call], self._groups[length]

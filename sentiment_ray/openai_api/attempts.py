@@ -18,8 +18,8 @@ from sentiment_ray.openai_api.launcher import Launcher
 from sentiment_ray.openai_api.project_root import find_project_root
 from sentiment_ray.openai_api.tables import Attempt
 
-REFUSED = (2, 3)
-"""Exit codes of a command that refuses its input, or misses a limit; it would do so again."""
+REFUSED, MISSED_LIMIT = 2, 3
+"""Exit codes of a command that refuses its input, or whose result misses a limit; it would do so again."""
 MAX_FAILURES = 3
 """Attempts that may end by an error of their own."""
 MAX_LOST = 50
@@ -59,8 +59,10 @@ class Attempts:
             return self._continue(last, directory)
         if last.exit_code == 0:
             return Outcome("succeeded")
-        if last.exit_code in REFUSED:
+        if last.exit_code == REFUSED:
             return Outcome("refused", _read_error(_directory(directory, last.number)))
+        if last.exit_code == MISSED_LIMIT:
+            return Outcome("failed")
         num_lost = sum(_was_lost(attempt) for attempt in earlier)
         if len(earlier) - num_lost >= MAX_FAILURES or num_lost >= MAX_LOST:
             return Outcome("failed")

@@ -10,12 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from sqlalchemy import select
 
 from sentiment_ray.log import log_bug
+from sentiment_ray.openai_api import batch_work
 from sentiment_ray.openai_api.attempts import Attempts
+from sentiment_ray.openai_api.batch_work import BatchWork
 from sentiment_ray.openai_api.fine_tune import ENDED, FineTunes
 from sentiment_ray.openai_api.launcher import ClusterAwayError, Launcher, choose_launcher
 from sentiment_ray.openai_api.lease import LeaseHolder
 from sentiment_ray.openai_api.service import Service
-from sentiment_ray.openai_api.tables import Attempt, Job
+from sentiment_ray.openai_api.tables import Attempt, Batch, Job
 
 LOOK_EVERY_S = 1.0
 NUM_THREADS = 4
@@ -29,7 +31,8 @@ class Controller:
         self._database = service.database
         self._launcher = launcher or choose_launcher(service.config.cpus_per_job)
         self._attempts = Attempts(service.database, self._launcher)
-        self._fine_tunes = FineTunes(service.config, service.database, service.state, self._attempts)
+        self._fine_tunes = FineTunes(service, self._attempts)
+        self._batches = BatchWork(service, self._attempts)
         self._lease = LeaseHolder(service.database, "controller")
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
         self._is_stopping = threading.Event()
@@ -71,6 +74,8 @@ class Controller:
         for job in jobs:
             if job.status != "queued" or job.id in running:
                 self._begin_step(job.id, self._fine_tunes.advance, job)
+        for batch in self._select_batches(self._list_batches(), running):
+            self._begin_step(batch.id, self._batches.advance, batch)
 
     def _list_jobs(self) -> Sequence[Job]:
         """Return the jobs that have not ended, and those that have and still run; the oldest first."""
@@ -84,9 +89,23 @@ class Controller:
         queued = [job for job in jobs if job.status == "queued" and job.id not in running]
         if queued:
             num_taken = sum(job.status == "running" or job.id in running for job in jobs)
-            num_slots = self._service.config.max_running_jobs or self._launcher.count_slots()
-            for job in queued[: max(0, num_slots - num_taken)]:
+            for job in queued[: max(0, self._count_slots() - num_taken)]:
                 self._fine_tunes.start(job)
+
+    def _list_batches(self) -> Sequence[Batch]:
+        """Return the batches that have not ended, the oldest first."""
+        with self._database.read_session() as session:
+            is_open = Batch.status.not_in(batch_work.ENDED)
+            return session.scalars(select(Batch).where(is_open).order_by(Batch.created_at, Batch.id)).all()
+
+    def _select_batches(self, batches: Sequence[Batch], running: Collection[str]) -> list[Batch]:
+        """Return the batches whose next step can be done: of those to be scored, as many as may run at once."""
+        scored = [batch for batch in batches if batch.status == "in_progress"]
+        first = sorted(scored, key=lambda batch: batch.id not in running)[: self._count_slots()]
+        return [batch for batch in batches if batch.status != "in_progress" or batch in first]
+
+    def _count_slots(self) -> int:
+        return self._service.config.max_running_jobs or self._launcher.count_slots()
 
     def _begin_step(self, object_id: str, step: Callable[..., None], row: object) -> None:
         """Do a step of an object in a thread, unless one is being done."""

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from sentiment_ray.openai_api.attempts import Attempts, Outcome
 from sentiment_ray.openai_api.config import OpenAiApiConfig
-from sentiment_ray.openai_api.database import Database, change_status
+from sentiment_ray.openai_api.database import change_status
 from sentiment_ray.openai_api.events import add_event
-from sentiment_ray.openai_api.ids import now_s
+from sentiment_ray.openai_api.files import FINE_TUNE_RESULTS, add_result_file
+from sentiment_ray.openai_api.ids import make_result_id, now_s
 from sentiment_ray.openai_api.job_files import TOML_NAME, Base, read_num_examples, write_job_files
 from sentiment_ray.openai_api.progress import (
     TrainingProgress,
@@ -19,7 +20,7 @@ from sentiment_ray.openai_api.progress import (
     read_progress,
     record_progress,
 )
-from sentiment_ray.openai_api.result_files import make_file_row, make_stable_file_id, store_bytes
+from sentiment_ray.openai_api.service import Service
 from sentiment_ray.openai_api.tables import Job, Model
 from sentiment_ray.openai_api.training_file import (
     InvalidTrainingFile,
@@ -37,8 +38,9 @@ SERVER_ERROR = "The job failed because of an error of the server. Create the job
 class FineTunes:
     """Moves fine-tuning jobs on. Every method can be called again after a crash at any moment."""
 
-    def __init__(self, config: OpenAiApiConfig, database: Database, state: Path, attempts: Attempts) -> None:
-        self.config, self.database, self.state, self.attempts = config, database, state, attempts
+    def __init__(self, service: Service, attempts: Attempts) -> None:
+        self.service, self.attempts = service, attempts
+        self.config, self.database, self.state = service.config, service.database, service.state
 
     def advance(self, job: Job) -> None:
         """Do the next step of a job, according to its status."""
@@ -111,9 +113,8 @@ class FineTunes:
 
     def _succeed(self, job: Job, progress: TrainingProgress) -> None:
         """Register the model and the result file, in the same step as the status."""
-        file_id = make_stable_file_id("result", job.id)
-        store_bytes(self.state, file_id, make_result_file(progress))
-        file = make_file_row(self.state, job.project_id, file_id, RESULT_FILENAME, "fine-tune-results")
+        file_id, source = make_result_id("result", job.id), self._directory(job) / RESULT_FILENAME
+        source.write_bytes(make_result_file(progress))
         model_id = make_model_id(job, self.config)
         with self.database.session() as session:
             is_first = change_status(
@@ -128,7 +129,10 @@ class FineTunes:
             )
             if not is_first:
                 return
-            session.add(file)
+            add_result_file(
+                self.service, session, project_id=job.project_id, source=source, filename=RESULT_FILENAME,
+                purpose=FINE_TUNE_RESULTS, file_id=file_id,
+            )  # fmt: skip
             bundle = f"jobs/{job.id}/bundle"
             model = Model(id=model_id, project_id=job.project_id, job_id=job.id, created_at=now_s(), bundle=bundle)
             session.add(model)
@@ -138,8 +142,7 @@ class FineTunes:
     def _fail_after(self, job: Job, outcome: Outcome) -> None:
         """Fail a job whose command refused its input, or failed too often."""
         if outcome.status == "refused" and outcome.message:
-            message = f"The job failed due to an invalid training file. {outcome.message}"
-            self._fail(job, "invalid_training_file", message, "training_file")
+            self._fail(job, "invalid_input", f"The job was refused: {outcome.message}", None)
         else:
             self._fail(job, "server_error", SERVER_ERROR, None)
 

@@ -1,5 +1,6 @@
 """Makes the ids of objects, and tells the time as the API has it."""
 
+import hashlib
 import secrets
 import string
 import time
@@ -11,6 +12,11 @@ NUM_LETTERS = 24
 def make_id(prefix: str, *, num_letters: int = NUM_LETTERS) -> str:
     """Return a new random id such as file-4jJ…; it is safe as a file name and in a shell."""
     return f"{prefix}{''.join(secrets.choice(LETTERS) for _ in range(num_letters))}"
+
+
+def make_result_id(kind: str, owner_id: str) -> str:
+    """Return the id of the result file of a job or a batch: after a crash it is the same, so nothing is left over."""
+    return f"file-{hashlib.sha256(f'{kind} of {owner_id}'.encode()).hexdigest()[:NUM_LETTERS]}"
 
 
 def now_s() -> int:

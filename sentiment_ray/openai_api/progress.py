@@ -1,6 +1,5 @@
 """Tells how far a training is: its steps become events, its epochs checkpoints, both a result file."""
 
-import base64
 import csv
 import io
 import json
@@ -69,7 +68,7 @@ def record_progress(session: Session, job: Job, progress: TrainingProgress, *, n
 
 
 def make_result_file(progress: TrainingProgress) -> bytes:
-    """Return the result file: a CSV with a line for each step, in base64 as the hosted service has it."""
+    """Return the result file: a CSV with a line for each step."""
     epochs = {epoch.step: describe_epoch(epoch) for epoch in progress.epochs}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -79,7 +78,7 @@ def make_result_file(progress: TrainingProgress) -> bytes:
         held_out = (metrics.get("valid_loss"), metrics.get("valid_mean_token_accuracy"))
         numbers = (line["loss"], line["accuracy"], *held_out)
         writer.writerow([line["step"], *("" if number is None else f"{number:.5g}" for number in numbers)])
-    return base64.b64encode(text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def count_trained_tokens(progress: TrainingProgress) -> int:

@@ -132,26 +132,6 @@ def test_large_calls_take_turns_row_by_row() -> None:
     assert batch is not None and [call for call, _ in batch.rows] == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize(("num_small", "num_large_beside"), [(1, 0), (3, 0), (4, 0), (7, 1)])
-def test_rows_of_large_calls_only_fill_what_would_be_empty_in_a_batch_of_small_ones(
-    num_small: int, num_large_beside: int
-) -> None:
-    queue = _fill([[24] * 100])
-    for call in range(1, 1 + num_small):
-        queue.add(call, [24], now_s=0.0)
-    first, second = queue.take(0.0), queue.take(0.0)
-    assert first is not None and [call for call, _ in first.rows].count(0) == num_large_beside
-    assert len(first.rows) == num_small + num_large_beside
-    assert second is not None and [call for call, _ in second.rows] == [0] * 8
-
-
-def test_a_large_call_that_has_waited_for_long_gets_a_full_batch_beside_small_ones() -> None:
-    queue = _fill([[24] * 100])
-    queue.add(1, [24], now_s=OLDEST_FIRST_S)
-    batch = queue.take(OLDEST_FIRST_S)
-    assert batch is not None and sorted(call for call, _ in batch.rows) == [0] * 7 + [1]
-
-
 def test_a_call_is_small_if_it_is_one_row_or_no_more_than_a_batch() -> None:
     assert _fill([[128] * 100]).num_small_tokens == 0
     assert _fill([[128] * 100, [24] * 2]).num_small_tokens == 48

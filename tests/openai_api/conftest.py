@@ -2,17 +2,25 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 
+from tests.openai_api.fine_tuning import FineTuned, fine_tune
 from tests.openai_api.running import RunningService, run_service
 
 
 @pytest.fixture(scope="session")
 def state_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    with run_service(tmp_path_factory.mktemp("openai-api") / "state") as running:
+    with run_service(tmp_path_factory.mktemp("openai-api") / "state", max_tokens=32) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def fine_tuned(state_service: RunningService, tiny_encoder: Path) -> FineTuned:
+    """A job with 66 examples that has succeeded, and a client of its project."""
+    return fine_tune(state_service, tiny_encoder)
 
 
 @pytest.fixture

@@ -89,6 +89,12 @@ def test_a_refusal_has_the_message_of_the_command_without_paths(database: Databa
     assert _run(database, tmp_path, Script(_exit(2))) == Outcome("refused", "config.json is damaged.")
 
 
+def test_a_result_that_misses_a_limit_is_not_made_again(database: Database, tmp_path: Path) -> None:
+    launcher = Script(_exit(3), _exit(0))
+    assert _run(database, tmp_path, launcher) == Outcome("failed")
+    assert len(launcher.started) == 1
+
+
 def test_a_failed_attempt_is_not_repeated_at_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

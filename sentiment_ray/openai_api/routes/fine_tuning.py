@@ -2,21 +2,33 @@
 
 import random
 from collections.abc import Collection
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
+from fastapi import Query, Request
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from sentiment_ray.openai_api.api_error import ApiError, conflict, not_found, unknown_model
 from sentiment_ray.openai_api.database import change_status
-from sentiment_ray.openai_api.events import add_event, count_events, lock_job
+from sentiment_ray.openai_api.events import add_event, count_events, lock_job, make_event_object
+from sentiment_ray.openai_api.files import FINE_TUNE, find_file
+from sentiment_ray.openai_api.fine_tune import make_model_id
 from sentiment_ray.openai_api.hyperparameters import Hyperparameters
 from sentiment_ray.openai_api.ids import make_id, now_s
 from sentiment_ray.openai_api.job_object import make_job_object
-from sentiment_ray.openai_api.routing import CurrentService, ProjectId, RequestBody, make_router
+from sentiment_ray.openai_api.metadata import Metadata, matches, read_filter
+from sentiment_ray.openai_api.open_work import refuse_too_many
+from sentiment_ray.openai_api.pages import list_page
+from sentiment_ray.openai_api.progress import make_checkpoint_object
+from sentiment_ray.openai_api.repeated_create import compute_request_digest, find_repeated
+from sentiment_ray.openai_api.routing import CurrentService, NumRetries, ProjectId, RequestBody, make_router
 from sentiment_ray.openai_api.service import Service
-from sentiment_ray.openai_api.tables import File, Job, Model
+from sentiment_ray.openai_api.tables import Checkpoint, Event, Job, Model
 
+Part = TypeVar("Part", Event, Checkpoint)
+Limit = Annotated[int, Query(ge=1, le=1000)]
 MAX_SEED = (1 << 31) - 1
 JOBS = "/fine_tuning/jobs"
 router = make_router()
@@ -48,7 +60,7 @@ class JobRequest(RequestBody):
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
     integrations: list[Any] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
 
 
 NAMES = {"cancelled": "cancelled", "paused": "paused", "queued": "resumed"}
@@ -58,11 +70,18 @@ OPEN = ("validating_files", "queued", "running", "paused")
 
 
 @router.post(JOBS)
-def create_job(body: JobRequest, project_id: ProjectId, service: CurrentService) -> dict[str, Any]:
+def create_job(
+    body: JobRequest, project_id: ProjectId, service: CurrentService, num_retries: NumRetries
+) -> dict[str, Any]:
     """Create a fine-tuning job. Its files are checked afterwards: a file that is wrong inside fails the job."""
     _refuse_unsupported(body)
+    digest = compute_request_digest("job", body.model_dump(mode="json"))
     with service.database.session() as session:
+        repeated = find_repeated(session, Job, project_id, digest, num_retries)
+        if repeated is not None:
+            return make_job_object(repeated, service.config.organization)
         _check_references(session, service, project_id, body)
+        refuse_too_many(session, project_id, service.config.max_queued_jobs)
         job = Job(
             id=make_id("ftjob-"),
             project_id=project_id,
@@ -76,6 +95,8 @@ def create_job(body: JobRequest, project_id: ProjectId, service: CurrentService)
             hyperparameters=_read_hyperparameters(body).model_dump(),
             details={"metadata": body.metadata},
             result_files=[],
+            request_digest=digest,
+            last_retry=0,
         )
         session.add(job)
         session.flush()
@@ -84,6 +105,54 @@ def create_job(body: JobRequest, project_id: ProjectId, service: CurrentService)
         files += f" and validation file: {job.validation_file}" if job.validation_file else ""
         add_event(session, job.id, "validating", files)
     return make_job_object(job, service.config.organization)
+
+
+@router.get(JOBS)
+def list_jobs(
+    request: Request,
+    project_id: ProjectId,
+    service: CurrentService,
+    after: str | None = None,
+    limit: Limit = 20,
+) -> dict[str, Any]:
+    """List the project's jobs, the newest first; `metadata[k]=v` keeps those that have this metadata."""
+    wanted = read_filter(request.query_params.multi_items())
+
+    def describe(job: Job) -> dict[str, Any]:
+        return make_job_object(job, service.config.organization)
+
+    with service.database.read_session() as session:
+        last = _find_job(session, project_id, after, param="after") if after is not None else None
+        statement, columns = select(Job).where(Job.project_id == project_id), (Job.created_at, Job.id)
+        if not wanted:
+            return list_page(session, statement, columns, describe, after=last, limit=limit)
+        ids = [job.id for job in session.scalars(statement) if matches(job.details.get("metadata"), wanted)]
+        return list_page(session, statement.where(Job.id.in_(ids)), columns, describe, after=last, limit=limit)
+
+
+@router.get(f"{JOBS}/{{job_id}}/events")
+def list_events(
+    job_id: str, project_id: ProjectId, service: CurrentService, after: str | None = None, limit: Limit = 20
+) -> dict[str, Any]:
+    """List the events of a job, the newest first."""
+    with service.database.read_session() as session:
+        _find_job(session, project_id, job_id)
+        last = _find_part(session, Event, job_id, after) if after is not None else None
+        statement = select(Event).where(Event.job_id == job_id)
+        return list_page(session, statement, (Event.number,), make_event_object, after=last, limit=limit)
+
+
+@router.get(f"{JOBS}/{{job_id}}/checkpoints")
+def list_checkpoints(
+    job_id: str, project_id: ProjectId, service: CurrentService, after: str | None = None, limit: Limit = 10
+) -> dict[str, Any]:
+    """List the epochs of a job that are finished, the newest first."""
+    with service.database.read_session() as session:
+        model = make_model_id(_find_job(session, project_id, job_id), service.config)
+        last = _find_part(session, Checkpoint, job_id, after) if after is not None else None
+        statement = select(Checkpoint).where(Checkpoint.job_id == job_id)
+        describe = partial(make_checkpoint_object, model=model)
+        return list_page(session, statement, (Checkpoint.step_number,), describe, after=last, limit=limit)
 
 
 @router.get(f"{JOBS}/{{job_id}}")
@@ -138,28 +207,38 @@ def _check_references(session: Session, service: Service, project_id: str, body:
     """Raise ApiError unless the model and the files are there and belong to the project."""
     if body.model not in service.config.models:
         model = session.get(Model, body.model)
-        if model is None or model.project_id != project_id:
+        if model is None or model.project_id != project_id or model.deleted_at is not None:
             raise unknown_model(body.model)
     for param in ("training_file", "validation_file"):
         file_id = getattr(body, param)
         if file_id is None:
             continue
-        file = session.get(File, file_id)
-        if file is None or file.project_id != project_id:
-            raise not_found("File", file_id)
-        if file.purpose != "fine-tune":
-            message = f"The file {file_id} has the purpose '{file.purpose}'. Upload it with the purpose 'fine-tune'."
+        file = find_file(session, project_id, file_id)
+        if file.purpose != FINE_TUNE:
+            message = f"The file {file_id} has the purpose '{file.purpose}'. Upload it with the purpose '{FINE_TUNE}'."
             raise ApiError(400, message, param=param, code="invalid_file_purpose")
     if body.training_file == body.validation_file:
         message = "The validation file is the training file. Give other examples, or leave it out."
         raise ApiError(400, message, param="validation_file", code="invalid_value")
 
 
-def _find_job(session: Session, project_id: str, job_id: str) -> Job:
+def _find_job(session: Session, project_id: str, job_id: str, *, param: str = "id") -> Job:
     job = session.get(Job, job_id)
     if job is None or job.project_id != project_id:
-        raise not_found("FineTuningJob", job_id)
+        error = not_found("FineTuningJob", job_id)
+        error.param = param
+        raise error
     return job
+
+
+def _find_part(session: Session, table: type[Part], job_id: str, after: str) -> Part:
+    """Return the event or the checkpoint of a job behind which a page begins."""
+    found = session.get(table, after)
+    if found is None or found.job_id != job_id:
+        error = not_found(table.__name__, after)
+        error.param = "after"
+        raise error
+    return found
 
 
 def _change(

@@ -1,0 +1,107 @@
+"""Attempts as Ray Jobs of a real cluster: submitted once, found again, stopped, lost with their cluster."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sentiment_ray.manifest import write_json
+from sentiment_ray.openai_api.ids import make_id
+from sentiment_ray.openai_api.launcher import RUNNING, AttemptState, ClusterAwayError
+from sentiment_ray.openai_api.ray_submission import RayJobs
+from tests.conftest import find_free_port
+
+pytestmark = pytest.mark.kills
+WAIT_S = 90
+HEAD = """
+import sys, time, ray
+dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": int(sys.argv[1])}
+ray.init("local", num_cpus=2, object_store_memory=100e6, log_to_driver=False, **dashboard)
+print("started", flush=True)
+time.sleep(3600)
+"""
+
+
+class Head:
+    """A Ray cluster with a dashboard, as the child of a process that can be killed."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-c", HEAD, str(port)]
+        environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        assert self._process.stdout and self._process.stdout.readline() == "started\n"
+
+    def kill(self) -> None:
+        """Kill all processes of the cluster."""
+        root = psutil.Process(self._process.pid)
+        for process in (root, *root.children(recursive=True)):
+            process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
+    head = Head(find_free_port())
+    monkeypatch.setenv("RAY_ADDRESS", head.address)
+    yield head
+    if psutil.pid_exists(head._process.pid):
+        head.kill()
+
+
+def make_attempt(directory: Path, code: str) -> str:
+    attempt_id = make_id("attempt-")
+    directory.mkdir()
+    command = {"attempt": attempt_id, "command": [sys.executable, "-c", code], "directory": "/", "environment": {}}
+    write_json(directory / "command.json", command)
+    return attempt_id
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_attempts_run_as_ray_jobs_and_are_lost_with_their_cluster(head: Head, tmp_path: Path) -> None:
+    jobs = RayJobs(cpus_per_job=1)
+    assert jobs.count_slots() == 2
+    done, long, stopped = tmp_path / "done o'clock", tmp_path / "long", tmp_path / "stopped"
+    done_id = make_attempt(done, f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); raise SystemExit(2)")
+    assert jobs.read_state(done, done_id) == AttemptState(has_started=False)
+    for launcher in (jobs, RayJobs(cpus_per_job=1)):  # the answer to the first submission may have been lost
+        launcher.start(done, done_id)
+    wait_for(lambda: jobs.read_state(done, done_id).exit_code == 2)
+    assert (tmp_path / "runs").read_text() == "x"
+
+    stopped_id = make_attempt(stopped, "import time; time.sleep(600)")
+    jobs.start(stopped, stopped_id)
+    wait_for((stopped / "process.json").exists)
+    assert jobs.read_state(stopped, stopped_id) == RUNNING
+    wait_for(lambda: jobs.stop(stopped, stopped_id))
+    state = jobs.read_state(stopped, stopped_id)
+    assert state.is_lost or state.exit_code
+
+    long_id = make_attempt(long, "import time; time.sleep(600)")
+    jobs.start(long, long_id)
+    wait_for((long / "process.json").exists)
+    head.kill()
+    unknown = tmp_path / "unknown"
+    unknown_id = make_attempt(unknown, "pass")
+    with pytest.raises(ClusterAwayError):
+        jobs.start(unknown, unknown_id)
+    wait_for(lambda: _is_over(jobs, long, long_id))
+
+
+def _is_over(jobs: RayJobs, directory: Path, attempt_id: str) -> bool:
+    try:
+        state = jobs.read_state(directory, attempt_id)
+    except ClusterAwayError:
+        return False
+    return state.is_lost or state.exit_code is not None
