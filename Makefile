@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest
-# Clients that the tests of the service use: those of Python whose libraries are not ours, and one of Node.
+# Clients that the tests of the services use: those of Python whose libraries are not ours, and those of Node.
 CLIENTS := .venv-clients
 CLIENTS_INSTALLED := $(CLIENTS)/.installed
-NODE_CLIENTS := tests/serve/clients/node_modules
-NODE_INSTALLED := $(NODE_CLIENTS)/.installed
+NODE_CLIENTS := tests/serve/clients examples/openai_client
+NODE_INSTALLED := $(NODE_CLIENTS:%=%/node_modules/.installed)
 # Tests of the command, the service and the configuration; they need neither Ray nor torch.
 LOWEST_TESTS := tests/test_cli.py tests/serve/test_guard.py tests/config/test_renamed_keys.py
 
@@ -34,8 +34,8 @@ $(CLIENTS_INSTALLED): tests/serve/clients/requirements.txt
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-$(NODE_INSTALLED): tests/serve/clients/package-lock.json
-	@cd tests/serve/clients && npm ci --silent --no-audit --no-fund --ignore-scripts
+$(NODE_INSTALLED): %/node_modules/.installed: %/package-lock.json
+	@cd $* && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five minutes on two cores)
