@@ -1,7 +1,7 @@
 """Fine-tunes a model on 66 examples and asks it beside its base model, with the client of OpenAI.
 
-    pip install openai
-    OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=$(cat key.txt) python tutorial.py sentiment.jsonl
+pip install openai
+OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=$(cat key.txt) python tutorial.py sentiment.jsonl
 """
 
 import os
