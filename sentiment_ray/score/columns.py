@@ -30,7 +30,7 @@ def list_added_fields(config: ScoreConfig, labels: Sequence[str]) -> list[pa.Fie
 def make_added_columns(config: ScoreConfig, labels: Sequence[str], scores: Scores) -> list[pa.Array]:
     """Return the columns that `list_added_fields` names, in its order."""
     score = scores.probabilities[np.arange(len(scores.label_ids)), scores.label_ids]
-    names = pa.DictionaryArray.from_arrays(pa.array(scores.label_ids, pa.int8()), pa.array(labels, pa.string()))
+    names = pa.DictionaryArray.from_arrays(pa.array(scores.label_ids, pa.int16()), pa.array(labels, pa.string()))
     each = [pa.array(column, pa.float32()) for column in scores.probabilities.T] if config.probabilities else []
     return [
         names.cast(pa.string()),

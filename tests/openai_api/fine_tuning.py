@@ -9,6 +9,9 @@ from pathlib import Path
 import openai
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
+from sentiment_ray.manifest import hash_file, read_json
+from sentiment_ray.openai_api.attempt_process import read_process
+from sentiment_ray.openai_api.sessions import list_session
 from tests.conftest import ROOT
 from tests.openai_api.running import MODEL, RunningService
 
@@ -85,12 +88,15 @@ def list_events(client: openai.OpenAI, job_id: str, *, limit: int = 100) -> list
 
 def find_processes(state: Path, job_ids: Iterable[str]) -> list[int]:
     """The processes that name a job of a state directory in their command, or belong to one of its attempts."""
-    from sentiment_ray.openai_api.attempt_process import read_process
-    from sentiment_ray.openai_api.sessions import list_session
-
     found = []
     for job_id in job_ids:
         for directory in (state / "jobs" / job_id / "attempts").glob("*"):
             command = json.loads((directory / "command.json").read_bytes())
             found += list_session(read_process(directory), command["attempt"])
     return found
+
+
+def hash_weights(state: Path, job_id: str) -> str:
+    """The sha256 of the weights of a job's best checkpoint."""
+    run = state / "jobs" / job_id / "run"
+    return hash_file(run / read_json(run / "run.json")["best"]["checkpoint"] / "model.safetensors")

@@ -11,12 +11,12 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from sentiment_ray.manifest import hash_file, read_json
 from tests.conftest import find_free_port
 from tests.openai_api.fine_tuning import (
     ENDED,
     create_job,
     find_processes,
+    hash_weights,
     list_events,
     select_examples,
     wait_for_status,
@@ -47,13 +47,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) ->
     client = service.make_client()
     job = wait_for_status(client, create_job(client, select_examples()).id)
     assert job.status == "succeeded", job.error
-    yield Undisturbed(service, client, job, _hash_weights(service.state, job.id))
+    yield Undisturbed(service, client, job, hash_weights(service.state, job.id))
     service.end()
-
-
-def _hash_weights(state: Path, job_id: str) -> str:
-    run = state / "jobs" / job_id / "run"
-    return hash_file(run / read_json(run / "run.json")["best"]["checkpoint"] / "model.safetensors")
 
 
 def _check_ended_once(undisturbed: Undisturbed, job_id: str) -> None:
@@ -67,7 +62,7 @@ def _check_ended_once(undisturbed: Undisturbed, job_id: str) -> None:
     expected = [event.message for event in list_events(client, undisturbed.job.id)]
     assert sorted(messages[2:-2]) == sorted(expected[2:-2])  # ids stand in the others
     assert len(job.result_files) == 1
-    assert _hash_weights(state, job_id) == undisturbed.weights
+    assert hash_weights(state, job_id) == undisturbed.weights
     assert find_processes(state, [job_id]) == []
     with sqlite3.connect(state / "state.sqlite") as database:
         assert database.execute("SELECT count(*) FROM models WHERE job_id = ?", (job_id,)).fetchone() == (1,)

@@ -15,6 +15,15 @@ from sentiment_ray.openai_api.ids import make_id
 from sentiment_ray.openai_api.launcher import RUNNING, AttemptState, ClusterAwayError
 from sentiment_ray.openai_api.ray_submission import RayJobs
 from tests.conftest import find_free_port
+from tests.openai_api.fine_tuning import (
+    create_job,
+    find_processes,
+    hash_weights,
+    list_events,
+    select_examples,
+    wait_for_status,
+)
+from tests.openai_api.service_process import ServiceProcess
 
 pytestmark = pytest.mark.kills
 WAIT_S = 90
@@ -105,3 +114,30 @@ def _is_over(jobs: RayJobs, directory: Path, attempt_id: str) -> bool:
     except ClusterAwayError:
         return False
     return state.is_lost or state.exit_code is not None
+
+
+@pytest.mark.slow
+def test_two_jobs_on_a_cluster_finish_although_its_head_is_killed(
+    head: Head, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    """Both run at once, both go on in a new cluster at the same address, and both have the same weights."""
+    service = ServiceProcess(tmp_path, tiny_encoder, find_free_port(), RAY_ADDRESS=head.address)
+    service.start()
+    client = service.make_client()
+    ids = [create_job(client, select_examples()).id for _ in range(2)]
+    for job_id in ids:
+        wait_for_status(client, job_id, ("running",))
+    steps = [service.state / "jobs" / job_id / "run/steps.jsonl" for job_id in ids]
+    wait_for(lambda: any(path.exists() for path in steps))
+    head.kill()
+    other = Head(int(head.address.rpartition(":")[2]))
+    try:
+        for job_id in ids:
+            assert wait_for_status(client, job_id, wait_s=500).status == "succeeded"
+            numbers = [event.message for event in list_events(client, job_id)]
+            assert len(set(numbers)) == len(numbers)
+        assert len({hash_weights(service.state, job_id) for job_id in ids}) == 1
+        assert find_processes(service.state, ids) == []
+        service.end()
+    finally:
+        other.kill()

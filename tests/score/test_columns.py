@@ -12,7 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from sentiment_ray import Predictor
-from sentiment_ray.score.columns import PLAN_KEY
+from sentiment_ray.inference.scoring import Scores
+from sentiment_ray.score.columns import PLAN_KEY, make_added_columns
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
 from sentiment_ray.score.verify import verify_scores
@@ -146,3 +147,14 @@ def test_files_with_other_types_are_scored_into_parts_with_one_type_and_grouped_
     assert [(group["year"], group["rows"]) for group in groups] == [("2024", 3), ("2025", 3)]
     assert verify_scores(str(tmp_path / "out"))["verified"]
     assert score_reviews(ScoreConfig(**keys))["skipped"]
+
+
+def test_a_thousand_labels_have_their_names_and_probabilities(tmp_path: Path) -> None:
+    labels = [f"label {number}" for number in range(1000)]
+    none = np.zeros(2, np.int32)
+    probabilities = np.eye(1000, dtype=np.float32)[[0, 999]]
+    scores = Scores(probabilities, probabilities, np.array([0, 999]), none, none.astype(bool), none)
+    config = ScoreConfig(bundle="b", input="i", output=str(tmp_path))
+    names, score, *each = make_added_columns(config, labels, scores)
+    assert names.to_pylist() == ["label 0", "label 999"]
+    assert score.to_pylist() == each[999].to_pylist()[1:] * 2
