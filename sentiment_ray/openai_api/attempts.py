@@ -1,5 +1,6 @@
 """Runs the command of a job until it has ended, in as many attempts as that takes; knows no job."""
 
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from sentiment_ray import log
 from sentiment_ray.manifest import write_json
 from sentiment_ray.openai_api.attempt_process import COMMAND_NAME, LOG_NAME
 from sentiment_ray.openai_api.database import Database
@@ -62,10 +64,10 @@ class Attempts:
         if last.exit_code == REFUSED:
             return Outcome("refused", _read_error(_directory(directory, last.number)))
         if last.exit_code == MISSED_LIMIT:
-            return Outcome("failed")
+            return _give_up(owner_id, directory, last)
         num_lost = sum(_was_lost(attempt) for attempt in earlier)
         if len(earlier) - num_lost >= MAX_FAILURES or num_lost >= MAX_LOST:
-            return Outcome("failed")
+            return _give_up(owner_id, directory, last)
         if not _was_lost(last) and now_s() < last.ended_at + WAIT_AFTER_FAILURE_S:
             return Outcome("running")
         return self._start_next(owner_id, directory, arguments, environment, number=last.number + 1)
@@ -133,6 +135,13 @@ class Attempts:
         statement = update(Attempt).where(Attempt.id == attempt.id, Attempt.ended_at.is_(None))
         with self.database.session() as session:
             session.execute(statement.values(ended_at=now_s(), exit_code=exit_code))
+
+
+def _give_up(owner_id: str, directory: Path, last: Attempt) -> Outcome:
+    """Say in the log of the service where the log of the command is."""
+    path = _directory(directory, last.number) / LOG_NAME
+    log.notify(f"{owner_id} has failed after {last.number} attempts: see {path}", level=logging.ERROR)
+    return Outcome("failed")
 
 
 def _directory(owner: Path, number: int) -> Path:

@@ -21,19 +21,22 @@ class LocalProcesses:
     def __init__(self) -> None:
         self.environment = dict(WITHOUT_CLUSTER)
         self.train_keys: dict[str, Any] = {}
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, directory: Path, attempt_id: str) -> None:
         """Start the attempt of a directory; without effect when it was started before, by whomever."""
-        del attempt_id  # command.json has it
+        last = self._children.get(attempt_id)
+        if last is not None and last.poll() is None:  # it has not come so far as to write its name
+            return
         command = [sys.executable, "-m", "sentiment_ray.openai_api.attempt_process", str(directory)]
         quiet = subprocess.DEVNULL
         child = subprocess.Popen(command, start_new_session=True, stdin=quiet, stdout=quiet, stderr=quiet, cwd="/")
-        self._children = [each for each in (*self._children, child) if each.poll() is None]
+        self._children = {key: each for key, each in self._children.items() if each.poll() is None}
+        self._children[attempt_id] = child
 
     def read_state(self, directory: Path, attempt_id: str) -> AttemptState:
         """Return how far an attempt is. One that was lost leaves no process behind."""
-        for child in self._children:
+        for child in list(self._children.values()):
             child.poll()  # so that one that has ended leaves the list of processes
         process = read_process(directory)
         exit_code = read_exit_code(directory)

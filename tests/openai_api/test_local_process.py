@@ -64,8 +64,8 @@ def test_the_exit_code_of_a_command_is_written(tmp_path: Path, code: str, exit_c
 
 def test_an_attempt_that_is_started_twice_runs_once(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, f"open({str(tmp_path / 'runs')!r}, 'a').write('x')")
-    for _ in range(4):
-        attempt.start()
+    for launcher in (attempt.launcher, attempt.launcher, LocalProcesses(), LocalProcesses()):
+        launcher.start(tmp_path, attempt.id)
     attempt.wait_for((tmp_path / "exit_code").exists)
     attempt.start()
     time.sleep(0.5)
