@@ -89,7 +89,11 @@ class BatchWork:
         if outcome.status == "succeeded":
             self._change(batch, "finalizing")
         elif outcome.status != "running":
-            self._fail(batch, [{"code": "server_error", "message": SERVER_ERROR, "param": None, "line": None}])
+            self.give_up(batch)
+
+    def give_up(self, batch: Batch) -> None:
+        """Fail a batch whose steps fail by an error of the server."""
+        self._fail(batch, [{"code": "server_error", "message": SERVER_ERROR, "param": None, "line": None}])
 
     def _finish(self, batch: Batch) -> None:
         """Write the answers and register their files, in the same step as the status."""

@@ -4,8 +4,9 @@ It keeps nothing in memory that matters, so after a crash the next service goes 
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from sqlalchemy import select
 
@@ -21,6 +22,8 @@ from sentiment_ray.openai_api.tables import Attempt, Batch, Job
 
 LOOK_EVERY_S = 1.0
 NUM_THREADS = 4
+MAX_STEP_FAILURES = 30
+"""A step that has failed so often in a row will not succeed any more."""
 
 
 class Controller:
@@ -39,6 +42,8 @@ class Controller:
         self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="controller")
         self._steps: dict[str, Future[None]] = {}
         """The step of each job and batch that is being done now."""
+        self._num_failures: dict[str, int] = {}
+        """How often in a row the step of a job or a batch has failed."""
 
     def start(self) -> None:
         """Begin."""
@@ -73,9 +78,9 @@ class Controller:
         self._start_queued(jobs, running)
         for job in jobs:
             if job.status != "queued" or job.id in running:
-                self._begin_step(job.id, self._fine_tunes.advance, job)
+                self._begin_step(self._fine_tunes, job)
         for batch in self._select_batches(self._list_batches(), running):
-            self._begin_step(batch.id, self._batches.advance, batch)
+            self._begin_step(self._batches, batch)
 
     def _list_jobs(self) -> Sequence[Job]:
         """Return the jobs that have not ended, and those that have and still run; the oldest first."""
@@ -101,25 +106,29 @@ class Controller:
     def _select_batches(self, batches: Sequence[Batch], running: Collection[str]) -> list[Batch]:
         """Return the batches whose next step can be done: of those to be scored, as many as may run at once."""
         scored = [batch for batch in batches if batch.status == "in_progress"]
-        first = sorted(scored, key=lambda batch: batch.id not in running)[: self._count_slots()]
+        num_slots = self._count_slots() if scored else 0
+        first = sorted(scored, key=lambda batch: batch.id not in running)[:num_slots]
         return [batch for batch in batches if batch.status != "in_progress" or batch in first]
 
     def _count_slots(self) -> int:
         return self._service.config.max_running_jobs or self._launcher.count_slots()
 
-    def _begin_step(self, object_id: str, step: Callable[..., None], row: object) -> None:
-        """Do a step of an object in a thread, unless one is being done."""
-        last = self._steps.get(object_id)
+    def _begin_step(self, work: FineTunes | BatchWork, row: Any) -> None:
+        """Do the next step of an object in a thread, unless one is being done."""
+        last = self._steps.get(row.id)
         if last is not None and not last.done():
             return
-        self._steps[object_id] = self._pool.submit(_do, step, row)
-        self._steps = {key: step for key, step in self._steps.items() if not step.done() or key == object_id}
+        self._steps = {key: step for key, step in self._steps.items() if not step.done()}
+        self._steps[row.id] = self._pool.submit(self._do_step, work, row)
 
-
-def _do(step: Callable[..., None], row: object) -> None:
-    try:
-        step(row)
-    except ClusterAwayError:  # what runs there may go on; the next look asks again
-        pass
-    except Exception as bug:  # the next look tries again
-        log_bug(bug, "the controller")
+    def _do_step(self, work: FineTunes | BatchWork, row: Any) -> None:
+        try:
+            work.advance(row)
+            self._num_failures.pop(row.id, None)
+        except ClusterAwayError:  # what runs there may go on; the next look asks again
+            pass
+        except Exception as bug:
+            log_bug(bug, f"the next step of {row.id}")
+            self._num_failures[row.id] = self._num_failures.get(row.id, 0) + 1
+            if self._num_failures[row.id] >= MAX_STEP_FAILURES:
+                work.give_up(row)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from sentiment_ray.openai_api.attempts import Attempts, Outcome
 from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.openai_api.database import change_status
-from sentiment_ray.openai_api.events import add_event
+from sentiment_ray.openai_api.events import add_event, lock_job
 from sentiment_ray.openai_api.files import FINE_TUNE_RESULTS, add_result_file
 from sentiment_ray.openai_api.ids import make_result_id, now_s
 from sentiment_ray.openai_api.job_files import TOML_NAME, Base, read_num_examples, write_job_files
@@ -94,7 +94,7 @@ class FineTunes:
             return Base(str(path.resolve()) if path.exists() else location, is_run=(path / "run.json").is_file())
         with self.database.read_session() as session:
             model = session.get(Model, job.model)
-        if model is None or model.project_id != job.project_id:
+        if model is None or model.project_id != job.project_id or model.deleted_at is not None:
             return None
         return Base(str(self.state / "jobs" / model.job_id / "run"), is_run=True)
 
@@ -104,6 +104,7 @@ class FineTunes:
         progress = read_progress(directory / "run")
         if progress.steps:
             with self.database.session() as session:
+                lock_job(session, job.id)
                 if is_running(session, job):
                     record_progress(session, job, progress, num_examples=read_num_examples(directory))
         if outcome.status == "succeeded":
@@ -144,6 +145,11 @@ class FineTunes:
         if outcome.status == "refused" and outcome.message:
             self._fail(job, "invalid_input", f"The job was refused: {outcome.message}", None)
         else:
+            self.give_up(job)
+
+    def give_up(self, job: Job) -> None:
+        """Fail a job whose steps fail by an error of the server."""
+        if job.status not in ENDED:
             self._fail(job, "server_error", SERVER_ERROR, None)
 
     def _fail(self, job: Job, code: str, message: str, param: str | None) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from sentiment_ray.openai_api.events import add_event, lock_job
+from sentiment_ray.openai_api.events import add_event
 from sentiment_ray.openai_api.hyperparameters import read_chosen
 from sentiment_ray.openai_api.ids import make_id, now_s
 from sentiment_ray.openai_api.tables import Checkpoint, Event, Job
@@ -55,11 +55,13 @@ def read_progress(run: Path) -> TrainingProgress:
 
 
 def record_progress(session: Session, job: Job, progress: TrainingProgress, *, num_examples: int) -> None:
-    """Add the events and checkpoints that a job does not have yet, and the numbers that training has chosen."""
-    lock_job(session, job.id)
+    """Add the events and checkpoints that a job does not have yet, and the numbers that training has chosen.
+
+    The session must hold the lock of the job.
+    """
     if progress.config and progress.steps and job.chosen is None:
-        job.chosen = read_chosen(progress.config, num_examples=num_examples, total_steps=progress.total_steps)
-        session.merge(job)
+        chosen = read_chosen(progress.config, num_examples=num_examples, total_steps=progress.total_steps)
+        session.execute(update(Job).where(Job.id == job.id).values(chosen=chosen))
     epochs = {epoch.step: epoch for epoch in progress.epochs}
     for step in _select_new_steps(session, job.id, progress):
         _add_step_event(session, job.id, step, epochs.get(step["step"]))
