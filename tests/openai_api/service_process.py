@@ -57,16 +57,7 @@ class ServiceProcess:
 
     def make_client(self) -> openai.OpenAI:
         """Return a client with a new key, which asks again when the service is away."""
-        command = [
-            sys.executable,
-            "-m",
-            "sentiment_ray.cli",
-            "openai-api",
-            "keys",
-            "create",
-            "--state",
-            str(self.state),
-        ]
+        command = [*CLI, "keys", "create", "--state", str(self.state)]
         key = subprocess.run([*command, "--project", "shop"], check=True, capture_output=True, text=True).stdout.strip()
         return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=8, timeout=60)
 
