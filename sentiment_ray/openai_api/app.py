@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from sentiment_ray.openai_api.api_error import ApiError
+from sentiment_ray.openai_api.direct_route import DirectRoute
 from sentiment_ray.openai_api.request_shell import RequestShell, make_server_error
 from sentiment_ray.openai_api.routes import batches, chat, decisions, files, fine_tuning, models, responses
 from sentiment_ray.openai_api.service import Service
@@ -27,7 +28,8 @@ def create_app(service: Service) -> RequestShell:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_bug)
-    return RequestShell(app, service)
+    chats = DirectRoute(app, "POST", "/v1/chat/completions", chat.create_chat_completion, _answer_error)
+    return RequestShell(chats, service)
 
 
 async def _answer_health() -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from sentiment_ray.openai_api.answer import Answer, ScoresRow, choose_answer, make_logprobs
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.chat_request import ChatRequest
-from sentiment_ray.openai_api.ids import make_id, now_s
+from sentiment_ray.openai_api.ids import make_answer_id, now_s
 from sentiment_ray.openai_api.messages import Conversation
 from sentiment_ray.openai_api.model_answers import ModelAnswers
 from sentiment_ray.openai_api.usage import make_chat_usage
@@ -36,7 +36,7 @@ def make_completion(request: ChatRequest, row: ScoresRow, model: ModelAnswers) -
 def make_head(kind: str, model: ModelAnswers) -> dict[str, Any]:
     """Return the fields that a completion and each chunk of a streamed one begin with."""
     return {
-        "id": make_id("chatcmpl-"),
+        "id": make_answer_id("chatcmpl-"),
         "object": kind,
         "created": now_s(),
         "model": model.model,

@@ -8,7 +8,7 @@ from pydantic import Field
 from sentiment_ray.openai_api.answer import Answer, ScoresRow, choose_answer, make_logprobs
 from sentiment_ray.openai_api.answer_format import AnswerFormat, read_text_format
 from sentiment_ray.openai_api.chat_request import Text
-from sentiment_ray.openai_api.ids import make_id, now_s
+from sentiment_ray.openai_api.ids import make_answer_id, now_s
 from sentiment_ray.openai_api.messages import NO_TOOLS, Conversation, read_input
 from sentiment_ray.openai_api.model_answers import ModelAnswers
 from sentiment_ray.openai_api.request_body import StrictBody, read_body, unsupported
@@ -98,7 +98,7 @@ def make_response(request: ResponseRequest, row: ScoresRow, model: ModelAnswers)
         **make_head(request, model),
         "status": "completed",
         "completed_at": now_s(),
-        "output": [make_message(make_id("msg_"), [make_text(request, answer)])],
+        "output": [make_message(make_answer_id("msg_"), [make_text(request, answer)])],
         "usage": make_usage(row.num_tokens, len(answer.tokens)),
     }
 
@@ -119,7 +119,7 @@ def make_head(request: ResponseRequest, model: ModelAnswers) -> dict[str, Any]:
     body = request.body
     text_format = (body.text.format if body.text else None) or {"type": "text"}
     return {
-        "id": make_id("resp_"),
+        "id": make_answer_id("resp_"),
         "object": "response",
         "created_at": now_s(),
         "status": "in_progress",
