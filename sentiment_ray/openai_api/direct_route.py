@@ -1,6 +1,7 @@
 """Answers the route that is asked most often without the framework, whose routing and checks cost 0.2 ms a request."""
 
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -23,7 +24,8 @@ class DirectRoute:
         self._method, self._path = method, path
         self._handler = handler
         self._answer_error = answer_error
-        self._route = next(route for route in app.routes if getattr(route, "path", None) == path)
+        self._route = SimpleNamespace(path=path)
+        """What the access log takes the name of the route from."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer a request."""
