@@ -24,7 +24,7 @@ from sentiment_ray.config.shell import print_result, run
 from sentiment_ray.data.config import PrepareConfig
 from sentiment_ray.data.sources import list_files, make_read_tasks, resolve_paths
 from sentiment_ray.input_files.listing import InputFile, list_input
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 
 ROWS_PER_FILE = 1000
 FILES_PER_DIRECTORY = 100

@@ -29,9 +29,11 @@ from harness import machine
 from pyarrow import parquet
 
 from sentiment_ray.config.shell import print_result, run
+from sentiment_ray.file_versions import FileInfo
 from sentiment_ray.inference.drift import add_profiles
 from sentiment_ray.input_files.listing import InputFile
-from sentiment_ray.output_lock import guard, hold_lock
+from sentiment_ray.locked_store import guard
+from sentiment_ray.output_lock import hold_lock
 from sentiment_ray.score.commit import CommitSteps, Summary, commit
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.file_tables import WrittenFile
@@ -45,7 +47,7 @@ from sentiment_ray.score.receipts import Receipt, write_receipt
 from sentiment_ray.score.totals import count_receipt
 from sentiment_ray.score.unit_protocol import finish_unit
 from sentiment_ray.score.unit_result import UnitResult
-from sentiment_ray.storage import FileInfo, Store, open_store
+from sentiment_ray.storage import Store, open_store
 
 PAGE = 1_000
 PART_BYTES = 4_000_000

@@ -15,7 +15,8 @@ import ray
 from harness import machine
 
 from sentiment_ray.config.shell import print_result, run
-from sentiment_ray.output_lock import guard, hold_lock
+from sentiment_ray.locked_store import guard
+from sentiment_ray.output_lock import hold_lock
 from sentiment_ray.score import execution, workers
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.finished_units import find_no_units

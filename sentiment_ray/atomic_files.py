@@ -56,6 +56,26 @@ def place_new_file(temporary: Path, target: Path) -> None:
         _sync(target.parent)
 
 
+def place_if_free(temporary: Path, target: Path) -> None:
+    """Give a finished file its name unless another has it: FileExistsError. A crash leaves the file or none, no part.
+
+    Without hard links another process may take the name between the look and the step.
+    """
+    _allow_reading(temporary)
+    _sync(temporary)
+    try:
+        os.link(temporary, target)
+        os.unlink(temporary)  # both names are one file
+    except OSError as error:
+        if error.errno not in UNSUPPORTED | {errno.EMLINK, errno.EXDEV}:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(temporary, target)
+    with suppress(PermissionError):  # a directory that cannot be opened
+        _sync(target.parent)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file in one step, through a temporary file beside it."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

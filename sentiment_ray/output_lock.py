@@ -28,7 +28,7 @@ import psutil
 from sentiment_ray import log
 from sentiment_ray.errors import ConfigError, StorageError
 from sentiment_ray.manifest import format_json
-from sentiment_ray.storage import TEMPORARY, FileInfo, Store, open_store
+from sentiment_ray.storage import TEMPORARY, Store, open_store
 
 LOCKS = "_plan/lock-"
 RENEW_S = 10.0
@@ -38,8 +38,6 @@ STALE_S = 120.0
 """Seconds without a change after which a run on another machine counts as dead."""
 SETTLE_S = 60.0
 """Seconds after which a request that a dead process has sent has arrived or never will."""
-REMOVED_AT_ONCE = 256
-"""Files that are removed between two looks at the lock."""
 MAX_NAME_CHARACTERS = 50
 """A lock beside an output has the output's name, cut so that it is not too long for the file system."""
 
@@ -52,72 +50,36 @@ class Lock:
     owner: str
     follows_release: bool = True
     """Whether the run before ended by itself, or there was none. Otherwise its last writes may still be under way."""
-
-
-@dataclass(frozen=True)
-class LockedStore(Store):
-    """A store that changes nothing unless its run still holds the lock: ConfigError when another run has taken it."""
-
-    output: str = ""
-    """The output as the person wrote it."""
-    lock: Lock = Lock("", "")
-
-    def write(self, name: str, data: bytes) -> FileInfo:
-        """Write a file, as `Store.write`."""
-        refuse_if_taken_over(self, self.output, self.lock)
-        return super().write(name, data)
-
-    def move_in(self, file: Path, name: str) -> FileInfo:
-        """Give a finished local file its name, as `Store.move_in`."""
-        refuse_if_taken_over(self, self.output, self.lock)
-        return super().move_in(file, name)
-
-    def remove(self, name: str) -> None:
-        """Remove a file or a directory, as `Store.remove`."""
-        refuse_if_taken_over(self, self.output, self.lock)
-        if self.is_local:
-            super().remove(name)
-            return
-        names = list(self.list(name))
-        for start in range(0, len(names), REMOVED_AT_ONCE):
-            refuse_if_taken_over(self, self.output, self.lock)
-            self.map(super().remove_file, names[start : start + REMOVED_AT_ONCE])
-
-    def remove_file(self, name: str) -> None:
-        """Remove a file, as `Store.remove_file`."""
-        refuse_if_taken_over(self, self.output, self.lock)
-        super().remove_file(name)
-
-
-def guard(store: Store, output: str, lock: Lock) -> LockedStore:
-    """Return the store as the run sees it that holds the lock."""
-    return LockedStore(store.fs, store.root, store.clock, store.max_parallel, output, lock)
+    purpose: str = ""
+    """What the run does: two runs with the same purpose write the same files."""
 
 
 @contextmanager
-def hold_lock(store: Store, output: str, *, wait: bool = False, keep_number: bool = True) -> Iterator[Lock]:
-    """Hold the lock of an output until the block ends.
+def hold_lock(
+    store: Store, output: str, *, wait: bool = False, keep_number: bool = True, purpose: str = ""
+) -> Iterator[Lock]:
+    """Hold the lock of an output until the block ends; `purpose` is that of the `Lock`.
 
     While a live run holds it, wait and say for whom, or raise ConfigError unless `wait`. Without `keep_number` the
     file of the lock is removed at the end, for a directory that belongs to the lock alone.
     """
-    lock = _take(store, output, wait=wait)
+    lock = _take(store, output, wait=wait, purpose=purpose)
     with _keep(store, lock, keep_number):
         yield lock
 
 
 @contextmanager
-def advance_lock(store: LockedStore) -> Iterator[LockedStore]:
+def hold_next_number(store: Store, output: str, lock: Lock) -> Iterator[Lock]:
     """Hold the next number until the block ends, so that processes that know only the present one are locked out.
 
     ConfigError when another run has taken the output.
     """
-    refuse_if_taken_over(store, store.output, store.lock)
-    lock = _create_next(store, store.lock.name, follows_release=True)
-    if lock is None:
-        raise ConfigError(f"output = {store.output!r} has been taken over by another run, so this run ends.")
-    with _keep(store, lock, keep_number=True):
-        yield guard(store, store.output, lock)
+    refuse_if_taken_over(store, output, lock)
+    taken = _create_next(store, lock.name, follows_release=True, purpose=lock.purpose)
+    if taken is None:
+        raise ConfigError(f"output = {output!r} has been taken over by another run, so this run ends.")
+    with _keep(store, taken, keep_number=True):
+        yield taken
 
 
 def settle(store: Store) -> None:
@@ -201,6 +163,12 @@ def _list_locks(store: Store) -> list[str]:
     return sorted((name for name in store.list("_plan") if is_lock_name(name)), key=_read_number)
 
 
+def read_highest_lock(store: Store) -> dict[str, Any]:
+    """Return what the lock with the highest number says; nothing where there is none."""
+    highest = _find_highest(store)
+    return _read(store, highest) if highest else {}
+
+
 def _find_highest(store: Store) -> str:
     return next(reversed(_list_locks(store)), "")
 
@@ -209,7 +177,7 @@ def _read_number(name: str) -> int:
     return int(name.removeprefix(LOCKS).removesuffix(".json"))
 
 
-def _take(store: Store, output: str, *, wait: bool) -> Lock:
+def _take(store: Store, output: str, *, wait: bool, purpose: str) -> Lock:
     """Return a new lock once no live run has one; ConfigError as `hold_lock`."""
     watched: tuple[str, bytes] | None = None
     unchanged_since, said = store.clock.monotonic(), False
@@ -223,7 +191,8 @@ def _take(store: Store, output: str, *, wait: bool) -> Lock:
         unchanged_s = store.clock.monotonic() - unchanged_since
         is_stale = unchanged_s >= STALE_S and not _is_here(holder)
         if not highest or holder.get("released") or _is_dead_here(holder) or is_stale:
-            lock = _create_next(store, highest, follows_release=not highest or bool(holder.get("released")))
+            follows_release = not highest or bool(holder.get("released"))
+            lock = _create_next(store, highest, follows_release=follows_release, purpose=purpose)
             if lock:
                 return lock
             watched = None
@@ -239,10 +208,10 @@ def _take(store: Store, output: str, *, wait: bool) -> Lock:
         store.clock.sleep(LOOK_AGAIN_S)
 
 
-def _create_next(store: Store, highest: str, *, follows_release: bool) -> Lock | None:
+def _create_next(store: Store, highest: str, *, follows_release: bool, purpose: str) -> Lock | None:
     """Create the lock with the next number and return it; None when another run was faster."""
     number = _read_number(highest) + 1 if highest else 1
-    lock = Lock(f"{LOCKS}{number:05d}.json", uuid.uuid4().hex, follows_release)
+    lock = Lock(f"{LOCKS}{number:05d}.json", uuid.uuid4().hex, follows_release, purpose)
     if not store.create(lock.name, _content(store, lock)):
         return None
     # While this run looked for the number, others may have come and gone, and removed theirs.

@@ -6,9 +6,7 @@ more.
 """
 
 import hashlib
-import os
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,17 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-from fsspec.core import split_protocol
-from fsspec.implementations.local import LocalFileSystem
 
 from sentiment_ray.atomic_files import place_file, place_new_file
-from sentiment_ray.errors import ConfigError, MissingExtraError, first_line
+from sentiment_ray.file_versions import FileInfo, make_file_info, place_version, put_version, remove_version
 from sentiment_ray.listing_pages import find_pages, has_pages
 from sentiment_ray.local_files import make_temporary_file, walk_files
 from sentiment_ray.manifest import remove_all
-from sentiment_ray.paths import is_url
 from sentiment_ray.retrying import SYSTEM_CLOCK, Clock, PassingFault, retry_passing
 from sentiment_ray.store_faults import find_files, name_existing, watch_faults
+from sentiment_ray.store_location import full_path, is_local, open_location
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,22 +31,7 @@ Result = TypeVar("Result")
 TEMPORARY = "_tmp"
 """Holds the unfinished files of a local directory: on the same file system, so that a rename is one step."""
 TEMPORARY_PREFIX = "sentiment-ray-"
-CHAIN = re.compile(r"::[A-Za-z][\w+.-]*://|^[A-Za-z][\w+.-]*::")
-"""How fsspec writes a chain of protocols. Another `::` is part of a name."""
 MAX_PARALLEL_REQUESTS = 16
-PACKAGES = {
-    "s3": "sentiment-ray[s3]", "s3a": "sentiment-ray[s3]", "gs": "sentiment-ray[gcs]", "gcs": "sentiment-ray[gcs]",
-    "abfss": "adlfs", "wasbs": "adlfs", "oss": "ossfs",
-}  # fmt: skip
-"""What to install for a protocol, if it is not the extra of fsspec with its name."""
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """Size of a file, and a text that changes with its content: the store's ETag, or the time of its last change."""
-
-    bytes: int
-    version: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,7 @@ class Store:
         """Return size and version of a file, None when it does not exist."""
         self.fs.invalidate_cache()
         try:
-            return file_info(self._retry(lambda: self.fs.info(self.path(name)), name))
+            return make_file_info(self._retry(lambda: self.fs.info(self.path(name)), name))
         except FileNotFoundError:
             return None
 
@@ -151,6 +132,31 @@ class Store:
         place_file(file, target)
         return self._look(name, num_bytes)
 
+    def write_version(self, name: str, content: bytes | Path, seen: FileInfo | None) -> FileInfo:
+        """Write bytes, or move a finished local file in, where the version is that the caller has `seen`, or none.
+
+        Return what is there then. OtherVersionError when another version is there; see `file_versions`.
+        """
+        num_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+
+        def write_once() -> FileInfo:
+            if not self.is_local:
+                put_version(self.fs, content, self.path(name), seen)
+            elif isinstance(content, bytes):
+                with self.temporary_file() as temporary:
+                    temporary.write_bytes(content)
+                    place_version(self.fs, temporary, self.path(name), seen)
+            else:
+                place_version(self.fs, content, self.path(name), seen)
+            return self._look(name, num_bytes)
+
+        return self._retry(write_once, name)
+
+    def remove_version(self, name: str, seen: FileInfo) -> None:
+        """Remove a file that the caller has `seen`: OtherVersionError when another one is there, or none."""
+        self._retry(lambda: remove_version(self.fs, self.path(name), seen), name)
+        self.fs.invalidate_cache()
+
     def parse(self, name: str, function: Callable[[Any], Result]) -> Result:
         """Return what a function makes of a file that is open for reading. FileNotFoundError when it does not exist."""
 
@@ -184,7 +190,7 @@ class Store:
         except FileNotFoundError:
             return {}
         start = len(self.root.rstrip("/")) + 1
-        return {path[start:]: file_info(details[path]) for path in sorted(details)}
+        return {path[start:]: make_file_info(details[path]) for path in sorted(details)}
 
     def map_pages(self, function: Callable[[dict[str, FileInfo]], Result], under: str = "") -> tuple[Result, ...]:
         """Call a function for every page of a listing, so that a million names do not fill the memory.
@@ -200,7 +206,7 @@ class Store:
             return
         start = len(self.root.rstrip("/")) + 1
         for page in find_pages(self.fs, self.path(under)):
-            yield {path[start:]: file_info(details) for path, details in page.items()}
+            yield {path[start:]: make_file_info(details) for path, details in page.items()}
 
     def list_top(self) -> tuple[str, ...]:
         """Return the names of the files and directories at the top, sorted; none if there is no directory."""
@@ -258,7 +264,7 @@ class Store:
     def _look(self, name: str, num_bytes: int) -> FileInfo:
         self.fs.invalidate_cache()
         try:
-            info = file_info(self.fs.info(self.path(name)))
+            info = make_file_info(self.fs.info(self.path(name)))
         except FileNotFoundError:
             raise PassingFault("the file that was just written is not there") from None
         if info.bytes != num_bytes:
@@ -287,47 +293,3 @@ def open_store(location: str) -> Store:
     """Return the store at an absolute local path or at a URL that fsspec knows, such as s3:// or gs://."""
     fs, root = open_location(location)
     return Store(fs, root.rstrip("/") or "/")
-
-
-def open_location(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system of a path or URL and the path on it. MissingExtraError names a library to install.
-
-    A location without `protocol://` is a local path, also with the `::` by which fsspec separates chained protocols.
-    """
-    if not is_url(location):
-        return LocalFileSystem(use_listings_cache=False), os.path.abspath(location)
-    is_chain = CHAIN.search(location) is not None
-    base = location if is_chain else location.partition("::")[0]
-    try:
-        fs, path = fsspec.core.url_to_fs(base, use_listings_cache=False)
-    except ImportError as error:
-        protocol = split_protocol(location)[0]
-        package = PACKAGES.get(protocol, f"fsspec[{protocol}]")
-        raise MissingExtraError(f"{location}: {error}. Run: pip install '{package}'") from None
-    except ValueError as error:
-        if package := PACKAGES.get(split_protocol(location)[0], ""):
-            raise MissingExtraError(f"{location}: its library is not installed. Run: pip install '{package}'") from None
-        raise ConfigError(f"{location}: {error}. Use a local path, s3://, gs:// or another URL of fsspec.") from None
-    except Exception as error:  # the library of every store has its own errors, as that of HDFS without Java
-        raise ConfigError(
-            f"{location} cannot be opened ({first_line(error)}). Correct it, or install what its library needs."
-        ) from None
-    return fs, str(path if is_chain else fs._strip_protocol(location))
-
-
-def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether a file system is one of this machine."""
-    return isinstance(fs, LocalFileSystem)
-
-
-def full_path(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    """Return a path as a person writes it: a URL with its protocol, or a plain local path."""
-    return path if is_local(fs) else str(fs.unstrip_protocol(path))
-
-
-def file_info(info: dict[str, Any]) -> FileInfo:
-    """Return size and version of a file from the details that fsspec gives; without any other version, the size."""
-    num_bytes = int(info.get("size") or 0)
-    keys = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "generation", "created")
-    version = next((info[key] for key in keys if info.get(key)), f"{num_bytes} bytes")
-    return FileInfo(num_bytes, str(version))

@@ -16,7 +16,7 @@ REFUSALS = re.compile(
 )
 """How S3 says that it refuses the keys. Its answer to HEAD has no text, only the number 400."""
 
-PRECONDITION_FAILED = ("PreconditionFailed", "pre-conditions", "conditionNotMet", "412")
+PRECONDITION_FAILED = ("PreconditionFailed", "pre-conditions", "conditionNotMet")
 """How stores say that a file exists already, in the messages of their libraries."""
 
 

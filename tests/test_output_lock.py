@@ -3,6 +3,8 @@
 import errno
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 
 from sentiment_ray import log, output_lock
 from sentiment_ray.errors import ConfigError, StorageError
-from sentiment_ray.output_lock import STALE_S, Lock, advance_lock, guard, hold_lock, is_held
+from sentiment_ray.locked_store import LockedStore, advance_lock, guard
+from sentiment_ray.output_lock import STALE_S, Lock, hold_lock, is_held
 from sentiment_ray.retrying import SystemClock
-from sentiment_ray.storage import Store, open_location, open_store
+from sentiment_ray.storage import Store, open_store
+from sentiment_ray.store_location import open_location
 
 ELSEWHERE = {"host": "another", "boot": 1.0, "namespace": "", "pid": 7, "started": 1.0}
 
@@ -152,6 +156,61 @@ def test_a_run_that_lost_its_lock_changes_nothing(tmp_path: Path) -> None:
             with pytest.raises(ConfigError, match="has been taken over by another run"):
                 change()
     assert store.read("part") == b"old"
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """What another run does with a file while a process sleeps between its look at the lock and its change of it."""
+
+    before: bytes | None
+    other: bytes | None
+    expected: bytes | None
+    purpose: str = "another"
+
+
+SLEEPS = {
+    "created by both": Sleep(None, b"of another run", b"of another run"),
+    "replaced by both": Sleep(b"of an earlier run", b"of another run", b"of another run"),
+    "removed by the other": Sleep(b"of an earlier run", None, None),
+    "unknown to the other": Sleep(None, None, None),
+    "not yet written by another one of the same purpose": Sleep(None, None, b"late", purpose="mine"),
+}
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+@pytest.mark.parametrize("name", SLEEPS)
+def test_a_process_that_slept_before_its_change_changes_nothing_of_another_run(
+    place: str, name: str, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep, clock, tries = SLEEPS[name], ScriptedClock(), list[str]()
+    (tmp_path / "new").write_bytes(b"late")
+
+    def change_late(own: Store, change: Callable[..., Any], *arguments: Any) -> Any:
+        tries.append(arguments[0])
+        # The first try to write finds that there is a file already, which is looked at before the next try.
+        if isinstance(own, LockedStore) and (arguments[-1] or not sleep.before):
+            clock.now += 500
+            other = Store(own.fs, own.root, clock)
+            other.write("_plan/lock-00002.json", json.dumps({"purpose": sleep.purpose} | ELSEWHERE).encode())
+            other.write("file", sleep.other) if sleep.other else other.remove_file("file")
+        return change(own, *arguments)
+
+    for method in ("write_version", "remove_version"):
+        change = getattr(Store, method)
+        monkeypatch.setattr(Store, method, lambda own, *rest, change=change: change_late(own, change, *rest))
+    for how in ("write", "move_in", "remove_file"):
+        location = str(tmp_path / how) if place == "local" else f"{s3}/slept/{name}/{how}"
+        store = Store(*open_location(location), clock)
+        refused = nullcontext() if how == "remove_file" else pytest.raises(ConfigError, match="has been taken over")
+        with hold_lock(store, "scores", purpose="mine") as lock, refused:
+            if sleep.before:
+                store.write("file", sleep.before)
+            guarded = guard(store, "scores", lock)
+            arguments = {"write": ("file", b"late"), "move_in": (tmp_path / "new", "file"), "remove_file": ("file",)}
+            getattr(guarded, how)(*arguments[how])
+        if how != "remove_file" or sleep.before:
+            assert (store.read("file") if "file" in store.list() else None) == sleep.expected, how
+    assert tries
 
 
 def test_workers_of_the_run_are_locked_out_by_the_next_number(tmp_path: Path) -> None:

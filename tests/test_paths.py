@@ -7,7 +7,7 @@ import pytest
 
 from sentiment_ray.errors import ConfigError, MissingExtraError
 from sentiment_ray.paths import absolute_location, check_output, find_disk_failure, local_path
-from sentiment_ray.storage import is_local, open_location
+from sentiment_ray.store_location import is_local, open_location
 
 URLS = ("s3://bucket/a::b", "gs://bucket/a b", "simplecache::s3://bucket/x", "zip://a.csv::s3://bucket/x.zip")
 LOCAL = ("in::put", "a:b", "s3:/bucket", "C:\\x", "a#b?c%20d*e[1]", "-dash", "~nobody-has-this-name/x", "名 前", " ")

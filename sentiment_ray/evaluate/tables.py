@@ -22,7 +22,7 @@ from sentiment_ray.parquet_types import (
     without_views,
 )
 from sentiment_ray.retrying import PassingFault, retry_passing
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 from sentiment_ray.watched_file import WatchedFile, open_watched
 
 

@@ -16,8 +16,8 @@ from sentiment_ray.input_files.selection import PARQUET, Selection, Wanted, sele
 from sentiment_ray.input_files.tables import keep_rows_of_tables
 from sentiment_ray.paths import is_url
 from sentiment_ray.retrying import is_machine_fault, is_passing, retry_passing
-from sentiment_ray.storage import full_path, is_local, open_location
 from sentiment_ray.store_faults import watch_faults
+from sentiment_ray.store_location import full_path, is_local, open_location
 
 PREPARED = "prepared.json"
 SPLITS = ("train", "validation", "test")

@@ -15,7 +15,7 @@ from sentiment_ray.input_files.patterns import ANY_DIRECTORIES, has_wildcard, ma
 from sentiment_ray.input_files.suggestions import suggest_path
 from sentiment_ray.input_files.tree import Tree, Walk, describe_defect, describe_file, walk
 from sentiment_ray.retrying import is_machine_fault
-from sentiment_ray.storage import is_local, open_location
+from sentiment_ray.store_location import is_local, open_location
 
 
 @dataclass(frozen=True)

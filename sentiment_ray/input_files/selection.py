@@ -11,7 +11,7 @@ from sentiment_ray.input_files.location import Location
 from sentiment_ray.input_files.patterns import matches, may_lead_to_match
 from sentiment_ray.input_files.tree import Entry
 from sentiment_ray.retrying import is_passing
-from sentiment_ray.storage import is_local
+from sentiment_ray.store_location import is_local
 
 PARQUET, PARQUET_MAGIC = "parquet", b"PAR1"
 MIN_PARQUET_BYTES = 12

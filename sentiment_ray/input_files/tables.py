@@ -19,8 +19,8 @@ from sentiment_ray.input_files.location import Location
 from sentiment_ray.input_files.names import parse_hive_columns
 from sentiment_ray.input_files.selection import Selection
 from sentiment_ray.retrying import is_passing
-from sentiment_ray.storage import full_path, is_local
 from sentiment_ray.store_faults import is_directory
+from sentiment_ray.store_location import full_path, is_local
 
 DELTA_LOG = "_delta_log"
 LOGS = {DELTA_LOG: "Delta", ".hoodie": "Hudi"}

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import fsspec
 
 from sentiment_ray.errors import DataError
+from sentiment_ray.file_versions import make_file_info
 from sentiment_ray.retrying import is_machine_fault
-from sentiment_ray.storage import file_info, is_local
 from sentiment_ray.store_faults import find_files
+from sentiment_ray.store_location import is_local
 
 Walk = Literal["now", "last", "never"]
 """When a directory is walked: `last` after all others, and only if no link led to it."""
@@ -108,7 +109,7 @@ def describe_file(fs: fsspec.AbstractFileSystem, path: str, info: dict[str, Any]
     """Return the entry of a file that is named itself."""
     if is_local(fs):
         return _describe_path(path, os.path.basename(path), is_link=os.path.islink(path))
-    details = file_info(info)
+    details = make_file_info(info)
     return Entry(path.rpartition("/")[2], details.bytes, details.version)
 
 
@@ -194,7 +195,7 @@ def _list_prefix(fs: fsspec.AbstractFileSystem, root: str, deep: bool) -> Tree:
         name = path[start:]
         is_directory = info["type"] == "directory" or name.endswith("/")
         if not is_directory and name:
-            details = file_info(info)
+            details = make_file_info(info)
             tree.entries.append(Entry(name, details.bytes, details.version))
         directory = name.rstrip("/") if is_directory else name.rpartition("/")[0]
         while directory and directory not in directories:

@@ -29,7 +29,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from sentiment_ray.errors import GateError, StorageError
-from sentiment_ray.output_lock import LockedStore, refuse_if_taken_over
+from sentiment_ray.locked_store import LockedStore
+from sentiment_ray.output_lock import refuse_if_taken_over
 from sentiment_ray.paths import decode_name
 from sentiment_ray.score.compare import refuse_differences
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, Files, WrittenFile, make_written_table

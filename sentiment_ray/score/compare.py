@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,9 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from sentiment_ray.errors import ConfigError, StorageError
-from sentiment_ray.output_lock import LockedStore, is_lock_name
+from sentiment_ray.locked_store import LockedStore
+from sentiment_ray.output_lock import is_lock_name
+from sentiment_ray.parquet_types import is_damage
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.columns import PLAN_KEY
 from sentiment_ray.score.file_tables import NO_UNIT, compare_sizes, find_rows, iterate_files, list_files, read_names
@@ -110,9 +113,17 @@ def _find_damage(store: Store, name: str, sha256: str) -> str | None:
 
 
 def is_part(store: Store, name: str) -> bool:
-    """Whether a file is a part that a run wrote; then its metadata names a plan."""
+    """Whether a file is a part that a run wrote: its metadata names a plan. So is one that was just removed."""
+
+    def names_plan(file: Any) -> bool:
+        try:
+            return PLAN_KEY in (parquet.read_schema(file).metadata or {})
+        except Exception as error:
+            if is_damage(error):
+                return False
+            raise
+
     try:
-        with store.fs.open(store.path(name), "rb") as handle:
-            return PLAN_KEY in (parquet.read_schema(handle).metadata or {})
-    except (OSError, pa.ArrowException):
-        return False
+        return store.parse(name, names_plan)
+    except FileNotFoundError:
+        return True

@@ -104,9 +104,14 @@ def read_crash_record(store: Store, unit: Unit, run: str) -> CrashRecord:
 
 def has_seen_death(store: Store) -> bool:
     """Whether a worker has died over a unit, so that its last writes may come late."""
-    names = list(store.list(CRASH_RECORDS))
-    values = store.map(lambda name: json.loads(store.read(name)), names)
-    return any(each["crashes"] for each in values)
+
+    def tells_of_crash(name: str) -> bool:
+        try:
+            return bool(json.loads(store.read(name))["crashes"])
+        except FileNotFoundError:  # a worker has just removed it
+            return False
+
+    return any(store.map(tells_of_crash, list(store.list(CRASH_RECORDS))))
 
 
 def is_suspect(record: CrashRecord) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.inference.predictor import PackedBundle
-from sentiment_ray.output_lock import LockedStore, guard
+from sentiment_ray.locked_store import LockedStore, guard
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.finished_units import FinishedUnits
 from sentiment_ray.score.plan import Plan, PlanShard, count_unit_rows

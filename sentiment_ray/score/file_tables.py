@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sentiment_ray.file_versions import FileInfo
 from sentiment_ray.paths import decode_name, encode_name, to_utf8
-from sentiment_ray.storage import FileInfo, Store
+from sentiment_ray.storage import Store
 
 LISTING_SCHEMA = pa.schema([("name", pa.binary()), ("bytes", pa.int64()), ("version", pa.string())])
 """What a listing says of a file."""

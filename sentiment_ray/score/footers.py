@@ -18,7 +18,7 @@ from sentiment_ray.errors import SentimentRayError, StorageError
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.parquet_types import describe_damage
 from sentiment_ray.retrying import SYSTEM_CLOCK, Clock, PassingFault, retry_passing
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 from sentiment_ray.watched_file import WatchedFile, open_watched
 
 FILES_PER_TASK = 32

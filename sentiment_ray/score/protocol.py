@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sentiment_ray.output_lock import LockedStore, advance_lock, guard, hold_lock, settle
+from sentiment_ray.locked_store import LockedStore, advance_lock, guard
+from sentiment_ray.output_lock import hold_lock, settle
 from sentiment_ray.score.commit import CommitSteps, RunResults, Summary, commit
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import has_seen_death
@@ -13,7 +14,13 @@ from sentiment_ray.score.identity import Identity
 from sentiment_ray.score.pins import Pins
 from sentiment_ray.score.plan import NewPlan, Plan, PlanShard
 from sentiment_ray.score.repair import remove_damage
-from sentiment_ray.score.resume import find_same_run, refuse_old_plan, refuse_other_pins, replace_run
+from sentiment_ray.score.resume import (
+    find_same_run,
+    find_same_run_unlocked,
+    refuse_old_plan,
+    refuse_other_pins,
+    replace_run,
+)
 from sentiment_ray.score.scores_manifest import ScoresManifest, read_committed_manifest
 from sentiment_ray.storage import Store
 
@@ -68,13 +75,14 @@ def run_job(store: Store, job: Job) -> Outcome:
     Errors as `find_same_run`, `Job.plan`, `hold_lock`, `refuse_other_pins` and `commit`. An input that cannot be
     scored leaves no trace, and the old scores stay.
     """
-    plan = find_same_run(store, job.config, job.identity)
+    plan = find_same_run_unlocked(store, job.config, job.identity)
     finished = _find_finished(store, job, plan)
     if finished and not job.config.repair:
         return Outcome(finished, skipped=True)
     job.start()
     new_plan = None if plan else job.plan()
-    with hold_lock(store, job.config.output, wait=job.config.wait) as lock:
+    purpose = new_plan.plan.fingerprint if new_plan else plan.fingerprint if plan else ""
+    with hold_lock(store, job.config.output, wait=job.config.wait, purpose=purpose) as lock:
         return _run_under_lock(guard(store, job.config.output, lock), job, new_plan)
 
 

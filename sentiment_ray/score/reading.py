@@ -11,12 +11,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray.errors import DataError, SentimentRayError
+from sentiment_ray.file_versions import make_file_info
 from sentiment_ray.parquet_types import UNREADABLE, describe_damage, without_views
 from sentiment_ray.retrying import PassingFault
 from sentiment_ray.score.chunks import CHUNK_BYTES, RowChunk, count_row_bytes, cut_batch, make_unreadable_chunk
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.storage import file_info, open_location
 from sentiment_ray.store_faults import watch_faults
+from sentiment_ray.store_location import open_location
 from sentiment_ray.watched_file import WatchedFile, open_watched
 
 CHUNK_ROWS = 16_384
@@ -78,7 +79,7 @@ def check_version(unit: Unit) -> None:
     try:
         with watch_faults(fs):
             fs.invalidate_cache()
-            info = file_info(fs.info(path))
+            info = make_file_info(fs.info(path))
     except FileNotFoundError:
         raise PassingFault(
             f"{unit.path} is not there for {socket.gethostname()}. Mount its directory on every node, or restore it"

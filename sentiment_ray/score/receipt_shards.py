@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from sentiment_ray.locked_store import REMOVED_AT_ONCE, LockedStore
 from sentiment_ray.manifest import format_json
-from sentiment_ray.output_lock import REMOVED_AT_ONCE, LockedStore, refuse_if_taken_over
+from sentiment_ray.output_lock import refuse_if_taken_over
 from sentiment_ray.paths import decode_name, encode_name
 from sentiment_ray.score.columns import PLAN_KEY
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, WrittenFile

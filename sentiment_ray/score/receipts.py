@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sentiment_ray.file_versions import FileInfo
 from sentiment_ray.manifest import format_json
 from sentiment_ray.score.file_tables import Files, WrittenFile
 from sentiment_ray.score.output_names import name_receipt
 from sentiment_ray.score.plan import Unit
-from sentiment_ray.storage import FileInfo, Store
+from sentiment_ray.storage import Store
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from sentiment_ray.errors import DataError
-from sentiment_ray.output_lock import LockedStore
+from sentiment_ray.locked_store import LockedStore
 from sentiment_ray.score.compare import find_differences
 from sentiment_ray.score.file_tables import WRITTEN_SCHEMA, make_written_table
 from sentiment_ray.score.finished_units import find_unmerged_shards

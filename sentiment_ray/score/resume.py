@@ -3,7 +3,8 @@
 from contextlib import suppress
 
 from sentiment_ray.errors import ConfigError, DataError
-from sentiment_ray.output_lock import LOCKS, LockedStore
+from sentiment_ray.locked_store import LockedStore
+from sentiment_ray.output_lock import LOCKS, read_highest_lock
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.compare import is_part
 from sentiment_ray.score.config import ScoreConfig
@@ -25,6 +26,25 @@ from sentiment_ray.score.plan import NewPlan, Plan
 from sentiment_ray.score.plan_file import iterate_part_names, read_plan, write_plan
 from sentiment_ray.score.scores_manifest import read_committed_manifest
 from sentiment_ray.storage import TEMPORARY, Store
+
+
+class OtherFilesError(ConfigError):
+    """The output holds files that are no scores, or scores without a plan."""
+
+
+def find_same_run_unlocked(store: Store, config: ScoreConfig, identity: Identity) -> Plan | None:
+    """Return the plan in the output as `find_same_run`, before the run holds the lock, so that it can end early.
+
+    Another run may replace the output meanwhile, and then its plan and its files do not fit together. So while a lock
+    is not released, and after it has changed, only a whole plan is judged. All else is judged under the lock.
+    """
+    before = read_highest_lock(store)
+    try:
+        return find_same_run(store, config, identity)
+    except (OtherFilesError, DataError):
+        if read_highest_lock(store) == before and (not before or before.get("released")):
+            raise
+        return None
 
 
 def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan | None:
@@ -53,12 +73,12 @@ def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan
         if found and store.describe(PLAN_NAME):  # another run has just written it
             return find_same_run(store, config, identity)
         if found and MANIFEST_NAME not in top:
-            raise ConfigError(
+            raise OtherFilesError(
                 f"output = {config.output!r} already holds {found[0]!r} and no scores. Name another output."
             )
         content = "scores without a plan, as an older release wrote them" if found else ""
     if content and not config.restart:
-        raise ConfigError(
+        raise (ConfigError if plan else OtherFilesError)(
             f"output = {config.output!r} holds {content}. Name another output, or pass --restart to replace them."
         )
     if content:
@@ -118,7 +138,7 @@ def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) ->
     )
     for name, is_own in zip(unknown, store.map(lambda name: is_part(store, name), unknown), strict=True):
         if not is_own:
-            raise ConfigError(
+            raise OtherFilesError(
                 f"output = {config.output!r} holds {name!r}, which no run wrote and --restart would remove. "
                 "Move it elsewhere, or name another output."
             )

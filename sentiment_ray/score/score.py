@@ -13,7 +13,7 @@ from sentiment_ray.cluster import connect
 from sentiment_ray.inference.predictor import PackedBundle, pack
 from sentiment_ray.input_files.listing import Listing, list_input, refuse_overlap
 from sentiment_ray.local_copy import local_copy
-from sentiment_ray.output_lock import LockedStore
+from sentiment_ray.locked_store import LockedStore
 from sentiment_ray.paths import absolute_location, check_output, refuse_file
 from sentiment_ray.rejected_rows import warn_about_rejected_rows
 from sentiment_ray.score.commit import RunResults, Summary, iterate_parts

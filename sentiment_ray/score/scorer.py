@@ -15,8 +15,9 @@ from sentiment_ray.engine_specs import ENGINES
 from sentiment_ray.errors import ConfigError, SentimentRayError
 from sentiment_ray.inference.hardware import list_gpus
 from sentiment_ray.inference.predictor import Predictor
+from sentiment_ray.locked_store import guard
 from sentiment_ray.manifest import format_json
-from sentiment_ray.output_lock import Lock, guard
+from sentiment_ray.output_lock import Lock
 from sentiment_ray.paths import find_disk_failure
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import CrashRecord, Step, shrink_batches

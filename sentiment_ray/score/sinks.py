@@ -15,7 +15,8 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.iceberg import add_to_iceberg, open_catalog
 from sentiment_ray.score.output_names import DELTA_LOG
 from sentiment_ray.score.scores_manifest import PartEntry, ScoresManifest
-from sentiment_ray.storage import Store, full_path
+from sentiment_ray.storage import Store
+from sentiment_ray.store_location import full_path
 
 FIELD_ID = b"PARQUET:field_id"
 WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")

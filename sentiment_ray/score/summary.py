@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from sentiment_ray.locked_store import LockedStore
 from sentiment_ray.manifest import format_json
-from sentiment_ray.output_lock import LockedStore
 from sentiment_ray.score.aggregation import compute_group_means, merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
 from sentiment_ray.score.commit import RunResults, Summary, describe_bytes

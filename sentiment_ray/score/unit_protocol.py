@@ -3,17 +3,18 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from sentiment_ray.errors import SentimentRayError
+from sentiment_ray.errors import ConfigError, SentimentRayError
+from sentiment_ray.file_versions import OtherVersionError
+from sentiment_ray.locked_store import LockedStore
 from sentiment_ray.manifest import hash_file
-from sentiment_ray.output_lock import LockedStore
 from sentiment_ray.retrying import retry_passing
 from sentiment_ray.score.aggregation import merge_group_sums
 from sentiment_ray.score.columns import make_quarantine_table
@@ -64,17 +65,38 @@ def finish_unit(store: LockedStore, unit: Unit, plan: Plan, work: UnitWork, *, g
         return receipt
     started_at = store.clock.time()
     record = read_crash_record(store, unit, store.lock.owner)
-    with work.enter(alone=is_suspect(record)), store.temporary_file() as temporary:
+    is_first_try = record == CrashRecord(run=store.lock.owner)
+    with work.enter(alone=is_suspect(record)), store.temporary_file() as temporary, _remove_if_late(store, plan, unit):
         result = _score_or_give_up(store, unit, record, work, temporary)
         # While this worker was slow, Ray may have taken it for dead and given the unit to another one.
         receipt = find_receipt(store, plan, unit)
         if receipt:
             return receipt
         files = _write_files(store, unit, result, None if record.given_up else temporary)
+        if not is_first_try:
+            _remove_other_files(store, unit, files)
         receipt = _make_receipt(store, unit, plan.fingerprint, result, files, record.crashes, started_at, gpu)
         write_receipt(store, receipt)
     forget_record(store, unit, record)
     return receipt
+
+
+@contextmanager
+def _remove_if_late(store: LockedStore, plan: Plan, unit: Unit) -> Iterator[None]:
+    """Where the block finds that the worker has been locked out, remove what the receipt of the unit does not name.
+
+    The worker may have slept for minutes before it wrote, while others finished the unit and committed the run.
+    """
+    try:
+        yield
+    except ConfigError:
+        receipt = find_receipt(store, plan, unit)
+        for name in name_unit_files(unit.part):
+            seen = store.describe(name) if receipt and name not in receipt.files else None
+            if seen:
+                with suppress(OtherVersionError):
+                    store.remove_version(name, seen)
+        raise
 
 
 def _score_or_give_up(
@@ -105,7 +127,7 @@ def _retry(store: LockedStore, unit: Unit, call: Callable[[], T]) -> T:
 
 
 def _write_files(store: LockedStore, unit: Unit, result: UnitResult, part: Path | None) -> Files:
-    """Write the files of a unit, and remove those that an earlier try has written and this one has not."""
+    """Write the files of a unit."""
     files = Files()
     if part:
         files[unit.part] = _place(store, part, unit.part)
@@ -115,10 +137,14 @@ def _write_files(store: LockedStore, unit: Unit, result: UnitResult, part: Path 
     if result.quarantined:
         name = name_quarantine(unit.part)
         files[name] = _write_table(store, make_quarantine_table(result.quarantined), name)
+    return files
+
+
+def _remove_other_files(store: LockedStore, unit: Unit, files: Files) -> None:
+    """Remove what an earlier try has written and this one has not. What is left by chance, the commit removes."""
     for name in name_unit_files(unit.part):
         if name not in files:
             store.remove_file(name)
-    return files
 
 
 def _make_receipt(

@@ -42,7 +42,7 @@ def install() -> None:
     from sentiment_ray.storage import Store
 
     if ORDER in os.environ:
-        for method, name_index in (("write", 0), ("create", 0), ("move_in", 1)):
+        for method, name_index in (("write", 0), ("write_version", 0), ("create", 0), ("move_in", 1)):
             setattr(Store, method, _sabotage(getattr(Store, method), name_index))
     if POISON in os.environ:
         Predictor.score = _poison(Predictor.score)  # type: ignore[method-assign]

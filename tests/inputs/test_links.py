@@ -12,7 +12,7 @@ from sentiment_ray.errors import ConfigError, DataError, SentimentRayError
 from sentiment_ray.score.plan import parse_unit
 from sentiment_ray.score.reading import check_version
 from sentiment_ray.score.score import list_corpus
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 
 
 def test_size_and_time_of_a_link_are_those_of_its_target(tmp_path: Path) -> None:

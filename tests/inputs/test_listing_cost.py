@@ -13,7 +13,7 @@ from layouts import STAGES, list_names, write_rows
 from sentiment_ray.data.prepare import _group_tasks
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.score import footers
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 
 FILES = 60
 

@@ -11,7 +11,7 @@ from sentiment_ray.errors import DataError, SentimentRayError
 from sentiment_ray.evaluate.evaluate import list_labelled
 from sentiment_ray.manifest import hash_file
 from sentiment_ray.score.score import list_corpus
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 
 REMOTE_STAGES = ("score", "evaluate")
 

@@ -86,7 +86,7 @@ def test_what_a_table_no_longer_has_is_counted(tables: Path, tmp_path: Path) -> 
 
 
 def test_a_table_in_a_bucket_is_read_as_on_a_disk(tables: Path, tmp_path: Path, s3: str) -> None:
-    from sentiment_ray.storage import open_location
+    from sentiment_ray.store_location import open_location
 
     fs, bucket = open_location(s3)
     files = [path for path in (tables / "plain").rglob("*") if path.is_file()]
@@ -181,7 +181,7 @@ def _write_hudi(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [_write_iceberg, _write_hadoop_iceberg, _write_hudi])
 def test_tables_of_other_kinds_are_refused_wherever_they_stand(tmp_path: Path, s3: str, write: Any) -> None:
-    from sentiment_ray.storage import open_location
+    from sentiment_ray.store_location import open_location
 
     root = tmp_path / "lake [1]"
     write(root / "reviews")

@@ -16,7 +16,7 @@ from sentiment_ray.evaluate.evaluate import evaluate_bundle
 from sentiment_ray.manifest import read_json
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.storage import open_location
+from sentiment_ray.store_location import open_location
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sentiment_ray.locked_store import guard
 from sentiment_ray.manifest import format_json
-from sentiment_ray.output_lock import guard, hold_lock
+from sentiment_ray.output_lock import hold_lock
 from sentiment_ray.score.plan_file import UnitReader, read_plan
 from sentiment_ray.score.receipt_shards import drop_receipts, read_receipt_shard, read_receipts
 from sentiment_ray.score.receipts import Receipt, write_receipt

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sentiment_ray.errors import DataError
+from sentiment_ray.file_versions import make_file_info
 from sentiment_ray.manifest import fingerprint
 from sentiment_ray.score import plan as plan_module
 from sentiment_ray.score import report
@@ -19,7 +20,7 @@ from sentiment_ray.score.pins import Pins
 from sentiment_ray.score.plan import BadFile, NewPlan, Plan, Unit, make_unit_tables
 from sentiment_ray.score.plan_file import UnitReader, read_plan, write_plan
 from sentiment_ray.score.receipts import Receipt, read_bare_receipt, write_receipt
-from sentiment_ray.storage import Store, file_info, open_store
+from sentiment_ray.storage import Store, open_store
 
 OLD_PLAN = (
     '{"fingerprint": "f0", "wanted": {"bundle": {"bundle_id": "b"}, "settings": {}, "files": [{"path": "/in/a.parquet",'
@@ -140,9 +141,9 @@ def test_the_old_name_of_the_cache_key_is_read() -> None:
 
 
 def test_the_version_of_a_file_without_a_tag_or_a_time_is_its_size() -> None:
-    assert file_info({"size": 7}).version != file_info({"size": 8}).version
-    assert file_info({"size": 7, "ETag": "a"}).version == "a"
-    assert file_info({"size": 7}).version
+    assert make_file_info({"size": 7}).version != make_file_info({"size": 8}).version
+    assert make_file_info({"size": 7, "ETag": "a"}).version == "a"
+    assert make_file_info({"size": 7}).version
 
 
 def test_times_of_the_report_are_in_utc() -> None:

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from sentiment_ray import watched_file
 from sentiment_ray.errors import StorageError
+from sentiment_ray.file_versions import make_file_info
 from sentiment_ray.input_files.listing import InputFile
 from sentiment_ray.parquet_types import is_damage
 from sentiment_ray.retrying import PassingFault, SystemClock, is_passing, retry_passing
@@ -20,7 +21,8 @@ from sentiment_ray.score.chunks import cut_batch
 from sentiment_ray.score.footers import read_footer
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import check_version, open_parquet, read_chunks
-from sentiment_ray.storage import Store, file_info, open_location, open_store
+from sentiment_ray.storage import Store, open_store
+from sentiment_ray.store_location import open_location
 
 FAULTS = {
     "ESTALE": OSError(errno.ESTALE, "Stale file handle"),
@@ -58,7 +60,7 @@ class FaultyFile(io.BytesIO):
 def unit(tmp_path: Path) -> Unit:
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"text": [f"text {row}" for row in range(100)]}), path, row_group_size=50)
-    version = file_info(open_location(str(path))[0].info(str(path))).version
+    version = make_file_info(open_location(str(path))[0].info(str(path))).version
     return Unit(str(path), version, "a.parquet", (0, 1), (50, 50), 0, path.stat().st_size)
 
 
@@ -92,7 +94,7 @@ def test_a_row_group_that_is_damaged_is_quarantined_at_once(unit: Unit) -> None:
     data = bytearray(Path(unit.path).read_bytes())
     data[10:60] = bytes(50)
     Path(unit.path).write_bytes(data)
-    version = file_info(open_location(unit.path)[0].info(unit.path)).version
+    version = make_file_info(open_location(unit.path)[0].info(unit.path)).version
     damaged = Unit(unit.path, version, unit.part, unit.row_groups, unit.group_rows, 0, len(data))
     assert [bool(reason) for reason in _read(damaged)] == [True, False]
 
@@ -151,7 +153,7 @@ def test_a_file_that_has_another_size_has_changed_even_with_the_same_time(unit: 
     shorter = Unit(unit.path, unit.version, unit.part, unit.row_groups, unit.group_rows, 0, 7)
     with pytest.raises(Exception, match="has changed since the plan was made"):
         check_version(shorter)
-    assert file_info({"size": 12}).version == "12 bytes"
+    assert make_file_info({"size": 12}).version == "12 bytes"
 
 
 def test_only_not_found_is_absence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sentiment_ray import locked_store
 from sentiment_ray.errors import ConfigError, DataError, StorageError
-from sentiment_ray.output_lock import LockedStore, guard, hold_lock
-from sentiment_ray.score import unit_protocol
+from sentiment_ray.locked_store import LockedStore, advance_lock, guard
+from sentiment_ray.output_lock import hold_lock
+from sentiment_ray.score import resume, unit_protocol
 from sentiment_ray.score.columns import PLAN_KEY
 from sentiment_ray.score.commit import RunResults, Summary, describe_bytes
 from sentiment_ray.score.config import ScoreConfig
@@ -26,10 +28,12 @@ from sentiment_ray.score.plan import NewPlan, Plan, PlanShard, Unit, make_unit_t
 from sentiment_ray.score.plan_file import UnitReader
 from sentiment_ray.score.protocol import run_job
 from sentiment_ray.score.receipt_shards import merge_receipts
+from sentiment_ray.score.receipts import Receipt
+from sentiment_ray.score.resume import find_same_run, find_same_run_unlocked
 from sentiment_ray.score.scores_manifest import ScoresManifest
 from sentiment_ray.score.unit_protocol import finish_unit
 from sentiment_ray.score.unit_result import UnitResult
-from sentiment_ray.storage import open_store
+from sentiment_ray.storage import Store, open_store
 
 PINS = Pins("1", "1", "1", "fp32")
 SHARDS = (PlanShard(0, "_plan/units-00000.parquet", 0, 1, 2, 1, ""),)
@@ -258,6 +262,31 @@ def test_the_precision_of_openvino_is_pinned(monkeypatch: pytest.MonkeyPatch) ->
     assert "precision was 'fp32' and is 'bf16 with" in str(found[()].describe_difference(read_pins("openvino")))
 
 
+def test_an_output_that_another_run_replaces_is_judged_only_under_the_lock(
+    make: Callable[..., LocalJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the plan of the other run is written, or after it was read, its files look like those of a person."""
+    job = make()
+    store, config = open_store(job.config.output), job.config
+    store.write("a.parquet", b"of another run")
+    refused = pytest.raises(ConfigError, match=r"already holds 'a.parquet' and no scores")
+    with refused:
+        find_same_run_unlocked(store, config, job.identity)
+    with hold_lock(store, "out"):
+        assert find_same_run_unlocked(store, config, job.identity) is None
+        with refused:
+            find_same_run(store, config, job.identity)
+    with refused:
+        find_same_run_unlocked(store, config, job.identity)
+
+    def find_while_another_run_comes_and_goes(*arguments: Any) -> Any:
+        with hold_lock(store, "out"):
+            return find_same_run(*arguments)
+
+    monkeypatch.setattr(resume, "find_same_run", find_while_another_run_comes_and_goes)
+    assert find_same_run_unlocked(store, config, job.identity) is None
+
+
 def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first try sets a row aside and dies before its receipt; the second one finds nothing wrong."""
     store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)
@@ -270,6 +299,31 @@ def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest
         receipt = finish_unit(guarded, unit, PLAN, LocalWork())
     assert (receipt.rows, receipt.rows_quarantined, list(receipt.files)) == (2, 0, ["a.parquet"])
     assert not (tmp_path / "_quarantine/a.parquet").exists()
+
+
+def test_a_worker_that_slept_until_others_had_finished_its_unit_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would set a row aside, and sleeps before it writes that. The other one finds nothing wrong."""
+    store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)
+    write_version = Store.write_version
+    with hold_lock(store, "out") as lock, ExitStack() as later:
+
+        def sleep_and_write(own: Store, name: str, *arguments: Any) -> Any:
+            if name.startswith("_quarantine/"):
+                monkeypatch.setattr(Store, "write_version", write_version)
+                receipts.append(finish_unit(guard(store, "out", lock), unit, PLAN, LocalWork()))
+                later.enter_context(advance_lock(guard(store, "out", lock)))
+            return write_version(own, name, *arguments)
+
+        receipts: list[Receipt] = []
+        monkeypatch.setattr(Store, "write_version", sleep_and_write)
+        monkeypatch.setattr(locked_store, "LONG_CHANGE_S", -1.0)
+        with pytest.raises(ConfigError, match="has been taken over"):
+            finish_unit(guard(store, "out", lock), unit, PLAN, LocalWork(quarantines=True))
+    assert [receipt.rows for receipt in receipts] == [2]
+    names = ["_plan/lock-00002.json", "_receipts/a.parquet.json", "a.parquet"]
+    assert [name for name in store.list() if not name.startswith("_plan/attempts")] == names
 
 
 def _die(*_: object) -> None:

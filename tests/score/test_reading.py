@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sentiment_ray.file_versions import make_file_info
 from sentiment_ray.parquet_types import contains_strings
 from sentiment_ray.score import reading
 from sentiment_ray.score.chunks import CHUNK_BYTES, RowChunk, count_row_bytes, cut_batch
@@ -16,7 +17,7 @@ from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.part import CrashingInputs, try_rows
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.reading import UnitFile, open_parquet, read_chunks
-from sentiment_ray.storage import file_info, open_location
+from sentiment_ray.store_location import open_location
 
 MAX_ROW_BYTES = 1 << 20
 WORDS = ["one", None, "three", "", "fünf"]
@@ -69,7 +70,7 @@ def make_unit(tmp_path: Path) -> Callable[..., Unit]:
         fs, inner = open_location(str(path))
         metadata = parquet.read_metadata(path)
         rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-        return Unit(str(path), file_info(fs.info(inner)).version, "in.parquet", tuple(range(len(rows))), rows, 0)
+        return Unit(str(path), make_file_info(fs.info(inner)).version, "in.parquet", tuple(range(len(rows))), rows, 0)
 
     return make
 

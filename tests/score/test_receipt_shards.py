@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sentiment_ray.inference.drift import add_profiles
-from sentiment_ray.output_lock import LockedStore, guard, hold_lock
+from sentiment_ray.locked_store import LockedStore, guard
+from sentiment_ray.output_lock import hold_lock
 from sentiment_ray.score import plan as plan_module
 from sentiment_ray.score.commit import iterate_parts, read_results
 from sentiment_ray.score.execution import order_missing_units

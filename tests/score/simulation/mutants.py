@@ -11,8 +11,10 @@ from unittest import mock
 import numpy as np
 from pyarrow import parquet
 
-from sentiment_ray import output_lock, storage
-from sentiment_ray.output_lock import Lock, LockedStore
+from sentiment_ray import locked_store, output_lock, storage
+from sentiment_ray.file_versions import FileInfo
+from sentiment_ray.locked_store import LockedStore
+from sentiment_ray.output_lock import Lock
 from sentiment_ray.score import (
     commit,
     crash_search,
@@ -26,7 +28,7 @@ from sentiment_ray.score import (
 from sentiment_ray.score.plan import Plan, PlanShard
 from sentiment_ray.score.receipts import Receipt
 from sentiment_ray.score.unit_result import UnitResult
-from sentiment_ray.storage import FileInfo, Store
+from sentiment_ray.storage import Store
 from tests.score.simulation import schedules
 from tests.score.simulation.schedules import Command, Scenario
 from tests.score.simulation.world import Faults
@@ -62,6 +64,8 @@ PARSE_SHARD = receipt_shards.parse_receipt_shard
 WRITE_SHARD = receipt_shards._write_shard
 QUIET = {"read_faults": 0.0, "doubts": 0.0, "loses_files": 0.0}
 FIRST_IMPOSSIBLE_AFTER_DONE = ((_run(0), _run(1, is_possible=False)),)
+FEWER_PARTS = ((_run(1), _run(0)), (_run(0), _run(1)), (_run(1), _run(0)))
+"""What the first plan writes and the second one does not is replaced by no later run."""
 RIVALS = ((_run(0), _run(1)), (_run(1), _run(0)), (_run(2),))
 
 
@@ -82,7 +86,7 @@ def restart_removes_before_it_plans() -> list[Patch]:
         if finished:
             return protocol.Outcome(finished, skipped=True)
         with output_lock.hold_lock(store, job.config.output, wait=job.config.wait) as lock:
-            guarded = output_lock.guard(store, job.config.output, lock)
+            guarded = locked_store.guard(store, job.config.output, lock)
             if plan is None:
                 resume._remove_scores(guarded)
             return protocol._run_under_lock(guarded, job, None)
@@ -131,12 +135,10 @@ def commit_believes_receipts_whose_files_are_gone() -> list[Patch]:
 
 @_mutant(faults=Faults(short_put=0.3), people=((_run(0),),))
 def an_upload_is_not_looked_at() -> list[Patch]:
-    def put(store: Store, call: Callable[[], object], name: str, num_bytes: int) -> FileInfo:
-        store._retry(call, name)
-        info = store.describe(name)
-        return info or FileInfo(num_bytes, "")
+    def look(store: Store, name: str, num_bytes: int) -> FileInfo:
+        return store.describe(name) or FileInfo(num_bytes, "")
 
-    return [(Store, "_put", put), (commit, "refuse_differences", lambda *_: None)]
+    return [(Store, "_look", look), (commit, "refuse_differences", lambda *_: None)]
 
 
 @_mutant(faults=Faults(error=0.1))
@@ -183,9 +185,9 @@ def a_conflict_is_not_tried_again() -> list[Patch]:
 
 @_mutant(faults=Faults(freeze=0.1, slow=0.2), people=RIVALS, **QUIET)
 def nobody_looks_after_creating_a_lock() -> list[Patch]:
-    def create_next(store: Store, highest: str, *, follows_release: bool) -> Lock | None:
+    def create_next(store: Store, highest: str, *, follows_release: bool, purpose: str) -> Lock | None:
         number = output_lock._read_number(highest) + 1 if highest else 1
-        lock = Lock(f"{output_lock.LOCKS}{number:05d}.json", output_lock.uuid.uuid4().hex, follows_release)
+        lock = Lock(f"{output_lock.LOCKS}{number:05d}.json", output_lock.uuid.uuid4().hex, follows_release, purpose)
         if not store.create(lock.name, output_lock._content(store, lock)):
             return None
         for name in output_lock._list_locks(store):
@@ -200,8 +202,8 @@ def nobody_looks_after_creating_a_lock() -> list[Patch]:
 def numbers_of_locks_are_used_again() -> list[Patch]:
     hold = output_lock.hold_lock
 
-    def hold_and_forget(store: Store, output: str, *, wait: bool = False, keep_number: bool = True) -> Any:
-        return hold(store, output, wait=wait, keep_number=False)
+    def hold_and_forget(store: Store, output: str, **options: Any) -> Any:
+        return hold(store, output, **options | {"keep_number": False})
 
     return [(protocol, "hold_lock", hold_and_forget), (protocol, "advance_lock", nullcontext)]
 
@@ -297,7 +299,7 @@ def single_receipts_are_removed_before_the_shard_is_written() -> list[Patch]:
     return [(receipt_shards, "_write_shard", merge)]
 
 
-@_mutant(faults=Faults(kill=0.03), people=RIVALS, **QUIET)
+@_mutant(faults=Faults(kill=0.01), people=FEWER_PARTS, **QUIET)
 def a_run_does_not_wait_for_late_writes() -> list[Patch]:
     return [(output_lock, "SETTLE_S", 0.0)]
 
@@ -310,3 +312,22 @@ def workers_are_not_locked_out_before_the_commit() -> list[Patch]:
 @_mutant(faults=Faults(), people=((_run(0), _run(1)),), read_faults=0.8)
 def a_fault_counts_as_a_crash() -> list[Patch]:
     return [(unit_protocol, "abandon_step", lambda *_: None), (crash_search, "MAX_LOST_RUNS", 1)]
+
+
+@_mutant(faults=Faults(late_change=0.05), people=RIVALS, **QUIET)
+def a_late_write_replaces_what_another_run_has_written() -> list[Patch]:
+    def write_version(store: LockedStore, name: str, content: Any, seen: FileInfo | None) -> FileInfo:
+        write = Store.write if isinstance(content, bytes) else Store.move_in
+        return write(store, *((name, content) if isinstance(content, bytes) else (content, name)))
+
+    return [(LockedStore, "write_version", write_version)]
+
+
+@_mutant(faults=Faults(late_change=0.05), people=RIVALS, doubts=0.3)
+def a_late_removal_removes_what_another_run_has_written() -> list[Patch]:
+    return [(LockedStore, "_remove_seen", lambda store, file: Store.remove_file(store, file[0]))]
+
+
+@_mutant(faults=Faults(late_change=0.05), people=RIVALS, **QUIET)
+def what_was_written_too_late_stays() -> list[Patch]:
+    return [(LockedStore, "_remove_if_late", lambda *_: None)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_ray.errors import DataError, SentimentRayError
-from sentiment_ray.output_lock import LockedStore, guard
+from sentiment_ray.locked_store import LockedStore, guard
 from sentiment_ray.score.commit import RunResults, Summary, describe_bytes
 from sentiment_ray.score.config import ScoreConfig
 from sentiment_ray.score.crash_search import CrashRecord, Step

@@ -1,6 +1,7 @@
 """A world of processes on several hosts with one object store, in which a seed decides everything that happens."""
 
 import errno
+import hashlib
 import io
 import random
 from collections import Counter
@@ -45,6 +46,8 @@ class Faults:
     """The process that lists the store sleeps for minutes before it does."""
     slow: float = 0.0
     """The request takes seconds to arrive."""
+    late_change: float = 0.0
+    """The process sleeps for minutes between what it has seen and its change of the store."""
 
 
 @dataclass
@@ -65,6 +68,8 @@ class Process:
     skew_s: float
     body: Callable[[], None]
     can_die: bool = True
+    is_late: bool = False
+    """Whether the process has slept between what it has seen and its change of the store."""
     parent: "Process | None" = None
     wake_at: float = 0.0
     started_at: float = 0.0
@@ -200,12 +205,15 @@ class World:
         if self.is_over:
             raise GreenletExit
         process, faults = self.current, self.faults
-        if process.parent and not process.parent.is_alive and self.happens(0.1):
+        if process.parent and not process.parent.is_alive and not process.is_late and self.happens(0.1):
             self.kill(process)
         if process.dies_before and is_write and process.dies_before in what:
             self.kill(process)
         slow = self.happens(faults.slow) and is_write
         self.sleep(self.chance.uniform(1, LONGEST_TRANSFER_S) if slow else self.chance.uniform(0, 0.2))
+        if is_write and process.can_die and self.happens(faults.late_change) and self.sleeps < MAX_SLEEPS:
+            process.is_late, process.can_die = True, False  # one misfortune is enough
+            self.freeze()
         if process.can_die and self.happens(faults.kill):
             if is_write and self.happens(0.5):
                 self._deliver_later(effect)
@@ -292,37 +300,52 @@ class WorldFileSystem:
         start = path.rstrip("/") + "/"
         return sorted({start + each.removeprefix(start).partition("/")[0] for each in self.find(path)})
 
-    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite") -> None:
+    def pipe_file(self, path: str, data: bytes, mode: str = "overwrite", IfMatch: str = "") -> None:
         world = self._world
-        if mode == "create" and world.happens(world.faults.conflict):
+        if (mode == "create" or IfMatch) and world.happens(world.faults.conflict):
             raise OSError(errno.EBUSY, "409: a conflicting operation is in progress")
 
         process = world.current
 
         def put() -> bool:
-            if mode == "create" and path in world.objects:
+            if (mode == "create" and path in world.objects) or not self._is_version(path, IfMatch):
                 return False
             self._set(process, path, data)
             return True
 
         if not world.request(f"PUT {path}", put, is_write=True):
-            raise FileExistsError(path)
+            raise FileExistsError(path) if mode == "create" else OSError(errno.EINVAL, "PreconditionFailed")
 
-    def put_file(self, local: str, path: str) -> None:
+    def put_file(self, local: str, path: str, mode: str = "overwrite", IfMatch: str = "") -> None:
         data = Path(local).read_bytes()
         if self._world.happens(self._world.faults.short_put):
             data = data[: len(data) // 2]
-        process = self._world.current
-        self._world.request(f"PUT {path}", lambda: self._set(process, path, data), is_write=True)
+        self.pipe_file(path, data, mode, IfMatch)
 
     def rm_file(self, path: str) -> None:
+        self.call_s3("delete_object", "", path)
+
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        return "", path, None
+
+    def call_s3(self, method: str, Bucket: str, Key: str, IfMatch: str = "") -> None:
+        """Remove an object, as S3 does."""
+        assert method == "delete_object" and not Bucket
         process = self._world.current
 
-        def remove() -> None:
+        def remove() -> bool:
+            if not self._is_version(Key, IfMatch):
+                return False
             self._world.count_change(process)
-            self._world.objects.pop(path, None)
+            self._world.objects.pop(Key, None)
+            return True
 
-        self._world.request(f"DELETE {path}", remove, is_write=True)
+        if not self._world.request(f"DELETE {Key}", remove, is_write=True):
+            raise OSError(errno.EINVAL, "PreconditionFailed")
+
+    def _is_version(self, path: str, version: str) -> bool:
+        """Whether an object has this version, or may have any; FileNotFoundError as S3 answers."""
+        return not version or self._get(path).version == version
 
     def _get(self, path: str) -> Object:
         if path not in self._world.objects:
@@ -335,4 +358,4 @@ class WorldFileSystem:
 
     def _set(self, process: Process, path: str, data: bytes) -> None:
         self._world.count_change(process)
-        self._world.objects[path] = Object(data, f"v{self._world.changes.total()}")
+        self._world.objects[path] = Object(data, hashlib.md5(data).hexdigest())
