@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import openai
@@ -54,6 +55,15 @@ class ServiceProcess:
         assert self._process
         self._process.terminate()
         assert self._process.wait(60) == 0, self._log.read_text()[-3000:]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start the service, and end it at the end of the block."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.end()
 
     def make_client(self) -> openai.OpenAI:
         """Return a client with a new key, which asks again when the service is away."""

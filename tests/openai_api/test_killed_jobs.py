@@ -43,12 +43,11 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[Undisturbed]:
     service = ServiceProcess(tmp_path_factory.mktemp("kills"), tiny_encoder, find_free_port())
-    service.start()
-    client = service.make_client()
-    job = wait_for_status(client, create_job(client, select_examples()).id)
-    assert job.status == "succeeded", job.error
-    yield Undisturbed(service, client, job, hash_weights(service.state, job.id))
-    service.end()
+    with service.running():
+        client = service.make_client()
+        job = wait_for_status(client, create_job(client, select_examples()).id)
+        assert job.status == "succeeded", job.error
+        yield Undisturbed(service, client, job, hash_weights(service.state, job.id))
 
 
 def _check_ended_once(undisturbed: Undisturbed, job_id: str) -> None:

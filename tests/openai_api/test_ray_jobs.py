@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,17 +41,23 @@ class Head:
     """A Ray cluster with a dashboard, as the child of a process that can be killed."""
 
     def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-c", HEAD, str(port)]
+        self.address, self._port = f"http://127.0.0.1:{port}", port
+        self.start()
+
+    def start(self) -> None:
+        """Start the cluster, also again after it was killed."""
+        command = [sys.executable, "-c", HEAD, str(self._port)]
         environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         assert self._process.stdout and self._process.stdout.readline() == "started\n"
 
     def kill(self) -> None:
         """Kill all processes of the cluster."""
-        root = psutil.Process(self._process.pid)
-        for process in (root, *root.children(recursive=True)):
-            process.kill()
+        if self._process.poll() is None:
+            root = psutil.Process(self._process.pid)
+            for process in (root, *root.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self._process.wait()
 
 
@@ -59,8 +66,7 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
     head = Head(find_free_port())
     monkeypatch.setenv("RAY_ADDRESS", head.address)
     yield head
-    if psutil.pid_exists(head._process.pid):
-        head.kill()
+    head.kill()
 
 
 def make_attempt(directory: Path, code: str) -> str:
@@ -122,22 +128,18 @@ def test_two_jobs_on_a_cluster_finish_although_its_head_is_killed(
 ) -> None:
     """Both run at once, both go on in a new cluster at the same address, and both have the same weights."""
     service = ServiceProcess(tmp_path, tiny_encoder, find_free_port(), RAY_ADDRESS=head.address)
-    service.start()
-    client = service.make_client()
-    ids = [create_job(client, select_examples()).id for _ in range(2)]
-    for job_id in ids:
-        wait_for_status(client, job_id, ("running",))
-    steps = [service.state / "jobs" / job_id / "run/steps.jsonl" for job_id in ids]
-    wait_for(lambda: any(path.exists() for path in steps))
-    head.kill()
-    other = Head(int(head.address.rpartition(":")[2]))
-    try:
+    with service.running():
+        client = service.make_client()
+        ids = [create_job(client, select_examples()).id for _ in range(2)]
+        for job_id in ids:
+            wait_for_status(client, job_id, ("running",))
+        steps = [service.state / "jobs" / job_id / "run/steps.jsonl" for job_id in ids]
+        wait_for(lambda: any(path.exists() for path in steps))
+        head.kill()
+        head.start()
         for job_id in ids:
             assert wait_for_status(client, job_id, wait_s=500).status == "succeeded"
-            numbers = [event.message for event in list_events(client, job_id)]
-            assert len(set(numbers)) == len(numbers)
+            messages = [event.message for event in list_events(client, job_id)]
+            assert len(set(messages)) == len(messages)
         assert len({hash_weights(service.state, job_id) for job_id in ids}) == 1
         assert find_processes(service.state, ids) == []
-        service.end()
-    finally:
-        other.kill()
