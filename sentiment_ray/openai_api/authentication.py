@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.database import Database
-from sentiment_ray.openai_api.ids import make_id, now_s
+from sentiment_ray.openai_api.ids import make_id, make_secret, now_s
 from sentiment_ray.openai_api.tables import Key, Project
 
 KEY_PREFIX = "sk-"
@@ -65,7 +65,7 @@ def hash_key(key: bytes) -> str:
 
 def create_key(database: Database, project_name: str) -> str:
     """Make a key of a project, and the project if it is new; return the key, which is stored nowhere."""
-    key = make_id(KEY_PREFIX, num_letters=NUM_KEY_LETTERS)
+    key = f"{KEY_PREFIX}{make_secret(NUM_KEY_LETTERS)}"
     with database.session() as session:
         project_id = session.scalar(select(Project.id).where(Project.name == project_name))
         if project_id is None:

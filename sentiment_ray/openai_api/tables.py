@@ -98,8 +98,6 @@ class Job(Table):
     created_at: Mapped[int]
     status: Mapped[str] = mapped_column(String(20))
     """validating_files, queued, running, paused, succeeded, failed or cancelled; changed by compare-and-set alone."""
-    wanted: Mapped[str] = mapped_column(String(10), default="run")
-    """What the project asked for last: run, pause or cancel."""
     model: Mapped[str]
     training_file: Mapped[str] = mapped_column(AnyId)
     validation_file: Mapped[str | None] = mapped_column(AnyId)

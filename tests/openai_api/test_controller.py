@@ -149,6 +149,15 @@ def test_no_more_jobs_run_at_once_than_may(service: Service, max_running_jobs: i
     assert launcher.most_at_once == max_running_jobs
 
 
+def test_ids_sort_as_they_were_made() -> None:
+    """So of two jobs of one second the first one runs first."""
+    ids = []
+    for _ in range(5):
+        ids.append(make_id("ftjob-"))
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+
+
 def test_a_lost_attempt_is_followed_by_one_that_goes_on(service: Service) -> None:
     _add_job(service)
     launcher = Rehearsal()

@@ -79,7 +79,6 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
-        sa.Column("wanted", sa.String(length=10), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("training_file", sa.String(64), nullable=False),
         sa.Column("validation_file", sa.String(64), nullable=True),
