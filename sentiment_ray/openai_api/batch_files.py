@@ -18,7 +18,7 @@ from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.batch_endpoints import BatchEndpoint, read_request
 from sentiment_ray.openai_api.batch_file import BatchRequest
 from sentiment_ray.openai_api.chat_answer import list_notices
-from sentiment_ray.openai_api.ids import make_id
+from sentiment_ray.openai_api.ids import make_answer_id
 from sentiment_ray.openai_api.model_answers import ModelAnswers
 
 ROWS_PER_GROUP = 10_000
@@ -97,9 +97,9 @@ def _answer(request: BatchRequest, model: BatchModel, row: ScoresRow | None) -> 
 
 def _format_line(request: BatchRequest, status: int, body: dict[str, Any]) -> bytes:
     line = {
-        "id": make_id("batch_req_"),
+        "id": make_answer_id("batch_req_"),
         "custom_id": request.custom_id,
-        "response": {"status_code": status, "request_id": make_id("req_"), "body": body},
+        "response": {"status_code": status, "request_id": make_answer_id("req_"), "body": body},
         "error": None,
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
