@@ -6,7 +6,15 @@ import re
 import pytest
 
 from sentiment_ray.bundle.open import open_bundle
-from tests.openai_api.fine_tuning import FineTuned, find_processes, list_events
+from tests.openai_api.fine_tuning import (
+    FineTuned,
+    create_job,
+    find_processes,
+    list_events,
+    select_examples,
+    upload,
+    wait_for_status,
+)
 from tests.openai_api.running import MODEL, RunningService
 
 
@@ -97,3 +105,24 @@ def test_a_job_that_has_ended_stays_as_it_is(fine_tuned: FineTuned, state_servic
 def test_another_project_sees_no_job(fine_tuned: FineTuned, state_service: RunningService, key: str, path: str) -> None:
     answer = state_service.ask("GET", f"/v1/fine_tuning/jobs/{fine_tuned.job.id}{path}", key=key)
     assert (answer.status, answer.error["message"]) == (404, f"No such FineTuningJob object: {fine_tuned.job.id}")
+
+
+@pytest.mark.slow
+def test_a_model_is_tuned_further_with_a_validation_file_and_given_numbers(fine_tuned: FineTuned) -> None:
+    client = fine_tuned.client
+    validation = upload(client, select_examples(5, skip=60))
+    numbers = {"n_epochs": 2, "batch_size": 16, "learning_rate_multiplier": 1.5}
+    job = create_job(
+        client,
+        select_examples(15, skip=40),
+        model=fine_tuned.model,
+        validation_file=validation,
+        method={"type": "supervised", "supervised": {"hyperparameters": numbers}},
+    )
+    job = wait_for_status(client, job.id)
+    assert job.status == "succeeded", job.error
+    assert job.fine_tuned_model and job.fine_tuned_model.startswith(f"ft:{MODEL}:local::")
+    assert job.hyperparameters.model_dump() == numbers
+    checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [6, 3]
+    assert all(checkpoint.metrics.full_valid_loss for checkpoint in checkpoints)
