@@ -67,7 +67,8 @@ async def score_texts(
         raise Refusal(424, "The model failed. The log of the service says why.", "Backend") from None
     if not np.isfinite(answer.scores.logits).all():
         raise Refusal(424, "The model gave a score that is no number.", "Backend")
-    service.note_answer(predictor, texts, answer)
+    # counted when the answer has been sent: no client waits for that
+    asyncio.get_running_loop().call_soon(service.note_answer, predictor, texts, answer)
     headers = _make_headers(request, texts, answer, predictor.predictor.engine)
     return Scored(answer.scores, predictor.predictor.labels, headers)
 
