@@ -13,10 +13,12 @@ from sentiment_ray.score.identity import Identity, describe_difference, differs_
 from sentiment_ray.score.output_names import (
     CRASH_RECORDS,
     FILE_SHARDS,
+    GROUPS,
     MANIFEST_NAME,
     OWN_NAMES,
     PLAN_DIRECTORY,
     PLAN_NAME,
+    QUARANTINE,
     RECEIPTS,
     SUCCESS_NAME,
     UNIT_SHARDS,
@@ -26,6 +28,9 @@ from sentiment_ray.score.plan import NewPlan, Plan
 from sentiment_ray.score.plan_file import iterate_part_names, read_plan, write_plan
 from sentiment_ray.score.scores_manifest import read_committed_manifest
 from sentiment_ray.storage import TEMPORARY, Store
+
+WRITTEN_LATE = (TEMPORARY, PLAN_DIRECTORY, RECEIPTS, QUARANTINE, GROUPS)
+"""Where a worker of a run that is being replaced may still write, so that only these are there without a plan."""
 
 
 class OtherFilesError(ConfigError):
@@ -66,17 +71,12 @@ def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan
     may_stay = plan and not config.restart and differs_in_padding_alone(plan.identity, identity)
     if may_stay and read_committed_manifest(store):
         return plan
-    content = f"scores of {describe_difference(plan.identity, identity)}" if plan else ""
-    if not plan:
-        top = store.list_top()
-        found = [name for name in top if name not in (TEMPORARY, PLAN_DIRECTORY)] or _list_left_in_plan(store)
-        if found and store.describe(PLAN_NAME):  # another run has just written it
-            return find_same_run(store, config, identity)
-        if found and MANIFEST_NAME not in top:
-            raise OtherFilesError(
-                f"output = {config.output!r} already holds {found[0]!r} and no scores. Name another output."
-            )
-        content = "scores without a plan, as an older release wrote them" if found else ""
+    if plan:
+        content = f"scores of {describe_difference(plan.identity, identity)}"
+    else:
+        content = _describe_scores_without_plan(store, config)
+    if content and store.describe(PLAN_NAME) and not plan:  # another run has just written it
+        return find_same_run(store, config, identity)
     if content and not config.restart:
         raise (ConfigError if plan else OtherFilesError)(
             f"output = {config.output!r} holds {content}. Name another output, or pass --restart to replace them."
@@ -113,6 +113,24 @@ def refuse_old_plan(config: ScoreConfig) -> None:
             "be read and verified here, and nothing can be added. Name another output, or pass --restart to score "
             "all rows again."
         )
+
+
+def _describe_scores_without_plan(store: Store, config: ScoreConfig) -> str:
+    """Return in words what an output without a plan holds; nothing if it is empty, or has only what comes late.
+
+    OtherFilesError when it holds files that are no scores.
+    """
+    top = store.list_top()
+    found = [name for name in top if name not in WRITTEN_LATE] or _list_left_in_plan(store)
+    if MANIFEST_NAME in top:
+        return "scores without a plan, as an older release wrote them"
+    if not found:
+        return ""
+    names = [name for name in read_names(list_files(store)) if name.partition("/")[0] in found]
+    other = next((name.partition("/")[0] for name in names if not is_part(store, name)), None if names else found[0])
+    if other and not store.describe(PLAN_NAME):
+        raise OtherFilesError(f"output = {config.output!r} already holds {other!r} and no scores. Name another output.")
+    return "parts of a run that has no plan"
 
 
 def _list_left_in_plan(store: Store) -> list[str]:

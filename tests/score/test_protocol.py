@@ -287,6 +287,26 @@ def test_an_output_that_another_run_replaces_is_judged_only_under_the_lock(
     assert find_same_run_unlocked(store, config, job.identity) is None
 
 
+def test_what_a_late_worker_of_a_replaced_run_has_written_is_no_file_of_a_person(
+    make: Callable[..., LocalJob], tmp_path: Path
+) -> None:
+    """A run died while it replaced another one, and a worker of that one was late: there are files and no plan."""
+    job = make()
+    store = open_store(job.config.output)
+    store.write("_receipts/a.parquet.json", b"{}")
+    store.write("_quarantine/a.parquet", b"late")
+    assert _run(job)
+    other = make(restart=True, version="2")
+    parquet.write_table(pa.table({"text": ["late"]}).replace_schema_metadata({PLAN_KEY: b"p"}), tmp_path / "late")
+    for name in ("_SUCCESS", "_MANIFEST.json", "_report.json", "_plan/plan.json"):
+        store.remove_file(name)
+    store.move_in(tmp_path / "late", "late.parquet")
+    with pytest.raises(ConfigError, match=r"holds parts of a run that has no plan\. .* pass --restart"):
+        _run(make(version="2"))
+    assert _run(other)
+    assert "late.parquet" not in store.list()
+
+
 def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first try sets a row aside and dies before its receipt; the second one finds nothing wrong."""
     store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)
