@@ -18,13 +18,17 @@ from sentiment_ray.errors import SentimentRayError
 from sentiment_ray.openai_api.api_error import NO_RETRY, ApiError
 from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.openai_api.project_root import find_project_root
+from sentiment_ray.output_lock import name_lock_beside
 from sentiment_ray.pretrained.runs import RUN_NAME
 
 WAIT_LIMIT_S = 60.0
 """How long a request waits for a base model that is being exported; then it is asked to come again."""
 RETRY_AFTER_S = 5
 POLL_S = 0.1
+OTHER_EXPORT_S = 60.0
+"""How long another process that exports the same model is waited for; then the export is tried again."""
 STOP_LIMIT_S = 5.0
+LOG_NAME = "log"
 
 
 class BaseModels:
@@ -86,22 +90,37 @@ class BaseModels:
             try:
                 self._export(model_id)
             except (OSError, SentimentRayError) as error:
-                log.notify(f"the base model {model_id} could not be exported: {error}", level=logging.ERROR)
-                self._failed.add(model_id)
+                self._fail(model_id, str(error))
 
     def _export(self, model_id: str) -> None:
+        """Export a model; where another process does it, as after a crash of the service, wait for its bundle."""
         bundle = self.find_bundle(model_id)
         bundle.parent.mkdir(parents=True, exist_ok=True)
-        log_path = bundle.parent / "log"
-        with log_path.open("wb") as output:
+        while not self._run_command(model_id) and not self.is_ready(model_id) and not self._stopped.is_set():
+            if not name_lock_beside(bundle).exists():
+                self._fail(model_id, f"see {bundle.parent / LOG_NAME}")
+                return
+            self._wait_for_other(model_id)
+
+    def _run_command(self, model_id: str) -> bool:
+        """Run the command of an export and return whether it succeeded."""
+        with (self.find_bundle(model_id).parent / LOG_NAME).open("wb") as output:
             self._command = subprocess.Popen(
                 self.make_command(model_id), cwd=find_project_root(), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-            exit_code = self._command.wait()
-        if exit_code and not self._stopped.is_set() and not self.is_ready(model_id):
-            log.notify(f"the base model {model_id} could not be exported: see {log_path}", level=logging.ERROR)
-            self._failed.add(model_id)
+            return self._command.wait() == 0
+
+    def _wait_for_other(self, model_id: str) -> None:
+        """Wait until the process that holds the lock of a bundle has ended or written it; if killed, it holds none."""
+        lock = name_lock_beside(self.find_bundle(model_id))
+        for _ in range(int(OTHER_EXPORT_S / POLL_S)):
+            if self._stopped.wait(POLL_S) or self.is_ready(model_id) or not lock.exists():
+                return
+
+    def _fail(self, model_id: str, reason: str) -> None:
+        log.notify(f"the base model {model_id} could not be exported: {reason}", level=logging.ERROR)
+        self._failed.add(model_id)
 
     def make_command(self, model_id: str) -> list[str]:
         """Return the command that exports a base model: a run as it is, an encoder with the nearest label."""
