@@ -1,5 +1,6 @@
 """The application: routes below /v1, the form of errors, and the OpenAPI document."""
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -7,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from sentiment_ray.http_server.browser_page.build import build_page
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.direct_route import DirectRoute
 from sentiment_ray.openai_api.request_shell import RequestShell, make_server_error
@@ -24,6 +26,7 @@ def create_app(service: Service) -> RequestShell:
     for module in MODULES:
         app.include_router(module.router, prefix="/v1")
     app.add_api_route("/health", _answer_health, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", _show_page, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -34,6 +37,12 @@ def create_app(service: Service) -> RequestShell:
 
 async def _answer_health() -> dict[str, str]:
     return {"status": "ok"}
+
+
+async def _show_page() -> Response:
+    """Send the page that compares two models; it asks for a key itself."""
+    page, headers = build_page(Path(__file__).parent / "playground")
+    return Response(page, 200, headers)
 
 
 def _answer_error(error: ApiError) -> Response:

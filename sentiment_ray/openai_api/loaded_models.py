@@ -68,8 +68,8 @@ class LoadedModels:
         if model_id in self.config.models:
             return self.base_models.find_bundle(model_id)
         with self.database.read_session() as session:
-            statement = select(Model.bundle).where(Model.id == model_id, Model.project_id == project_id)
-            bundle = session.scalar(statement)
+            is_there = (Model.id == model_id, Model.project_id == project_id, Model.deleted_at.is_(None))
+            bundle = session.scalar(select(Model.bundle).where(*is_there))
         if bundle is None:
             raise unknown_model(model_id)
         return self.state / bundle

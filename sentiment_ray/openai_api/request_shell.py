@@ -21,6 +21,8 @@ from sentiment_ray.openai_api.service import Service
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PUBLIC = ("/", "/health")
+"""The page for browsers, which asks for a key itself, and the health; every other path needs a key."""
 UPLOAD = ("POST", "/v1/files")
 READ_LIMIT_S = 30.0
 """How long a body may take to arrive; of an upload, how long the next piece of it may take."""
@@ -75,7 +77,7 @@ class RequestShell:
     async def _answer_or_refuse(self, scope: Scope, headers: dict[str, str], receive: Any, sender: "_Sender") -> None:
         is_read = False
         try:
-            if scope["path"] != "/health":
+            if scope["path"] not in PUBLIC:
                 scope["project_id"] = await self._authenticator.find_project(headers.get("authorization", ""))
                 self._quota.count(scope["project_id"])
             if (scope["method"], scope["path"]) == UPLOAD:

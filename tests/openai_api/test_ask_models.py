@@ -13,9 +13,8 @@ import pytest
 
 from sentiment_ray.inference.predictor import Predictor
 from sentiment_ray.openai_api.chat_answer import UNKNOWN_SYSTEM_MESSAGE
-from sentiment_ray.openai_api.ids import now_s
-from sentiment_ray.openai_api.tables import File, Job, Model, Project
 from tests.openai_api.running import MODEL, RunningService, run_service
+from tests.openai_api.tuned_model import add_model_rows
 
 TUNED = "ft:gpt-3.5-turbo:local:pies:abcdefgh"
 TEXT = "This is a cherry pie."
@@ -32,32 +31,18 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Ite
     with run_service(state, models={MODEL: str(tiny_encoder)}) as running:
         with running.make_client() as client:
             client.with_options(max_retries=5).chat.completions.create(model=MODEL, messages=MESSAGES)
-        _add_tuned_model(running, TUNED, running.key)
+        _add_tuned_model(running)
         yield running
 
 
-def _add_tuned_model(running: RunningService, model_id: str, key: str) -> None:
-    """Add the row and the bundle of a fine-tuned model: the base model's, with the system message of a training."""
-    service = running.service
-    bundle = service.state / "jobs" / model_id.rpartition(":")[2] / "bundle"
-    shutil.copytree(service.models.base_models.find_bundle(MODEL), bundle)
+def _add_tuned_model(running: RunningService) -> None:
+    """Add a fine-tuned model: the base model's bundle with the system message of a training."""
+    bundle = running.service.state / "jobs/tuned/bundle"
+    shutil.copytree(running.service.models.base_models.find_bundle(MODEL), bundle)
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["metadata"] = {"system_messages": [SYSTEM]}
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    with service.database.session() as session:
-        project = session.query(Project).filter_by(name="default").one()
-        file_id, job_id = f"file-{model_id[-8:]}", f"ftjob-{model_id[-8:]}"
-        owned: dict[str, Any] = {"project_id": project.id, "created_at": now_s()}
-        session.add(File(id=file_id, filename="f", purpose="fine-tune", num_bytes=1, sha256="0" * 64, **owned))
-        session.flush()
-        session.add(
-            Job(
-                id=job_id, status="succeeded", model=MODEL, training_file=file_id, seed=0, hyperparameters={},
-                details={}, fine_tuned_model=model_id, **owned,
-            )
-        )  # fmt: skip
-        session.flush()
-        session.add(Model(id=model_id, job_id=job_id, bundle=str(bundle.relative_to(service.state)), **owned))
+    add_model_rows(running, TUNED, bundle)
 
 
 @pytest.fixture

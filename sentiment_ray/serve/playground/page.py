@@ -1,12 +1,10 @@
 """Sends the playground to browsers, and lets it ask the second bundle."""
 
-import base64
-import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sentiment_ray.errors import BundleError
+from sentiment_ray.http_server.browser_page.build import build_page
 from sentiment_ray.serve.contracts.inputs import read_inputs
 from sentiment_ray.serve.contracts.text_embeddings_inference import report_health
 from sentiment_ray.serve.http import Refusal, Request, Response, make_json_response
@@ -23,16 +21,8 @@ async def show_page(request: Request, service: Service) -> Response:
         health = await report_health(request, service)
         health.headers |= {"content-type": "text/plain", "vary": "accept"}
         return health
-    page, policy = _build_page()
-    headers = {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": policy,
-        "cache-control": "no-cache",
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "vary": "accept",
-    }
-    return Response(200, page, headers)
+    page, headers = build_page(Path(__file__).parent)
+    return Response(200, page, dict(headers))
 
 
 async def describe_second(request: Request, service: Service) -> Response:
@@ -58,26 +48,6 @@ async def predict_with_second(request: Request, service: Service) -> Response:
 def _rank(row: list[float], labels: tuple[str, ...]) -> list[dict[str, Any]]:
     ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])
     return [{"label": label, "score": score} for label, score in ranked]
-
-
-@cache
-def _build_page() -> tuple[bytes, str]:
-    """Return the page and its Content-Security-Policy, which allows the page's own style and script and nothing else.
-
-    A text that a user writes can so become no script, and the page can send nothing to another site.
-    """
-    directory = Path(__file__).parent
-    page = (directory / "index.html").read_text(encoding="utf-8")
-    hashes = {}
-    for kind, file in (("style", "style.css"), ("script", "script.js")):
-        content = (directory / file).read_text(encoding="utf-8")
-        page = page.replace(f"/*{kind}*/", content)
-        hashes[kind] = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; script-src 'sha256-{hashes['script']}'; "
-        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return page.encode(), policy
 
 
 TAG = "playground"
