@@ -20,10 +20,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service whose base model is the golden bundle and whose tuned model is the same with turned labels."""
+    """A service whose base model is the golden bundle and whose tuned model is the same with other labels."""
     with run_service(tmp_path_factory.mktemp("page") / "state", models={MODEL: "encoder"}) as running:
         place_base_model(running, labels=("Negative", "Neutral", "Positive"))
-        add_tuned_model(running, TUNED, labels=("Positive", "Neutral", "Negative"))
+        add_tuned_model(running, TUNED, labels=("Positive", "Negative", "Neutral"))
         yield running
 
 
