@@ -191,6 +191,7 @@ def test_the_wheel_contains_only_the_package(tmp_path: Path) -> None:
     packaged = {name for name in names if name.startswith("sentiment_ray/")}
     sources = [path for kind in ("*.py", "*.html.j2") for path in (ROOT / "sentiment_ray").rglob(kind)]
     data = {"sentiment_ray/py.typed", "sentiment_ray/inference/behaviour.toml"}
+    data.add("sentiment_ray/openai_api/migrations/script.py.mako")
     data |= {f"sentiment_ray/http_server/browser_page/{name}" for name in ("style.css", "shared.js")}
     pages = ("serve", "openai_api")
     data |= {f"sentiment_ray/{page}/playground/{name}" for page in pages for name in ("index.html", "script.js")}
