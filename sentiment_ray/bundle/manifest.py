@@ -37,7 +37,7 @@ MAX_BYTES = {
 """The files that a bundle may hold beside its manifest, its signature and its models, and the largest size of each."""
 MAX_BUNDLE_BYTES = 8 << 30
 REQUIRED_FILES = ("config.json", "tokenizer.json")
-MAX_METADATA_CHARACTERS = 1 << 20
+MAX_METADATA_TEXTS, MAX_METADATA_CHARACTERS = 10_000, 1 << 20
 MAX_MESSAGE_CHARACTERS = 500
 """A message may quote the manifest, which may hold a text of any length."""
 
@@ -66,8 +66,11 @@ EngineName = Annotated[str, AfterValidator(_check_engine)]
 def _check_metadata(metadata: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
     texts = [text for value in metadata.values() for text in ((value,) if isinstance(value, str) else value)]
     num_characters = sum(map(len, texts))
-    if num_characters > MAX_METADATA_CHARACTERS:
-        raise ValueError(f"it has {num_characters:,} characters, at most {MAX_METADATA_CHARACTERS:,} are kept")
+    if len(texts) > MAX_METADATA_TEXTS or num_characters > MAX_METADATA_CHARACTERS:
+        raise ValueError(
+            f"it has {len(texts):,} texts and {num_characters:,} characters, at most {MAX_METADATA_TEXTS:,} and "
+            f"{MAX_METADATA_CHARACTERS:,} are kept"
+        )
     return metadata
 
 

@@ -10,6 +10,7 @@ import tomli_w
 from pyarrow import parquet
 
 from sentiment_ray.atomic_files import place_file, write_file
+from sentiment_ray.bundle.manifest import MAX_METADATA_CHARACTERS, MAX_METADATA_TEXTS
 from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.openai_api.hyperparameters import make_train_keys
 from sentiment_ray.openai_api.tables import Job
@@ -94,9 +95,10 @@ def _name_max_tokens(config: OpenAiApiConfig, base: Base) -> dict[str, Any]:
 
 
 def _name_metadata(training: TrainingExamples) -> dict[str, Any]:
-    """Return the key that keeps the system messages of the training file in the bundle."""
+    """Return the key that keeps the system messages of the training file in the bundle, where it has room for them."""
     messages = sorted(training.system_messages)
-    return {"metadata": {"system_messages": messages}} if messages else {}
+    has_room = len(messages) <= MAX_METADATA_TEXTS and sum(map(len, messages)) <= MAX_METADATA_CHARACTERS
+    return {"metadata": {"system_messages": messages}} if has_room else {}
 
 
 def _write_source(directory: Path, name: str, examples: TrainingExamples, split: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from export.config import ExportConfig
 from jobs.export_bundle import main
 from sentiment_ray.bundle.open import open_bundle
 from sentiment_ray.errors import ConfigError
@@ -74,3 +76,9 @@ def test_what_cannot_be_exported(flags: list[str], message: str, tiny_encoder: P
     flags = [flag.format(encoder=tiny_encoder) for flag in flags]
     with pytest.raises(ConfigError, match=message):
         main(["--output", str(tmp_path / "bundle"), *flags], standalone_mode=False)
+
+
+@pytest.mark.parametrize("texts", [["x" * 1024] * 1025, ["x"] * 10_001])
+def test_metadata_has_a_bound(texts: list[str]) -> None:
+    with pytest.raises(ValidationError, match="texts and .* characters, at most 10,000 and 1,048,576 are kept"):
+        ExportConfig(output="bundle", run="run", metadata={"system_messages": texts})
