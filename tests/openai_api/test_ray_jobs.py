@@ -32,7 +32,7 @@ HEAD = """
 import sys, time, ray
 dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": int(sys.argv[1])}
 ray.init("local", num_cpus=2, object_store_memory=100e6, log_to_driver=False, **dashboard)
-print("started", flush=True)
+print(ray.get_runtime_context().gcs_address, flush=True)
 time.sleep(3600)
 """
 
@@ -49,7 +49,9 @@ class Head:
         command = [sys.executable, "-c", HEAD, str(self._port)]
         environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-        assert self._process.stdout and self._process.stdout.readline() == "started\n"
+        assert self._process.stdout
+        self.gcs_address = self._process.stdout.readline().strip()
+        assert self.gcs_address
 
     def kill(self) -> None:
         """Kill all processes of the cluster."""
@@ -84,13 +86,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def test_attempts_run_as_ray_jobs_and_are_lost_with_their_cluster(head: Head, tmp_path: Path) -> None:
+def test_attempts_run_as_ray_jobs_and_are_lost_with_their_cluster(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = RayJobs(cpus_per_job=1)
     assert jobs.count_slots() == 2
+    monkeypatch.setenv("RAY_ADDRESS", head.gcs_address)
+    by_gcs = RayJobs(cpus_per_job=0.5)
+    assert by_gcs.count_slots() == 4
+    monkeypatch.setenv("RAY_ADDRESS", head.address)
     done, long, stopped = tmp_path / "done o'clock", tmp_path / "long", tmp_path / "stopped"
     done_id = make_attempt(done, f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); raise SystemExit(2)")
     assert jobs.read_state(done, done_id) == AttemptState(has_started=False)
-    for launcher in (jobs, RayJobs(cpus_per_job=1)):  # the answer to the first submission may have been lost
+    for launcher in (jobs, by_gcs):  # the answer to the first submission may have been lost
         launcher.start(done, done_id)
     wait_for(lambda: jobs.read_state(done, done_id).exit_code == 2)
     assert (tmp_path / "runs").read_text() == "x"
