@@ -6,6 +6,8 @@ from sentiment_ray.storage import TEMPORARY
 
 PLAN_DIRECTORY = "_plan"
 PLAN_NAME = f"{PLAN_DIRECTORY}/plan.json"
+REPLACED_NAME = f"{PLAN_DIRECTORY}/being-replaced"
+"""Says that a run has begun to remove the scores of another one, so that no run resumes them."""
 UNIT_SHARDS = f"{PLAN_DIRECTORY}/units-"
 FILE_SHARDS = f"{PLAN_DIRECTORY}/files-"
 CRASH_RECORDS = f"{PLAN_DIRECTORY}/attempts"

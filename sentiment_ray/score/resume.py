@@ -3,8 +3,9 @@
 from contextlib import suppress
 
 from sentiment_ray.errors import ConfigError, DataError
+from sentiment_ray.file_versions import OtherVersionError
 from sentiment_ray.locked_store import LockedStore
-from sentiment_ray.output_lock import LOCKS, read_highest_lock
+from sentiment_ray.output_lock import LOCKS, read_highest_lock, refuse_if_taken_over
 from sentiment_ray.paths import LEFT_BY_SYSTEMS
 from sentiment_ray.score.compare import is_part
 from sentiment_ray.score.config import ScoreConfig
@@ -16,10 +17,13 @@ from sentiment_ray.score.output_names import (
     GROUPS,
     MANIFEST_NAME,
     OWN_NAMES,
+    PAGE_NAME,
     PLAN_DIRECTORY,
     PLAN_NAME,
     QUARANTINE,
     RECEIPTS,
+    REPLACED_NAME,
+    REPORT_NAME,
     SUCCESS_NAME,
     UNIT_SHARDS,
 )
@@ -29,8 +33,8 @@ from sentiment_ray.score.plan_file import iterate_part_names, read_plan, write_p
 from sentiment_ray.score.scores_manifest import read_committed_manifest
 from sentiment_ray.storage import TEMPORARY, Store
 
-WRITTEN_LATE = (TEMPORARY, PLAN_DIRECTORY, RECEIPTS, QUARANTINE, GROUPS)
-"""Where a worker of a run that is being replaced may still write, so that only these are there without a plan."""
+WRITTEN_LATE = (TEMPORARY, PLAN_DIRECTORY, RECEIPTS, QUARANTINE, GROUPS, REPORT_NAME, PAGE_NAME)
+"""What a run that is being replaced may still write, so that only these are there without a plan."""
 
 
 class OtherFilesError(ConfigError):
@@ -55,7 +59,8 @@ def find_same_run_unlocked(store: Store, config: ScoreConfig, identity: Identity
 def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan | None:
     """Return the plan in the output if it has this identity, finished or not; None when a new plan may be written.
 
-    Of a run that is finished and may stay, it does not count to which lengths rows were padded.
+    Of a run that is finished and may stay, it does not count to which lengths rows were padded. Scores that a run has
+    begun to replace are not resumed.
 
     ConfigError when the output holds another run and `restart` is not set, or when it holds files that are not scores.
     """
@@ -66,19 +71,22 @@ def find_same_run(store: Store, config: ScoreConfig, identity: Identity) -> Plan
             raise
         _refuse_other_files(store, config, None)
         return None
-    if plan and has_same_identity(plan.identity, identity):
+    is_being_replaced = plan is not None and store.describe(REPLACED_NAME) is not None
+    if plan and has_same_identity(plan.identity, identity) and not is_being_replaced:
         return plan
     may_stay = plan and not config.restart and differs_in_padding_alone(plan.identity, identity)
-    if may_stay and read_committed_manifest(store):
+    if may_stay and not is_being_replaced and read_committed_manifest(store):
         return plan
-    if plan:
+    if is_being_replaced:
+        content = "scores that another run began to replace"
+    elif plan:
         content = f"scores of {describe_difference(plan.identity, identity)}"
     else:
         content = _describe_scores_without_plan(store, config)
     if content and store.describe(PLAN_NAME) and not plan:  # another run has just written it
         return find_same_run(store, config, identity)
     if content and not config.restart:
-        raise (ConfigError if plan else OtherFilesError)(
+        raise (ConfigError if plan and not is_being_replaced else OtherFilesError)(
             f"output = {config.output!r} holds {content}. Name another output, or pass --restart to replace them."
         )
     if content:
@@ -135,7 +143,7 @@ def _describe_scores_without_plan(store: Store, config: ScoreConfig) -> str:
 
 def _list_left_in_plan(store: Store) -> list[str]:
     """Return the files in the directory of the plan except for those that a run leaves that dies before its plan."""
-    left = (LOCKS, CRASH_RECORDS, UNIT_SHARDS, FILE_SHARDS)
+    left = (LOCKS, REPLACED_NAME, CRASH_RECORDS, UNIT_SHARDS, FILE_SHARDS)
     return [name for name in store.list(PLAN_DIRECTORY) if not name.startswith(left)]
 
 
@@ -165,12 +173,30 @@ def _refuse_other_files(store: Store, config: ScoreConfig, plan: Plan | None) ->
 def _remove_scores(store: LockedStore) -> None:
     """Remove the files of another run: _SUCCESS first, the plan last, so that a crash leaves an unfinished run.
 
-    Shards without plan.json belong to no run, so they go after it.
+    Shards without plan.json belong to no run, so they go after it. Before all of it a file says that the scores are
+    being replaced. Otherwise another run could take the lock and finish them while this one sleeps, and then lose what
+    this one removes late.
     """
+    _mark_as_replaced(store)
     top = (name for name in store.list_top() if name != PLAN_DIRECTORY)
     for name in sorted(top, key=lambda name: name != SUCCESS_NAME):
         store.remove(name)
     store.remove_file(PLAN_NAME)
     for name in store.list(PLAN_DIRECTORY):
-        if not name.startswith(LOCKS):
+        if not name.startswith((LOCKS, REPLACED_NAME)):
             store.remove_file(name)
+    store.remove_file(REPLACED_NAME)
+
+
+def _mark_as_replaced(store: LockedStore) -> None:
+    """Write REPLACED_NAME; ConfigError when another run has the lock by then, and the file is gone again."""
+    mark = store.lock.owner.encode()
+    try:
+        store.write(REPLACED_NAME, mark)
+        refuse_if_taken_over(store, store.output, store.lock)
+    except ConfigError:
+        seen = store.describe(REPLACED_NAME)
+        with suppress(FileNotFoundError, OtherVersionError):
+            if seen and store.read(REPLACED_NAME) == mark:
+                store.remove_version(REPLACED_NAME, seen)
+        raise

@@ -307,6 +307,35 @@ def test_what_a_late_worker_of_a_replaced_run_has_written_is_no_file_of_a_person
     assert "late.parquet" not in store.list()
 
 
+def test_scores_that_a_run_has_begun_to_replace_are_not_resumed(make: Callable[..., LocalJob]) -> None:
+    """What the other run removes late must not be missing in a finished output."""
+    store = open_store(make().config.output)
+    assert _run(make())
+    store.write("_plan/being-replaced", b"by another run")
+    with pytest.raises(ConfigError, match=r"holds scores that another run began to replace\. .* pass --restart"):
+        _run(make())
+    assert _run(make(restart=True))
+    assert "_plan/being-replaced" not in store.list()
+
+
+def test_a_run_that_slept_before_it_began_to_replace_scores_leaves_them(
+    make: Callable[..., LocalJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make(restart=True, version="2")
+    assert _run(make())
+    before, write_version, later = _contents(job.config.output), Store.write_version, ExitStack()
+
+    def sleep_and_write(own: Store, name: str, *arguments: Any) -> Any:
+        if name == "_plan/being-replaced" and isinstance(own, LockedStore):
+            later.enter_context(advance_lock(own))
+        return write_version(own, name, *arguments)
+
+    monkeypatch.setattr(Store, "write_version", sleep_and_write)
+    with later, pytest.raises(ConfigError, match="has been taken over by another run"):
+        _run(job)
+    assert _contents(job.config.output) == before
+
+
 def test_a_file_of_an_earlier_try_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first try sets a row aside and dies before its receipt; the second one finds nothing wrong."""
     store, unit = open_store(str(tmp_path)), Unit("/in", "1", "a.parquet", (0,), (2,), 0)

@@ -119,7 +119,7 @@ def a_file_of_an_earlier_try_stays() -> list[Patch]:
     return [(LockedStore, "remove_file", remove_file)]
 
 
-@_mutant(faults=Faults(freeze=0.05, slow=0.3), people=RIVALS, doubts=0.3)
+@_mutant(faults=Faults(freeze=0.1, slow=0.3), people=((_run(0),),), **QUIET | {"doubts": 0.5})
 def commit_does_not_compare() -> list[Patch]:
     return [(commit, "refuse_differences", lambda *_: None)]
 
@@ -232,7 +232,7 @@ def a_zombie_places_parts() -> list[Patch]:
     return [(LockedStore, "move_in", Store.move_in)]
 
 
-@_mutant(faults=Faults(freeze=0.1), people=RIVALS, **QUIET)
+@_mutant(faults=Faults(freeze=0.2), people=FEWER_PARTS, **QUIET)
 def a_zombie_writes_receipts() -> list[Patch]:
     return [(LockedStore, "write", Store.write), (LockedStore, "move_in", Store.move_in)]
 
@@ -299,12 +299,12 @@ def single_receipts_are_removed_before_the_shard_is_written() -> list[Patch]:
     return [(receipt_shards, "_write_shard", merge)]
 
 
-@_mutant(faults=Faults(kill=0.01), people=FEWER_PARTS, **QUIET)
+@_mutant(faults=Faults(kill=0.02, slow=0.5), people=((_run(1), _run(0), _run(1), _run(0)),), **QUIET)
 def a_run_does_not_wait_for_late_writes() -> list[Patch]:
     return [(output_lock, "SETTLE_S", 0.0)]
 
 
-@_mutant(faults=Faults(freeze=0.08, slow=0.1), people=((_run(0), _run(1)),), doubts=0.3)
+@_mutant(faults=Faults(slow=0.3, late_change=0.05), people=((_run(0),),), **QUIET | {"doubts": 0.3})
 def workers_are_not_locked_out_before_the_commit() -> list[Patch]:
     return [(protocol, "advance_lock", nullcontext)]
 
@@ -323,7 +323,7 @@ def a_late_write_replaces_what_another_run_has_written() -> list[Patch]:
     return [(LockedStore, "write_version", write_version)]
 
 
-@_mutant(faults=Faults(late_change=0.05), people=RIVALS, doubts=0.3)
+@_mutant(faults=Faults(late_change=0.3), people=FEWER_PARTS, **QUIET)
 def a_late_removal_removes_what_another_run_has_written() -> list[Patch]:
     return [(LockedStore, "_remove_seen", lambda store, file: Store.remove_file(store, file[0]))]
 
