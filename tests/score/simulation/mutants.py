@@ -232,11 +232,6 @@ def a_zombie_places_parts() -> list[Patch]:
     return [(LockedStore, "move_in", Store.move_in)]
 
 
-@_mutant(faults=Faults(freeze=0.2), people=FEWER_PARTS, **QUIET)
-def a_zombie_writes_receipts() -> list[Patch]:
-    return [(LockedStore, "write", Store.write), (LockedStore, "move_in", Store.move_in)]
-
-
 @_mutant(faults=Faults(), people=((_run(0), _run(2)),), **QUIET)
 def receipts_of_another_plan_count() -> list[Patch]:
     read = receipts.read_bare_receipt
@@ -304,7 +299,7 @@ def a_run_does_not_wait_for_late_writes() -> list[Patch]:
     return [(output_lock, "SETTLE_S", 0.0)]
 
 
-@_mutant(faults=Faults(slow=0.3, late_change=0.05), people=((_run(0),),), **QUIET | {"doubts": 0.3})
+@_mutant(faults=Faults(late_change=0.1, freeze=0.05), people=((_run(0),), (_run(0),)), **QUIET | {"doubts": 0.5})
 def workers_are_not_locked_out_before_the_commit() -> list[Patch]:
     return [(protocol, "advance_lock", nullcontext)]
 
