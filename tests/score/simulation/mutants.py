@@ -227,7 +227,7 @@ def the_driver_removes_without_a_look_at_the_lock() -> list[Patch]:
     ]
 
 
-@_mutant(faults=Faults(freeze=0.1), people=RIVALS, **QUIET)
+@_mutant(faults=Faults(freeze=0.1), people=((_run(1),), (_run(0),)), **QUIET)
 def a_zombie_places_parts() -> list[Patch]:
     return [(LockedStore, "move_in", Store.move_in)]
 

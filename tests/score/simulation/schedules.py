@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import pyarrow as pa
 from pyarrow import parquet
 
 from sentiment_ray import log, output_lock
@@ -282,7 +283,10 @@ def _check_unit(files: dict[str, bytes], plan: str, part: str, bad_rows: list[in
     if files.get(part) not in [part_content(plan, part, attempt) for attempt in range(10)]:
         raise Violation(f"{part} is not the part of this plan {when}")
     quarantine = files.get(f"_quarantine/{part}")
-    rows = parquet.ParquetFile(io.BytesIO(quarantine)).read().to_pylist() if quarantine else []
+    try:
+        rows = parquet.ParquetFile(io.BytesIO(quarantine)).read().to_pylist() if quarantine else []
+    except pa.ArrowInvalid as error:
+        raise Violation(f"_quarantine/{part} is damaged {when}: {error}") from error
     if [row["row"] - first_row for row in rows] != bad_rows or any(row["rows"] != 1 for row in rows):
         raise Violation(f"{part}: the rows {rows} are quarantined, and not {bad_rows} of {ROWS}, {when}")
 
