@@ -88,7 +88,7 @@ def test_an_idle_engine_takes_any_call_and_a_busy_one_large_calls_up_to_its_back
     limits = QueueLimits(max_wait_s=0.05, max_backlog_s=0.5)
 
     async def work(answering: AsyncPredictor) -> list[Any]:
-        await answering.score([LONG_TEXT])  # from now on the speed is known
+        await answering.score([LONG_TEXT] * 100)  # from now on the speed is known, also on a busy machine
         calls = []
         for _ in range(4):
             calls.append(asyncio.create_task(answering.score([LONG_TEXT] * 100)))
