@@ -37,13 +37,20 @@ class BaseModels:
     def __init__(self, config: OpenAiApiConfig, state: Path) -> None:
         self._config = config
         self._state = state
+        self._bundles = {model_id: self._name_bundle(model_id) for model_id in config.models}
+        self._ready: set[str] = set()
+        """The models whose bundle was there once; each request asks."""
         self._failed: set[str] = set()
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self._command: subprocess.Popen[bytes] | None = None
 
     def find_bundle(self, model_id: str) -> Path:
-        """Return where the bundle of a base model is or will be. It depends on all that the bundle is made from."""
+        """Return where the bundle of a base model is or will be."""
+        return self._bundles[model_id]
+
+    def _name_bundle(self, model_id: str) -> Path:
+        """Return the directory of a bundle, which depends on all that it is made from."""
         source = self._config.models[model_id]
         made_from = "\0".join((model_id, source, *self._config.labels))
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", model_id)[:40].strip(".")
@@ -52,7 +59,9 @@ class BaseModels:
 
     def is_ready(self, model_id: str) -> bool:
         """Whether the bundle of a base model is there."""
-        return (self.find_bundle(model_id) / MANIFEST_NAME).is_file()
+        if model_id not in self._ready and (self.find_bundle(model_id) / MANIFEST_NAME).is_file():
+            self._ready.add(model_id)
+        return model_id in self._ready
 
     async def wait_until_ready(self, model_id: str) -> None:
         """Wait until a base model can be asked. ApiError when that takes long or its export failed."""
