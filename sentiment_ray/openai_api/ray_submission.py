@@ -4,6 +4,7 @@ A job's submission id is the id of the attempt. Ray takes an id only once, so a 
 repeated. The state directory must be the same directory on the head node.
 """
 
+import logging
 import math
 import os
 import shlex
@@ -12,10 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sentiment_ray import log
 from sentiment_ray.openai_api.attempt_process import claim_attempt, read_exit_code, read_process
 from sentiment_ray.openai_api.launcher import LOST, RUNNING, AttemptState, ClusterAwayError
 from sentiment_ray.openai_api.sessions import end_session, is_alive, is_here
 
+EXISTS, UNKNOWN = ANSWERS = "already exists", "does not exist"
+"""What Ray says of a submission id that it has taken before, and of one that it does not know."""
 OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 GRACE_S = 3.0
 
@@ -28,6 +32,7 @@ class RayJobs:
         self.train_keys: dict[str, Any] = {"cpus_per_worker": cpus_per_job}
         self._cpus_per_job = cpus_per_job
         self._client: Any = None
+        self._obstacle = ""
 
     def start(self, directory: Path, attempt_id: str) -> None:
         """Submit the attempt of a directory; without effect when it was submitted before."""
@@ -35,7 +40,7 @@ class RayJobs:
         try:
             self._ask(lambda client: client.submit_job(entrypoint=shlex.join(command), submission_id=attempt_id))
         except RuntimeError as error:
-            if "already exists" not in str(error):
+            if EXISTS not in str(error):
                 raise
 
     def read_state(self, directory: Path, attempt_id: str) -> AttemptState:
@@ -78,7 +83,7 @@ class RayJobs:
         try:
             return str(self._ask(lambda client: client.get_job_status(attempt_id)).value)
         except RuntimeError as error:
-            if "does not exist" in str(error):
+            if UNKNOWN in str(error):
                 return None
             raise
 
@@ -87,12 +92,22 @@ class RayJobs:
         try:
             if self._client is None:
                 self._client = _connect()
-            return question(self._client)
-        except RuntimeError:  # the cluster's own answer
-            raise
+            answer = question(self._client)
         except Exception as error:  # Ray and its HTTP client raise errors of many kinds
+            if isinstance(error, RuntimeError) and any(known in str(error) for known in ANSWERS):
+                raise
             self._client = None
+            self._notify_of(error)
             raise ClusterAwayError(str(error)) from error
+        self._obstacle = ""
+        return answer
+
+    def _notify_of(self, error: Exception) -> None:
+        """Say once why the cluster cannot be asked, such as one that has no agent for jobs yet."""
+        obstacle = str(error).strip().partition("\n")[0]
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            log.notify(f"the Ray cluster cannot be asked for now ({obstacle})", level=logging.WARNING)
 
 
 def _connect() -> Any:

@@ -99,7 +99,7 @@ def test_attempts_run_as_ray_jobs_and_are_lost_with_their_cluster(
     done_id = make_attempt(done, f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); raise SystemExit(2)")
     assert jobs.read_state(done, done_id) == AttemptState(has_started=False)
     for launcher in (jobs, by_gcs):  # the answer to the first submission may have been lost
-        launcher.start(done, done_id)
+        wait_for(lambda launcher=launcher: _has_submitted(launcher, done, done_id))
     wait_for(lambda: jobs.read_state(done, done_id).exit_code == 2)
     assert (tmp_path / "runs").read_text() == "x"
 
@@ -120,6 +120,14 @@ def test_attempts_run_as_ray_jobs_and_are_lost_with_their_cluster(
     with pytest.raises(ClusterAwayError):
         jobs.start(unknown, unknown_id)
     wait_for(lambda: _is_over(jobs, long, long_id))
+
+
+def _has_submitted(jobs: RayJobs, directory: Path, attempt_id: str) -> bool:
+    """Whether the cluster has taken an attempt; a new one has no agent for jobs yet."""
+    with suppress(ClusterAwayError):
+        jobs.start(directory, attempt_id)
+        return True
+    return False
 
 
 def _is_over(jobs: RayJobs, directory: Path, attempt_id: str) -> bool:
