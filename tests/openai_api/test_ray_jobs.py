@@ -29,7 +29,10 @@ from tests.openai_api.service_process import ServiceProcess
 pytestmark = pytest.mark.kills
 WAIT_S = 90
 HEAD = """
-import sys, time, ray
+import functools, sys, time, ray
+from ray._private import parameter
+# Two clusters of one machine cannot both have the usual port of the agent that runs jobs.
+parameter.RayParams = functools.partial(parameter.RayParams, dashboard_agent_listen_port=int(sys.argv[2]))
 dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": int(sys.argv[1])}
 ray.init("local", num_cpus=2, object_store_memory=100e6, log_to_driver=False, **dashboard)
 print(ray.get_runtime_context().gcs_address, flush=True)
@@ -46,7 +49,7 @@ class Head:
 
     def start(self) -> None:
         """Start the cluster, also again after it was killed."""
-        command = [sys.executable, "-c", HEAD, str(self._port)]
+        command = [sys.executable, "-c", HEAD, str(self._port), str(find_free_port())]
         environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         assert self._process.stdout
