@@ -1,5 +1,6 @@
 """The application: routes below /v1, the form of errors, and the OpenAPI document."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from sentiment_ray.http_server.browser_page.build import build_page
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.direct_route import DirectRoute
+from sentiment_ray.openai_api.document import make_document
 from sentiment_ray.openai_api.request_shell import RequestShell, make_server_error
 from sentiment_ray.openai_api.routes import batches, chat, decisions, files, fine_tuning, models, responses
 from sentiment_ray.openai_api.service import Service
@@ -25,6 +28,7 @@ def create_app(service: Service) -> RequestShell:
     app.state.service = service
     for module in MODULES:
         app.include_router(module.router, prefix="/v1")
+    app.openapi = partial(make_document, app)  # type: ignore[method-assign]
     app.add_api_route("/health", _answer_health, methods=["GET"], include_in_schema=False)
     app.add_api_route("/", _show_page, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(ApiError, _answer_api_error)
@@ -65,8 +69,15 @@ async def _answer_http_error(request: Request, error: Any) -> Response:
         return _answer_error(ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url"))
     if error.status_code == 405:
         message = f"Not allowed to {method} on {path}."
-        return _answer_error(ApiError(405, message, code="method_not_supported", headers=error.headers))
+        allowed = {"allow": ", ".join(_list_methods(request))}
+        return _answer_error(ApiError(405, message, code="method_not_supported", headers=allowed))
     return _answer_error(ApiError(error.status_code, str(error.detail)))
+
+
+def _list_methods(request: Request) -> list[str]:
+    """Return the methods of all routes with the path of a request; the router names those of the first alone."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in routes for method in route.methods})
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:

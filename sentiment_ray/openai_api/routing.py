@@ -28,9 +28,9 @@ Metadata = Annotated[
 
 
 class RequestBody(BaseModel):
-    """The base class of the bodies of requests: an argument that no field stands for is refused."""
+    """The base class of the bodies of requests: no unknown argument, and no value of one type is taken for another."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class JsonRequest(Request):
