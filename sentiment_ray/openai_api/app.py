@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from sentiment_ray.http_server.browser_page.build import build_page
 from sentiment_ray.openai_api.api_error import ApiError
@@ -21,13 +21,15 @@ from sentiment_ray.openai_api.validation_errors import explain
 
 MODULES = (files, models, fine_tuning, batches, chat, responses, decisions)
 
+PREFIX = "/v1"
+
 
 def create_app(service: Service) -> RequestShell:
     """Return the ASGI application of a service."""
     app = FastAPI(title="sentiment-ray", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     for module in MODULES:
-        app.include_router(module.router, prefix="/v1")
+        app.include_router(module.router, prefix=PREFIX)
     app.openapi = partial(make_document, app)  # type: ignore[method-assign]
     app.add_api_route("/health", _answer_health, methods=["GET"], include_in_schema=False)
     app.add_api_route("/", _show_page, methods=["GET"], include_in_schema=False)
@@ -69,15 +71,16 @@ async def _answer_http_error(request: Request, error: Any) -> Response:
         return _answer_error(ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url"))
     if error.status_code == 405:
         message = f"Not allowed to {method} on {path}."
-        allowed = {"allow": ", ".join(_list_methods(request))}
+        allowed = {"allow": ", ".join(_list_methods(request.scope["path"]))}
         return _answer_error(ApiError(405, message, code="method_not_supported", headers=allowed))
     return _answer_error(ApiError(error.status_code, str(error.detail)))
 
 
-def _list_methods(request: Request) -> list[str]:
-    """Return the methods of all routes with the path of a request; the router names those of the first alone."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in routes for method in route.methods})
+def _list_methods(path: str) -> list[str]:
+    """Return the methods of all routes with a path; the router itself names those of the first route alone."""
+    routes = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+    found = [route for route in routes if route.path_regex.fullmatch(path.removeprefix(PREFIX))]
+    return sorted({method for route in found for method in route.methods}) or ["GET"]
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
