@@ -14,14 +14,12 @@ from sentiment_ray.http_server.browser_page.build import build_page
 from sentiment_ray.openai_api.api_error import ApiError
 from sentiment_ray.openai_api.direct_route import DirectRoute
 from sentiment_ray.openai_api.document import make_document
-from sentiment_ray.openai_api.request_shell import RequestShell, make_server_error
+from sentiment_ray.openai_api.request_shell import PREFIX, RequestShell, make_server_error
 from sentiment_ray.openai_api.routes import batches, chat, decisions, files, fine_tuning, models, responses
 from sentiment_ray.openai_api.service import Service
 from sentiment_ray.openai_api.validation_errors import explain
 
 MODULES = (files, models, fine_tuning, batches, chat, responses, decisions)
-
-PREFIX = "/v1"
 
 
 def create_app(service: Service) -> RequestShell:
@@ -80,7 +78,7 @@ def _list_methods(path: str) -> list[str]:
     """Return the methods of all routes with a path; the router itself names those of the first route alone."""
     routes = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
     found = [route for route in routes if route.path_regex.fullmatch(path.removeprefix(PREFIX))]
-    return sorted({method for route in found for method in route.methods}) or ["GET"]
+    return sorted({method for route in found for method in route.methods or ()}) or ["GET"]
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:

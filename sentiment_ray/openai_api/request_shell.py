@@ -23,7 +23,9 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PUBLIC = ("/", "/health")
 """The page for browsers, which asks for a key itself, and the health; every other path needs a key."""
-UPLOAD = ("POST", "/v1/files")
+PREFIX = "/v1"
+"""The path of the API; the framework names its routes without it."""
+UPLOAD = ("POST", f"{PREFIX}/files")
 READ_LIMIT_S = 30.0
 """How long a body may take to arrive; of an upload, how long the next piece of it may take."""
 CLIENT_LEFT = 499
@@ -68,7 +70,7 @@ class RequestShell:
             log_request(
                 request_id=sender.request_id,
                 method=method,
-                route=getattr(scope.get("route"), "path", "other"),
+                route=_name_route(scope),
                 status=sender.status or CLIENT_LEFT,
                 duration_ms=1000 * (time.perf_counter() - start_s),
                 client=(scope.get("client") or ("",))[0],
@@ -92,7 +94,7 @@ class RequestShell:
         except ClientGoneError:
             raise
         except Exception as bug:
-            log_bug(bug, f"{scope['method']} {getattr(scope.get('route'), 'path', 'other')}")
+            log_bug(bug, f"{scope['method']} {_name_route(scope)}")
             error = make_server_error()
         if not sender.status:
             if not is_read:  # the client may still be sending it
@@ -134,6 +136,13 @@ def make_server_error() -> ApiError:
 def make_late_error() -> ApiError:
     """Return the answer to a request whose body stopped."""
     return ApiError(408, f"The body of the request did not arrive within {READ_LIMIT_S:g} s.", code="request_timeout")
+
+
+def _name_route(scope: Scope) -> str:
+    """Return the path of the route that answers, without what stands in the places that it leaves open."""
+    route = getattr(scope.get("route"), "path", "other")
+    is_cut = scope["path"].startswith(f"{PREFIX}/") and route.startswith("/") and not route.startswith(f"{PREFIX}/")
+    return f"{PREFIX}{route}" if is_cut else route
 
 
 def _choose_request_id(headers: dict[str, str]) -> str:
