@@ -77,16 +77,15 @@ class RequestShell:
             )
 
     async def _answer_or_refuse(self, scope: Scope, headers: dict[str, str], receive: Any, sender: "_Sender") -> None:
-        is_read = False
         try:
             if scope["path"] not in PUBLIC:
                 scope["project_id"] = await self._authenticator.find_project(headers.get("authorization", ""))
                 self._quota.count(scope["project_id"])
             if (scope["method"], scope["path"]) == UPLOAD:
-                await self._routes(scope, _limit_waiting(receive), sender.send)
+                await self._routes(scope, _watch_upload(receive, sender), sender.send)
                 return
             body = await self._read_body(headers, receive)
-            is_read = True
+            sender.is_body_read = True
             await self._routes(scope, _replay(body, receive), sender.send)
             return
         except ApiError as refusal:
@@ -97,8 +96,6 @@ class RequestShell:
             log_bug(bug, f"{scope['method']} {_name_route(scope)}")
             error = make_server_error()
         if not sender.status:
-            if not is_read:  # the client may still be sending it
-                error.headers["connection"] = "close"
             await sender.send_error(error, with_body=scope["method"] != "HEAD")
 
     async def _read_body(self, headers: dict[str, str], receive: Any) -> bytes:
@@ -151,15 +148,17 @@ def _choose_request_id(headers: dict[str, str]) -> str:
     return given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
 
 
-def _limit_waiting(receive: Any) -> Any:
-    """Return a `receive` that refuses a client which stops in the middle of an upload."""
+def _watch_upload(receive: Any, sender: "_Sender") -> Any:
+    """Return a `receive` that refuses a client which stops in the middle of an upload, and that notes its end."""
 
     async def receive_in_time() -> Any:
         try:
             async with asyncio.timeout(READ_LIMIT_S):
-                return await receive()
+                message = await receive()
         except TimeoutError:
             raise make_late_error() from None
+        sender.is_body_read = not message.get("more_body", False)
+        return message
 
     return receive_in_time
 
@@ -180,14 +179,18 @@ class _Sender:
     def __init__(self, send: Any, request_id: str) -> None:
         self.status = 0
         self.request_id = request_id
+        self.is_body_read = False
+        """Whether the request has arrived whole; else the connection cannot take another one after the answer."""
         self._send = send
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message of ASGI."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            id_header = (b"x-request-id", self.request_id.encode())
-            message = {**message, "headers": [*message.get("headers", ()), id_header]}
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            if not self.is_body_read:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def send_error(self, error: ApiError, *, with_body: bool) -> None:

@@ -160,6 +160,7 @@ def test_a_file_above_the_limit_and_above_the_projects_room_is_refused(tmp_path:
         with pytest.raises(openai.APIStatusError) as refused:  # refused by the length that it declares
             client.files.create(file=("a.jsonl", b"x" * 1_000_000), purpose="batch")
         assert refused.value.status_code == 413
+        assert refused.value.response.headers["connection"] == "close"  # the client was still sending
         client.files.create(file=("a.jsonl", b"x" * 200_000), purpose="batch")
         for size in (100_001, 200_000):
             with pytest.raises(openai.RateLimitError) as refused:

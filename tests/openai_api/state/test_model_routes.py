@@ -6,7 +6,7 @@ import openai
 import pytest
 from sqlalchemy import select
 
-from sentiment_ray.openai_api.ids import make_id, now_s
+from sentiment_ray.openai_api.ids import make_secret, now_s
 from sentiment_ray.openai_api.tables import Job, Model
 from tests.openai_api.running import MODEL, RunningService, add_job, get_project_id
 
@@ -14,7 +14,7 @@ from tests.openai_api.running import MODEL, RunningService, add_job, get_project
 def add_model(service: RunningService, client: openai.OpenAI, base: str = MODEL) -> str:
     """Add a fine-tuned model to the project of a client; return its id."""
     file = client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune")
-    model = f"ft:{base}:local:mine:{make_id('', num_letters=8)}"
+    model = f"ft:{base}:local:mine:{make_secret(8)}"
     project_id = get_project_id(service, file.id)
     job = add_job(service, project_id, file.id, status="succeeded", model=base, fine_tuned_model=model)
     bundle = f"jobs/{job.id}/bundle"

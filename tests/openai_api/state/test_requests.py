@@ -34,7 +34,7 @@ def test_health_needs_no_key(state_service: RunningService) -> None:
     assert (answer.status, answer.json) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/assistants", "/openapi.json", "/"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/assistants", "/openapi.json", "/x"])
 def test_everything_else_needs_a_key(state_service: RunningService, path: str) -> None:
     wrong = state_service.ask("GET", path, key="sk-wrong")
     assert (wrong.status, wrong.error["code"]) == (401, "invalid_api_key")
