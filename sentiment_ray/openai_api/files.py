@@ -5,6 +5,8 @@ marked as deleted.
 """
 
 import hashlib
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from sqlalchemy.orm import Session
 
 from sentiment_ray.atomic_files import place_file
 from sentiment_ray.openai_api.api_error import ApiError, conflict, not_found, over_quota
+from sentiment_ray.openai_api.database import Database
 from sentiment_ray.openai_api.ids import make_id, now_s
 from sentiment_ray.openai_api.repeated_create import compute_request_digest, find_repeated
 from sentiment_ray.openai_api.service import Service
+from sentiment_ray.openai_api.state_directory import MAX_UPLOAD_AGE_S
 from sentiment_ray.openai_api.tables import Batch, File, Job, Project
 from sentiment_ray.openai_api.upload import Upload
 
@@ -25,6 +29,8 @@ UPLOAD_PURPOSES = {FINE_TUNE: "Fine-Tuning API", BATCH: "Batch API"}
 """What may be uploaded, and the API that reads it."""
 ENDED_JOB = ("succeeded", "failed", "cancelled")
 ENDED_BATCH = ("completed", "failed", "cancelled", "expired")
+FOR_READING = {"read": True}
+"""The lock of a file that several jobs and batches may hold at once, and a deletion waits for."""
 RETRY_AFTER_S = 60
 """How long a project is asked to wait whose files take up all the room that it may have."""
 
@@ -49,10 +55,12 @@ def describe_file(file: File) -> dict[str, Any]:
     }
 
 
-def find_file(session: Session, project_id: str, file_id: str, *, param: str = "id", lock: bool = False) -> File:
+def find_file(
+    session: Session, project_id: str, file_id: str, *, param: str = "id", lock: bool | dict[str, bool] = False
+) -> File:
     """Return a file of a project; ApiError with 404 when there is none.
 
-    With `lock` it is not deleted until the session ends: for whoever records that a job or a batch reads it.
+    With the lock FOR_READING it is not deleted until the session ends: for a job or a batch that is recorded.
     """
     file = session.get(File, file_id, with_for_update=lock)
     if file is None or file.project_id != project_id or file.deleted_at is not None:
@@ -140,6 +148,16 @@ def delete_file(service: Service, project_id: str, file_id: str) -> None:
             raise conflict(f"The file {file_id} is in use by {reader}. Wait until that has ended, or cancel it.")
         file.deleted_at = now_s()
     get_path(service.state, file_id).unlink(missing_ok=True)
+
+
+def remove_orphans(database: Database, state: Path) -> None:
+    """Remove bytes without a row, which a service that was killed has left behind, once they are old."""
+    with database.read_session() as session:
+        known = set(session.scalars(select(File.id).where(File.deleted_at.is_(None))))
+    for path in (state / "files").iterdir():
+        with suppress(FileNotFoundError):
+            if path.name not in known and time.time() - path.stat().st_mtime > MAX_UPLOAD_AGE_S:
+                path.unlink()
 
 
 def _make_row(file_id: str, project_id: str, filename: str, purpose: str) -> File:

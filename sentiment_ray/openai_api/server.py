@@ -18,6 +18,7 @@ from sentiment_ray.openai_api.app import create_app
 from sentiment_ray.openai_api.config import OpenAiApiConfig
 from sentiment_ray.openai_api.controller import Controller
 from sentiment_ray.openai_api.database import open_database
+from sentiment_ray.openai_api.files import remove_orphans
 from sentiment_ray.openai_api.service import Service
 from sentiment_ray.openai_api.state_directory import make_state_directory, remove_unfinished_uploads
 
@@ -46,6 +47,7 @@ def open_service(config: OpenAiApiConfig) -> Iterator[Service]:
     state = make_state_directory(config.state)
     remove_unfinished_uploads(state)
     database = open_database(state, config.database)
+    remove_orphans(database, state)
     try:
         yield Service(config, database, state)
     finally:

@@ -10,7 +10,7 @@ from sentiment_ray.openai_api.api_error import ApiError, conflict, not_found
 from sentiment_ray.openai_api.batch_endpoints import ENDPOINTS
 from sentiment_ray.openai_api.batch_object import make_batch_object
 from sentiment_ray.openai_api.database import change_status
-from sentiment_ray.openai_api.files import BATCH, find_file
+from sentiment_ray.openai_api.files import BATCH, FOR_READING, find_file
 from sentiment_ray.openai_api.ids import make_id, now_s
 from sentiment_ray.openai_api.metadata import Metadata
 from sentiment_ray.openai_api.open_work import refuse_too_many
@@ -49,7 +49,7 @@ def create_batch(
         batch = find_repeated(session, Batch, project_id, digest, num_retries)
         if batch is not None:
             return make_batch_object(batch)
-        file = find_file(session, project_id, body.input_file_id)
+        file = find_file(session, project_id, body.input_file_id, lock=FOR_READING)
         if file.purpose != BATCH:
             message = f"The file {file.id} has the purpose '{file.purpose}'. Upload it with the purpose '{BATCH}'."
             raise ApiError(400, message, param="input_file_id", code="invalid_file_purpose")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from sentiment_ray.openai_api.api_error import ApiError, conflict, not_found, unknown_model
 from sentiment_ray.openai_api.database import change_status
 from sentiment_ray.openai_api.events import add_event, count_events, lock_job, make_event_object
-from sentiment_ray.openai_api.files import FINE_TUNE, find_file
+from sentiment_ray.openai_api.files import FINE_TUNE, FOR_READING, find_file
 from sentiment_ray.openai_api.fine_tune import make_model_id
 from sentiment_ray.openai_api.hyperparameters import Hyperparameters
 from sentiment_ray.openai_api.ids import make_id, now_s
@@ -213,7 +213,7 @@ def _check_references(session: Session, service: Service, project_id: str, body:
         file_id = getattr(body, param)
         if file_id is None:
             continue
-        file = find_file(session, project_id, file_id)
+        file = find_file(session, project_id, file_id, lock=FOR_READING)
         if file.purpose != FINE_TUNE:
             message = f"The file {file_id} has the purpose '{file.purpose}'. Upload it with the purpose '{FINE_TUNE}'."
             raise ApiError(400, message, param=param, code="invalid_file_purpose")

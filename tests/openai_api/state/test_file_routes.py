@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import threading
 import time
 from http.client import HTTPConnection
@@ -304,3 +305,15 @@ def test_a_project_sees_no_file_of_another(state_service: RunningService, client
     assert state_service.ask("GET", f"/v1/files?after={file.id}", key=other).status == 404
     assert file.id not in [each["id"] for each in state_service.ask("GET", "/v1/files", key=other).json["data"]]
     assert client.files.retrieve(file.id) == file
+
+
+def test_bytes_that_a_killed_service_left_behind_are_removed_when_they_are_old(tmp_path: Path) -> None:
+    with run_service(tmp_path / "state") as running:
+        kept = upload(running, running.key, FILE_PART, PURPOSE_PART).json["id"]
+        files = running.service.state / "files"
+    for name in (kept, "file-old", "file-new"):
+        (files / name).write_bytes(DATA)
+        if name != "file-new":
+            os.utime(files / name, (0, 0))
+    with run_service(tmp_path / "state"):
+        assert {path.name for path in files.iterdir()} == {kept, "file-new"}
