@@ -21,6 +21,7 @@ from sentiment_ray.errors import DataError, SentimentRayError
 from sentiment_ray.score import compare, resume
 from sentiment_ray.score import plan as plan_module
 from sentiment_ray.score.config import ScoreConfig
+from sentiment_ray.score.output_names import REPLACED_NAME
 from sentiment_ray.score.protocol import run_job
 from sentiment_ray.score.receipt_shards import parse_receipt_shard, read_receipts
 from sentiment_ray.storage import Store
@@ -238,10 +239,11 @@ def _is_part(store: Store, name: str) -> bool:
 
 
 def _read_finished(world: World) -> dict[str, bytes] | None:
-    """Return the bytes of a finished output, without its locks; None for an unfinished one."""
+    """Return the bytes of a finished output that count for somebody; None for an unfinished one."""
     if f"{ROOT}/_SUCCESS" not in world.objects:
         return None
-    return {name: found.data for name, found in world.objects.items() if "/_plan/lock-" not in name}
+    files = {name: found.data for name, found in world.objects.items()}
+    return {name: data for name, data in files.items() if not _is_harmless(name.removeprefix(f"{ROOT}/"))}
 
 
 def _check_output(world: World, when: str, variant: int | None = None) -> None:
@@ -274,9 +276,13 @@ def _check_output(world: World, when: str, variant: int | None = None) -> None:
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether a file in a finished output counts for nobody: a lock, or a late crash record or single receipt."""
+    """Whether a file in a finished output harms nobody: a lock, or a late crash record or single receipt.
+
+    A run that is killed just after it has said that it replaces the output leaves the output finished, and its mark.
+    """
     is_single_receipt = name.startswith("_receipts/") and name.endswith(".json")
-    return output_lock.is_lock_name(name) or name.startswith("_plan/attempts/") or is_single_receipt
+    is_mark = output_lock.is_lock_name(name) or name == REPLACED_NAME
+    return is_mark or name.startswith("_plan/attempts/") or is_single_receipt
 
 
 def _check_unit(files: dict[str, bytes], plan: str, part: str, bad_rows: list[int], first_row: int, when: str) -> None:
