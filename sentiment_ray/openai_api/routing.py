@@ -1,4 +1,4 @@
-"""What every module of routes uses: a router whose bodies are strict JSON, the project that asks, and the service."""
+"""What every module of routes uses: a router that reads bodies as JSON, the project that asks, and the service."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from sentiment_ray.openai_api.service import Service
 
@@ -25,12 +25,6 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], AfterValidator(_check_metadata)
 ]
 """Pairs that a job or a batch is given, and shows again."""
-
-
-class RequestBody(BaseModel):
-    """The base class of the bodies of requests: no unknown argument, and no value of one type is taken for another."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class JsonRequest(Request):

@@ -28,7 +28,7 @@ from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.plan_file import UnitReader
 from sentiment_ray.score.receipts import Receipt
 from sentiment_ray.score.text_cache import SharedTextCache
-from sentiment_ray.score.turns import Company, EngineInTurns
+from sentiment_ray.score.turns import CrashIsolation, EngineInTurns
 from sentiment_ray.score.unit_protocol import finish_unit
 from sentiment_ray.score.unit_result import UnitResult
 from sentiment_ray.storage import open_store
@@ -70,7 +70,7 @@ class Scorer:
         self._config = context.config
         tokens_per_batch = context.config.token_budget
         self._cache = choose_cache(self._predictor, context.cache, tokens_per_batch=tokens_per_batch)
-        self._company = Company()
+        self._crash_isolation = CrashIsolation()
         self._turns = EngineInTurns(self._predictor.loaded_engine)
         self._predictor.loaded_engine = self._turns
         self._store = guard(open_store(context.config.output), context.config.output, context.lock)
@@ -121,7 +121,7 @@ class Scorer:
 
     def enter(self, *, alone: bool) -> AbstractContextManager[None]:
         """Work on a unit until the block ends, beside another one or alone; see `turns`."""
-        return self._company.enter(alone=alone)
+        return self._crash_isolation.enter(alone=alone)
 
     def run_step(self, unit: Unit, step: Step, record: CrashRecord) -> None:
         """Read a row group, or score some rows, and keep nothing; this may end the process."""

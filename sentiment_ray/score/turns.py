@@ -28,7 +28,7 @@ def count_units_at_once(engine: str, num_units: int, num_workers: int) -> int:
     return 2 if ENGINES[engine].is_gpu and num_units >= MIN_UNITS_PER_WORKER * num_workers else 1
 
 
-class Company:
+class CrashIsolation:
     """Which units may be in work in this process: several that have seen no crash, or a single one that has."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Company:
         """Work on a unit until the block ends; first wait until no other unit forbids it."""
         with self._condition:
             self._num_waiting_alone += alone
-            self._condition.wait_for(lambda: not (self._num_inside if alone else self._forbids_company()))
+            self._condition.wait_for(lambda: not (self._num_inside if alone else self._forbids_others()))
             self._num_waiting_alone -= alone
             self._num_inside += 1
             self._is_alone = alone
@@ -53,7 +53,7 @@ class Company:
                 self._is_alone = False
                 self._condition.notify_all()
 
-    def _forbids_company(self) -> bool:
+    def _forbids_others(self) -> bool:
         return self._is_alone or self._num_waiting_alone > 0
 
 

@@ -25,7 +25,7 @@ from sentiment_ray.score.crash_search import (
 )
 from sentiment_ray.score.plan import Unit
 from sentiment_ray.score.score import score_reviews
-from sentiment_ray.score.turns import MIN_UNITS_PER_WORKER, Company, EngineInTurns, count_units_at_once
+from sentiment_ray.score.turns import MIN_UNITS_PER_WORKER, CrashIsolation, EngineInTurns, count_units_at_once
 from sentiment_ray.storage import Store, open_store
 from tests.score.outputs import list_parts
 
@@ -67,12 +67,12 @@ def test_an_engine_works_for_one_unit_until_its_turn_ends() -> None:
 
 
 def test_a_suspect_is_in_work_alone() -> None:
-    company = Company()
+    isolation = CrashIsolation()
     events: list[str] = []
     ends = {name: threading.Event() for name in ("first", "second", "suspect", "third")}
 
     def work(name: str, alone: bool) -> None:
-        with company.enter(alone=alone):
+        with isolation.enter(alone=alone):
             events.append(f"{name} begins")
             ends[name].wait(10)
             events.append(f"{name} ends")

@@ -16,14 +16,15 @@ from sentiment_ray.openai_api.metadata import Metadata
 from sentiment_ray.openai_api.open_work import refuse_too_many
 from sentiment_ray.openai_api.pages import list_page
 from sentiment_ray.openai_api.repeated_create import compute_request_digest, find_repeated
-from sentiment_ray.openai_api.routing import CurrentService, NumRetries, ProjectId, RequestBody, make_router
+from sentiment_ray.openai_api.request_body import StrictBody
+from sentiment_ray.openai_api.routing import CurrentService, NumRetries, ProjectId, make_router
 from sentiment_ray.openai_api.tables import Batch
 
 MAX_LIMIT = 100
 router = make_router()
 
 
-class BatchRequestBody(RequestBody):
+class BatchRequestBody(StrictBody):
     """The body of a request for a new batch."""
 
     input_file_id: str

@@ -23,7 +23,8 @@ from sentiment_ray.openai_api.open_work import refuse_too_many
 from sentiment_ray.openai_api.pages import list_page
 from sentiment_ray.openai_api.progress import make_checkpoint_object
 from sentiment_ray.openai_api.repeated_create import compute_request_digest, find_repeated
-from sentiment_ray.openai_api.routing import CurrentService, NumRetries, ProjectId, RequestBody, make_router
+from sentiment_ray.openai_api.request_body import StrictBody
+from sentiment_ray.openai_api.routing import CurrentService, NumRetries, ProjectId, make_router
 from sentiment_ray.openai_api.service import Service
 from sentiment_ray.openai_api.tables import Checkpoint, Event, Job, Model
 
@@ -34,13 +35,13 @@ JOBS = "/fine_tuning/jobs"
 router = make_router()
 
 
-class Supervised(RequestBody):
+class Supervised(StrictBody):
     """`method.supervised` of a request."""
 
     hyperparameters: Hyperparameters | None = None
 
 
-class Method(RequestBody):
+class Method(StrictBody):
     """`method` of a request."""
 
     type: str
@@ -49,7 +50,7 @@ class Method(RequestBody):
     reinforcement: Any = None
 
 
-class JobRequest(RequestBody):
+class JobRequest(StrictBody):
     """The body of a request for a new job."""
 
     model: str
