@@ -61,14 +61,14 @@ class Metrics:
         count.inc()
         times.observe(seconds)
 
-    def note_answer(self, texts: Sequence[str], answer: Answer) -> None:
-        """Count the texts of an answer and the time of its stages."""
+    def note_answer(self, texts: Sequence[str], answer: Answer, labels: tuple[str, ...]) -> None:
+        """Count the texts of an answer, whose bundle has these labels, and the time of its stages."""
         timings = answer.timings
         tokenization, queue, inference = self._stages
         tokenization.observe(timings.tokenization_ms / 1000)
         queue.observe(timings.queue_ms / 1000)
         inference.observe(timings.inference_ms / 1000)
-        self._traffic.add(texts, answer.scores)
+        self._traffic.add(texts, answer.scores, labels)
 
     def note_reload(self, *, succeeded: bool) -> None:
         """Count a reload."""
@@ -103,7 +103,7 @@ class Metrics:
 
     def _update_texts(self, predictor: AsyncPredictor) -> None:
         loaded = predictor.predictor
-        added = self._traffic.count_new(loaded.labels)
+        added = self._traffic.count_new()
         if added is None:
             return
         self._truncated.inc(added["truncated"])

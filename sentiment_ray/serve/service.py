@@ -58,6 +58,7 @@ class Service:
 
     def note_answer(self, predictor: AsyncPredictor, texts: Sequence[str], answer: Answer) -> None:
         """Count an answer, and let the second bundle score some of its texts later."""
-        self.metrics.note_answer(texts, answer)
+        labels = predictor.predictor.labels
+        self.metrics.note_answer(texts, answer, labels)
         if self.shadow:
-            self.shadow.offer(texts, answer.scores.label_ids, predictor.predictor.labels)
+            self.shadow.offer(texts, answer.scores.label_ids, labels)

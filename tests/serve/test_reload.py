@@ -9,12 +9,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sentiment_ray.inference.async_predictor import AsyncPredictor
+from sentiment_ray.inference.scoring import make_scores
 from sentiment_ray.serve.config import ServeConfig
 from sentiment_ray.serve.reload import Reloader, load_predictor
 from sentiment_ray.serve.service import Service
+from sentiment_ray.serve.traffic import Traffic
 from tests.serve.running import GOLDEN, Running, copy_bundle, run, wait_until
 
 
@@ -81,6 +84,17 @@ def test_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fifty_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
     check_reloads(tmp_path, 50)
+
+
+def test_answers_of_a_replaced_bundle_are_counted_by_its_own_labels() -> None:
+    """The old bundle may answer its last calls when the new one, with fewer labels, has taken its place."""
+    traffic, one = Traffic(), np.ones(1, dtype=np.int32)
+    for labels in (("negative", "neutral", "positive"), ("bad", "good")):
+        logits = np.arange(len(labels), dtype=np.float32)[np.newaxis]
+        scores = make_scores(logits, tokens=one, truncated=np.zeros(1, dtype=np.bool_), unknown=one)
+        traffic.add(["a good shop"], scores, labels)
+    profile = traffic.count_new()
+    assert profile and {label: num for label, num in profile["labels"].items() if num} == {"positive": 1, "good": 1}
 
 
 def test_a_bundle_that_is_damaged_leaves_the_old_one_answering(tmp_path: Path) -> None:
