@@ -24,6 +24,8 @@ class OpenAiApiConfig(SectionConfig):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
+    access_log: bool = False
+    """Write one JSON line on stderr for each request; no text and no key is in it."""
     max_running_jobs: Annotated[int, Field(ge=1)] | None = None
     """Jobs that run at once, others stay queued. By default 1, and on a Ray cluster as many as it has room for."""
     cpus_per_job: Annotated[float, Field(gt=0)] = 1.0

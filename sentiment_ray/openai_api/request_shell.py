@@ -66,15 +66,15 @@ class RequestShell:
         except ClientGoneError:
             pass
         finally:
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            log_request(
-                request_id=sender.request_id,
-                method=method,
-                route=_name_route(scope),
-                status=sender.status or CLIENT_LEFT,
-                duration_ms=1000 * (time.perf_counter() - start_s),
-                client=(scope.get("client") or ("",))[0],
-            )
+            if self._config.access_log:
+                log_request(
+                    request_id=sender.request_id,
+                    method=scope["method"] if scope["method"] in METHODS else "other",
+                    route=_name_route(scope),
+                    status=sender.status or CLIENT_LEFT,
+                    duration_ms=1000 * (time.perf_counter() - start_s),
+                    client=(scope.get("client") or ("",))[0],
+                )
 
     async def _answer_or_refuse(self, scope: Scope, headers: dict[str, str], receive: Any, sender: "_Sender") -> None:
         try:

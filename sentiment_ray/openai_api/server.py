@@ -56,7 +56,7 @@ def open_service(config: OpenAiApiConfig) -> Iterator[Service]:
 
 async def serve_on(listener: socket.socket, service: Service, server: Server) -> None:
     """Serve in this process, on a bound socket, until the server is asked to stop."""
-    access_log = start_access_log()
+    access_log = start_access_log() if service.config.access_log else None
     controller = Controller(service)
     try:
         with server.capture_signals():
@@ -67,7 +67,8 @@ async def serve_on(listener: socket.socket, service: Service, server: Server) ->
     finally:
         await asyncio.to_thread(controller.stop)
         await service.models.close()
-        access_log.stop()
+        if access_log:
+            access_log.stop()
     if server.num_cut_off:
         log.notify(f"requests that were cut off when the service ended: {server.num_cut_off}")
 

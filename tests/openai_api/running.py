@@ -85,7 +85,8 @@ class RunningService:
 @contextmanager
 def run_service(state: Path, **keys: Any) -> Iterator[RunningService]:
     """Yield a service whose configuration has some keys, and end it as SIGTERM does."""
-    config = OpenAiApiConfig(**{"state": str(state), "port": 0, "models": {MODEL: str(state / "encoder")}, **keys})
+    defaults = {"state": str(state), "port": 0, "models": {MODEL: str(state / "encoder")}, "access_log": True}
+    config = OpenAiApiConfig(**defaults | keys)
     with bind(config.host, config.port) as listener, open_service(config) as service:
         server = make_server(service)
 
