@@ -43,8 +43,8 @@ demo: $(INSTALLED) ## Fine-tune, export and score on real reviews (about five mi
 	@$(BIN)/python -m jobs.pipeline --config jobs/configs/demo.toml
 
 test: $(INSTALLED) $(CLIENTS_INSTALLED) $(NODE_INSTALLED) ## All tests but the slow ones and those that kill; needs Chromium and PostgreSQL (apt-get install chromium postgresql)
-	@$(BIN)/python -m pytest -m "not slow and not kills and (train or not ray)" > .pytest-second.txt 2>&1 & second=$$!; \
-		$(BIN)/python -m pytest -m "not slow and not kills and ray and not train"; code=$$?; \
+	@$(BIN)/python -m pytest -m "not slow and not kills and not first_process" > .pytest-second.txt 2>&1 & second=$$!; \
+		$(BIN)/python -m pytest -m "not slow and not kills and first_process"; code=$$?; \
 		wait $$second || code=1; cat .pytest-second.txt; exit $$code
 
 test-kills: $(INSTALLED) ## Scoring and training whose processes are killed

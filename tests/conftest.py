@@ -23,6 +23,7 @@ from sentiment_ray.thread_waiting import let_waiting_threads_sleep
 ROOT = Path(__file__).parent.parent
 LABELS = ("negative", "neutral", "positive")
 EXPORT = {"variants": ("fp32", "optimized", "fp16", "int8_weights", "int8"), "max_batch_flips": 5, "threads": 2}
+SIMULATION = ROOT / "tests/score/test_simulation.py"
 SLOW_TEST_S = 4 * 3600
 """The longest that a test of `make test-slow` may take; for other tests pyproject.toml says it."""
 NASTY_TEXTS = (
@@ -44,19 +45,19 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that share the Ray cluster, those of training, and those that kill processes of another cluster.
+    """Mark the tests of the first process of `make test`, those that kill, and the time limit of slow ones.
 
     `make test` runs two processes of about equal length, because the tests of one cluster leave a third of two cores
-    idle: one with the tests of the cluster but for those of training, which the second one runs after all others.
-    `make test-kills` runs those that kill. Slow tests have a longer time limit.
+    idle. The first has the tests of the cluster but for those of training, and the simulation.
+    `make test-kills` runs the tests that kill processes of another cluster.
     """
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests/train"):
-            item.add_marker(pytest.mark.train)
-        if "two_nodes" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "two_nodes" in fixtures:
             item.add_marker(pytest.mark.kills)
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.ray)
+        is_training = item.path.is_relative_to(ROOT / "tests/train")
+        if ("ray_cluster" in fixtures and not is_training) or item.path == SIMULATION:
+            item.add_marker(pytest.mark.first_process)
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TEST_S))
 
