@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from sentiment_ray import log
@@ -24,6 +25,14 @@ def _run(*command: str, **environment: str) -> tuple[int, list[str]]:
     """Return the exit code and the lines on stderr."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment)
     return done.returncode, done.stderr.splitlines()
+
+
+def list_commands(group: click.Group) -> list[click.Command]:
+    """Return all commands of a group, those of the groups in it too."""
+    found = []
+    for command in group.commands.values():
+        found += list_commands(command) if isinstance(command, click.Group) else [command]
+    return found
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def test_a_line_break_in_a_message_does_not_make_a_second_line(record: logging.L
 
 
 def test_every_command_has_the_flag() -> None:
-    for command in commands.commands.values():
+    for command in list_commands(commands):
         assert any("--verbose" in parameter.opts for parameter in command.params), command.name
 
 

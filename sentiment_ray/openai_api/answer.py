@@ -3,12 +3,12 @@
 The word of the label counts as one token, and so does what stands before and after it in JSON.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sentiment_ray.manifest import format_json
 from sentiment_ray.openai_api.answer_format import AnswerFormat
 from sentiment_ray.openai_api.model_answers import ModelAnswers, find_labels
 
@@ -94,13 +94,13 @@ def _write_json(answer_format: AnswerFormat, best: int, confidence: float) -> tu
     """Return the JSON object as tokens, and which of them is the label."""
     before, after, label_field = "", "", answer_format.label_field
     for number, field in enumerate(answer_format.fields):
-        start = f"{'{' if number == 0 else ','}{json.dumps(field, ensure_ascii=False)}:"
+        start = f"{'{' if number == 0 else ','}{format_json(field, ensure_ascii=False)}:"
         if field == label_field:
             before, after = f'{after}{start}"', '"'
         else:
-            after += f"{start}{json.dumps(min(confidence, 1.0))}"
+            after += f"{start}{format_json(min(confidence, 1.0))}"
     return (before, _escape(answer_format.choices[best]), f"{after}}}"), 1
 
 
 def _escape(word: str) -> str:
-    return json.dumps(word, ensure_ascii=False)[1:-1]
+    return format_json(word, ensure_ascii=False)[1:-1]

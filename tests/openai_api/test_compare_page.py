@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import launch_chromium
 from tests.openai_api.running import MODEL, RunningService, run_service
@@ -65,6 +65,18 @@ def test_base_and_tuned_answer_side_by_side(page: Page, service: RunningService)
             expect(card.locator(".verdict")).to_contain_text(str(answer.choices[0].message.content))
             expect(card.locator(".bars .name")).to_have_count(3)
     expect(second.locator("h2")).to_contain_text("another label")
+
+
+def test_a_person_is_told_what_a_slow_answer_waits_for(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/chat/completions", lambda route: held.append(route))
+    page.get_by_label("A message").fill("tea")
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.locator("#notice")).to_contain_text("Waiting for the models")
+    for route in held:
+        route.continue_()
+    expect(page.locator(".result")).to_have_count(2)
+    expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_the_page_needs_no_key_and_allows_no_foreign_script(service: RunningService) -> None:

@@ -1,5 +1,6 @@
 const MAX_LABELS = 20;
 const TUNED = "ft:";
+const SAY_WAITING_MS = 1000; // a model that is asked for the first time is loaded, and a base model may be exported
 
 async function start() {
   let models;
@@ -28,14 +29,18 @@ async function compare() {
   if (!text.trim()) return;
   const ids = [byId("first").value, byId("second").value];
   byId("compare").disabled = true;
+  show(null);
+  const waiting = setTimeout(() => show(new Error("Waiting for the models: the first answer takes longest …")), SAY_WAITING_MS);
   try {
     const answers = await Promise.all(ids.map((id) => askModel(id, text)));
     if (number !== state.latest) return;
     state.labels = [...new Set(answers.flatMap(({ ranking }) => ranking.map((item) => item.label)))].sort();
     const labels = answers.map(({ ranking }) => ranking[0].label.toLowerCase());
+    clearTimeout(waiting);
     showResults(answers.map((answer, i) => showAnswer(ids[i], answer, i > 0 && labels[i] !== labels[0])));
     show(null);
   } catch (error) {
+    clearTimeout(waiting);
     if (number === state.latest) show(error);
   }
   byId("compare").disabled = false;
