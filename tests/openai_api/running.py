@@ -3,9 +3,10 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from sentiment_ray.openai_api.service import Service
 from sentiment_ray.openai_api.tables import File, Job
 
 MODEL = "gpt-3.5-turbo"
+databases: dict[str, Callable[[], str]] = {}
+"""Under the key `postgres` a function that makes an empty database, if all services shall have one; see conftest.py."""
+
+
+@cache
+def choose_database(state: str) -> str | None:
+    """The URL of the database of a state directory, the same when a service is started on it again; None for SQLite."""
+    return databases["postgres"]() if databases else None
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,17 @@ class RunningService:
 @contextmanager
 def run_service(state: Path, **keys: Any) -> Iterator[RunningService]:
     """Yield a service whose configuration has some keys, and end it as SIGTERM does."""
-    defaults = {"state": str(state), "port": 0, "models": {MODEL: str(state / "encoder")}, "access_log": True}
+    defaults: dict[str, Any] = {
+        "state": str(state),
+        "port": 0,
+        "models": {MODEL: str(state / "encoder")},
+        "access_log": True,
+    }
+    if "database" not in keys:
+        defaults["database"] = choose_database(str(state))
     config = OpenAiApiConfig(**defaults | keys)
     with bind(config.host, config.port) as listener, open_service(config) as service:
+        assert not databases or service.database.engine.name == "postgresql"
         server = make_server(service)
 
         def serve() -> None:

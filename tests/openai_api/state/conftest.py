@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.openai_api.postgres import run_postgres
 from tests.openai_api.running import RunningService, run_service
-from tests.openai_api.state.postgres import run_postgres
 
 DATABASES = ("sqlite", "postgres")
 

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import pyarrow as pa
+from greenlet import getcurrent
 from pyarrow import parquet
 
 from sentiment_ray import log, output_lock
@@ -308,6 +309,13 @@ def _in_world(world: World) -> Iterator[None]:
     def start_time(pid: int) -> float | None:
         return float(pid) if any(each.pid == pid and each.is_alive for each in world.processes) else None
 
+    real_time = time.time
+
+    def tell_time() -> float:
+        """The time of the process that asks; other threads of the tests, such as those of a service, have their own."""
+        process = getattr(getcurrent(), "process", None)
+        return world.now + process.skew_s if process else real_time()
+
     random.seed(world.seed)
     with (
         mock.patch.object(output_lock, "_describe_process", describe),
@@ -317,7 +325,7 @@ def _in_world(world: World) -> Iterator[None]:
         mock.patch.object(resume, "is_part", _is_part),
         mock.patch.object(plan_module, "SHARD_UNITS", 2),
         mock.patch.object(tempfile, "tempdir", IN_MEMORY if os.path.isdir(IN_MEMORY) else None),
-        mock.patch.object(time, "time", lambda: world.now + world.current.skew_s),
+        mock.patch.object(time, "time", tell_time),
         mock.patch.object(log, "notify", lambda message, **_: world.log.append(message)),
     ):
         yield
