@@ -1,29 +1,18 @@
 """Schemathesis makes requests from the OpenAPI document, good and bad ones, and finds no answer that contradicts it."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.openai_api.running import RunningService
-
-ROOT = Path(__file__).parents[3]
+from tests.schemathesis_run import run_schemathesis
 
 
 def _run(service: RunningService, directory: Path, *flags: str) -> int:
-    """Run all checks of Schemathesis on a service; return how many requests passed, or fail with its report."""
-    settings = ["--config-file", str(ROOT / "tests/openai_api/schemathesis.toml")]
     document = f"http://127.0.0.1:{service.port}/openapi.json"
-    header = ["--header", f"Authorization: Bearer {service.make_key('schemathesis')}"]
-    command = [str(Path(sys.executable).parent / "schemathesis"), *settings, "run", document, *header, *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, "--no-color"], capture_output=True, text=True, cwd=directory, env=environment)
-    found = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
-    assert done.returncode == 0 and found and found[1] == found[2], done.stdout[-20_000:] + done.stderr
-    return int(found[2])
+    settings = ROOT / "tests/openai_api/schemathesis.toml"
+    return run_schemathesis(document, service.make_key("schemathesis"), settings, directory, *flags)
 
 
 def test_some_hundred_requests(state_service: RunningService, tmp_path: Path) -> None:

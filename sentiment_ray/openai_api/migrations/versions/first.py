@@ -8,7 +8,20 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, each after those that it refers to."""
+    _make_attempts()
+    _make_leases()
+    _make_projects()
+    _make_batches()
+    _make_files()
+    _make_jobs()
+    _make_keys()
+    _make_checkpoints()
+    _make_events()
+    _make_models()
+
+
+def _make_attempts() -> None:
     op.create_table(
         "attempts",
         sa.Column("id", sa.String(64), nullable=False),
@@ -20,6 +33,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_attempts"),
         sa.UniqueConstraint("owner_id", "number", name="uq_attempts_owner_id_number"),
     )
+
+
+def _make_leases() -> None:
     op.create_table(
         "leases",
         sa.Column("name", sa.String(length=50), nullable=False),
@@ -27,6 +43,9 @@ def upgrade() -> None:
         sa.Column("changes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_leases"),
     )
+
+
+def _make_projects() -> None:
     op.create_table(
         "projects",
         sa.Column("id", sa.String(64), nullable=False),
@@ -35,6 +54,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_projects"),
         sa.UniqueConstraint("name", name="uq_projects_name"),
     )
+
+
+def _make_batches() -> None:
     op.create_table(
         "batches",
         sa.Column("id", sa.String(64), nullable=False),
@@ -56,6 +78,8 @@ def upgrade() -> None:
     )
     op.create_index("batches_in_order", "batches", ["project_id", "created_at", "id"])
 
+
+def _make_files() -> None:
     op.create_table(
         "files",
         sa.Column("id", sa.String(64), nullable=False),
@@ -73,6 +97,8 @@ def upgrade() -> None:
     )
     op.create_index("files_in_order", "files", ["project_id", "created_at", "id"])
 
+
+def _make_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(64), nullable=False),
@@ -99,6 +125,8 @@ def upgrade() -> None:
     )
     op.create_index("jobs_in_order", "jobs", ["project_id", "created_at", "id"])
 
+
+def _make_keys() -> None:
     op.create_table(
         "keys",
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -108,6 +136,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_keys_project_id"),
         sa.PrimaryKeyConstraint("sha256", name="pk_keys"),
     )
+
+
+def _make_checkpoints() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("id", sa.String(64), nullable=False),
@@ -119,6 +150,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_checkpoints"),
         sa.UniqueConstraint("job_id", "step_number", name="uq_checkpoints_job_id_step_number"),
     )
+
+
+def _make_events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.String(64), nullable=False),
@@ -135,6 +169,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "key", name="uq_events_job_id_key"),
         sa.UniqueConstraint("job_id", "number", name="uq_events_job_id_number"),
     )
+
+
+def _make_models() -> None:
     op.create_table(
         "models",
         sa.Column("id", sa.Text(), nullable=False),
